@@ -1,0 +1,16 @@
+/* log.h: `--log FILE`: one JSON object per line, each written with one write(2), for plots. */
+#ifndef MILLET_CORE_LOG_H
+#define MILLET_CORE_LOG_H
+
+#include <jansson.h>
+
+#include "core/error.h"
+
+struct log;
+
+struct log *log_open(const char *path, struct error *err) MUST_CHECK;
+/* Steals the reference to `object`. log may be NULL: nothing is written, the object is released. */
+bool log_write(struct log *log, json_t *object, struct error *err) MUST_CHECK;
+bool log_close(struct log *log, struct error *err) MUST_CHECK; /* NULL is fine */
+
+#endif
