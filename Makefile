@@ -1,0 +1,148 @@
+# Millet. `make help` lists the targets.
+#
+# Objects live in build/CONFIG, one directory per configuration (release, asan, …), so configurations never mix.
+# Sources are found by wildcard: a new .c in a room is built, a new tests/unit/test_*.c is run.
+
+VERSION := $(shell cat VERSION)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BINDIR  ?= $(PREFIX)/bin
+MANDIR  ?= $(PREFIX)/share/man
+TOOLS   := mtok mteach mprune mstudent mquant mscore
+
+CC      ?= gcc
+AR      ?= ar
+CONFIG  ?= release
+ifeq ($(ASAN),1)
+CONFIG  := asan
+endif
+B       := build/$(CONFIG)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
+CFLAGS  ?= -O2 -g
+ifeq ($(CONFIG),asan)
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
+endif
+
+PACKAGES := libarchive libxxhash jansson libutf8proc lmdb
+PKG_CONFIG ?= pkg-config
+# The compiler runs only when something is built, so the libraries are asked for only then (`make help` needs none).
+PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+PKG_LIBS   = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ilib -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
+             $(WARNINGS) $(CFLAGS) $(SANITIZE) $(PKG_CFLAGS)
+ALL_LIBS   = $(PKG_LIBS) -ldl -lm -pthread
+
+# ---- sources -------------------------------------------------------------------------------------------------------
+LIB_SRC  := $(sort $(wildcard lib/*/*.c) $(wildcard kernels/*.c) $(wildcard kernels/*/*.c))
+LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+UNIT     := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+BENCH    := $(BENCH_SRC:tests/bench/%.c=$(B)/bench/%)
+ARCHIVE  := $(B)/libmillet.a
+
+# The vector kernels are one source compiled once per instruction set; the set is picked at run time.
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+include kernels/cpu/isa.mk
+LIB_OBJ += $(ISA_OBJ)
+
+ifeq ($(CONFIG),release)
+BIN_DIR := bin
+else
+BIN_DIR := $(B)/bin
+endif
+BINS := $(TOOLS:%=$(BIN_DIR)/%)
+
+.PHONY: all lib tests deps check demo bench install uninstall clean help asan format lint
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+all: deps ## build the six tools (bin/) and the library (lib/libmillet.a)
+	@$(MAKE) --no-print-directory tools
+
+.PHONY: tools
+tools: $(BINS)
+ifeq ($(CONFIG),release)
+tools: lib/libmillet.a
+lib/libmillet.a: $(ARCHIVE)
+	cp $< $@
+endif
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/version.c: VERSION Makefile
+	@mkdir -p $(@D)
+	printf '#include "bin/tool.h"\nconst char tool_version[] = "%s";\n' '$(VERSION)' > $@
+$(B)/version.o: $(B)/version.c
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(ARCHIVE): $(LIB_OBJ)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(BINS): $(BIN_DIR)/%: $(B)/bin/%.o $(B)/bin/tool.o $(B)/version.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+
+$(B)/unit/%: $(B)/tests/unit/%.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+
+$(B)/bench/%: $(B)/tests/bench/%.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+
+tests: $(UNIT) ## build the unit tests
+
+-include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) \
+         $(TOOLS:%=$(B)/bin/%.d) $(B)/bin/tool.d $(B)/version.d
+
+# ---- dependencies --------------------------------------------------------------------------------------------------
+deps: ## install what is missing (Debian packages); does nothing when all is there
+	@sh tests/deps.sh
+
+# ---- tests ---------------------------------------------------------------------------------------------------------
+check: deps ## unit tests, Bats, manual-page and shell lint; ASAN=1: with sanitizers
+	@$(MAKE) --no-print-directory check-built
+
+.PHONY: check-built
+check-built: tools $(UNIT) lint
+	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec '' $(sort $(UNIT))
+	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec bats $(sort $(wildcard tests/*.bats))
+
+lint: ## manual pages and shell scripts
+	mandoc -Tlint -Wwarning man/*.[1-9]
+	shellcheck .ci/run tests/*.sh examples/*.sh
+
+asan: ## build with AddressSanitizer and UBSan in build/asan; test with make check ASAN=1
+	@$(MAKE) --no-print-directory CONFIG=asan all
+
+bench: deps ## speed of products, forward pass, training and tokenising against this machine's peak
+	@$(MAKE) --no-print-directory tools $(BENCH)
+	@for b in $(BENCH); do $$b || exit 1; done
+
+demo: all ## the whole pipeline on Marathi emoji names, from text to a table
+	sh examples/emoji-demo.sh
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
+install: all ## programs and manual pages into DESTDIR PREFIX
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man5' '$(DESTDIR)$(MANDIR)/man7'
+	install -m 755 $(BINS) '$(DESTDIR)$(BINDIR)'
+	for s in 1 5 7; do install -m 644 man/*.$$s '$(DESTDIR)$(MANDIR)/man'$$s || exit 1; done
+
+uninstall: ## remove what install put there
+	for t in $(TOOLS); do rm -f '$(DESTDIR)$(BINDIR)'/$$t; done
+	for p in man/*.[157]; do rm -f '$(DESTDIR)$(MANDIR)/man'$${p##*.}/$${p##*/}; done
+
+format: ## clang-format all sources
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+clean: ## remove everything that was built
+	rm -rf build lib/libmillet.a $(TOOLS:%=bin/%)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile

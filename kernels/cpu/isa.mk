@@ -1,0 +1,19 @@
+# isa.mk: the vector kernels (kernels/cpu/isa/*.c) are compiled once per instruction set, with ISA=name defined; symbols
+# carry the name, and kernels/cpu/ picks a set at run time. Elsewhere than on x86-64 only the portable set exists.
+ISA_SRC := $(sort $(wildcard kernels/cpu/isa/*.c))
+ifneq ($(filter x86_64%,$(MACHINE)),)
+ISA_SETS := portable avx2 avx512
+else
+ISA_SETS := portable
+endif
+ISA_FLAGS_portable :=
+ISA_FLAGS_avx2     := -mavx2 -mfma -mf16c
+ISA_FLAGS_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
+ISA_OBJ := $(foreach set,$(ISA_SETS),$(ISA_SRC:%.c=$(B)/%.$(set).o))
+
+define ISA_RULE
+$(B)/kernels/cpu/isa/%.$(1).o: kernels/cpu/isa/%.c Makefile kernels/cpu/isa.mk
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) -O3 $(ISA_FLAGS_$(1)) -DISA=$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach set,$(ISA_SETS),$(eval $(call ISA_RULE,$(set))))
