@@ -8,7 +8,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 BINDIR  ?= $(PREFIX)/bin
 MANDIR  ?= $(PREFIX)/share/man
-TOOLS   := mtok mteach mprune mstudent mquant mscore
+TOOLS   := $(patsubst bin/%.c,%,$(sort $(wildcard bin/m*.c)))
 
 CC      ?= gcc
 AR      ?= ar
