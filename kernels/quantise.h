@@ -1,0 +1,61 @@
+/* quantise.h: the one definition of how a row of activations becomes int8, shared by every device:
+ * symmetric, dynamic, one scale a row. The integers, and so the sums of integer products, are the
+ * same on all.
+ *
+ *     largest = max |x|    scale = largest / 127    q = round to nearest even (x * (127 / largest))
+ *
+ * in single precision, each operation rounded. A row whose largest value is below QUANTISE_SMALLEST
+ * is all zero with scale 0; a row with a NaN or infinity is all zero with scale NaN, so that what
+ * follows from it is seen to be wrong.
+ *
+ * The linear operation then gives  y = ((float)sum(q * w) * scale) * weight_scale + bias,  again
+ * each operation rounded.
+ */
+#ifndef MILLET_KERNELS_QUANTISE_H
+#define MILLET_KERNELS_QUANTISE_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* 127 / largest must stay finite. */
+#define QUANTISE_SMALLEST 1e-30F
+
+/* 127 * 127 * columns must fit an int32 sum. */
+enum { QUANTISE_MAX_COLUMNS = 133000 };
+
+/* For the largest |x| of a row: the scale, and the factor that x is multiplied by (0: all q are 0).
+ */
+static inline float quantise_scale(float largest, float *factor)
+{
+    *factor = 0.0F;
+    if (!(largest <= 3.0e38F)) /* NaN and infinity too */
+        return NAN;
+    if (largest < QUANTISE_SMALLEST)
+        return 0.0F;
+    *factor = 127.0F / largest;
+    return largest / 127.0F;
+}
+
+static inline int8_t quantise_value(float x, float factor)
+{
+    return factor > 0.0F ? (int8_t)lrintf(x * factor) : (int8_t)0;
+}
+
+/* One row, plainly. */
+static inline float quantise_row(const float *x, size_t n, int8_t *q)
+{
+    float largest = 0.0F, factor;
+    for (size_t i = 0; i < n; i++) {
+        float size = fabsf(x[i]);
+        largest = size <= largest ? largest : size; /* a NaN stays: size <= NaN is false, */
+        if (isnan(size))                            /* and so is NaN <= largest */
+            break;
+    }
+    float scale = quantise_scale(largest, &factor);
+    for (size_t i = 0; i < n; i++)
+        q[i] = quantise_value(x[i], factor);
+    return scale;
+}
+
+#endif

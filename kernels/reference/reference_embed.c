@@ -1,0 +1,119 @@
+/* reference_embed.c: tables of rows: the sum of embeddings, first rows of sequences, gradients of
+ * touched rows. */
+#include "kernels/reference/reference.h"
+
+#include <stdlib.h>
+
+#include "core/memory.h"
+
+struct table_weights {
+    struct weight weight;
+};
+
+struct table_weights *reference_table_prepare(struct device *dev, const struct weight *weight,
+                                              struct error *err)
+{
+    (void)dev;
+    bool known = dtype_is_float(weight->type) || (weight->type == DTYPE_I8 && weight->scale);
+    if (!known) {
+        error_set(err, "table: weights of type %s; expected F32, F16, BF16 or I8 with scales",
+                  dtype_name(weight->type));
+        return NULL;
+    }
+    struct table_weights *table = memory_zeroed(1, sizeof *table, err);
+    if (table)
+        table->weight = *weight;
+    return table;
+}
+
+struct table_weights *reference_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
+                                           struct error *err)
+{
+    struct weight weight = {.data = w, .type = DTYPE_F32, .rows = rows, .cols = cols};
+    return reference_table_prepare(dev, &weight, err);
+}
+
+void reference_table_free(struct device *dev, struct table_weights *table)
+{
+    (void)dev;
+    free(table);
+}
+
+static double table_value(const struct table_weights *table, size_t row, size_t column)
+{
+    const struct weight *weight = &table->weight;
+    size_t i = row * weight->cols + column;
+    float value;
+    dtype_to_float(weight->type, (const char *)weight->data + i * dtype_bytes(weight->type), 1,
+                   &value);
+    return weight->type == DTYPE_I8 ? (double)(value * weight->scale[row]) : (double)value;
+}
+
+static bool embed_check(struct device *dev, const char *what, const struct table_weights *table,
+                        size_t row, size_t cols)
+{
+    if (table && (row >= table->weight.rows || cols != table->weight.cols)) {
+        error_set(reference_error(dev),
+                  "embed: %s row %zu of %zu columns wanted, the table is %zu × %zu", what, row,
+                  cols, table->weight.rows, table->weight.cols);
+        return false;
+    }
+    return true;
+}
+
+void reference_embed(struct device *dev, const struct table_weights *word,
+                     const struct table_weights *position, const struct table_weights *type,
+                     const int32_t *id, const struct seqs *seqs, size_t position_offset,
+                     size_t cols, act *out)
+{
+    for (size_t s = 0; s < seqs->n; s++) {
+        size_t first = (size_t)seqs->offset[s], end = (size_t)seqs->offset[s + 1];
+        for (size_t t = first; t < end; t++) {
+            size_t word_row = id[t] < 0 ? SIZE_MAX : (size_t)id[t];
+            size_t place = t - first + position_offset;
+            if (!embed_check(dev, "word", word, word_row, cols) ||
+                !embed_check(dev, "position", position, place, cols) ||
+                !embed_check(dev, "type", type, 0, cols))
+                return;
+            for (size_t c = 0; c < cols; c++) {
+                double sum = table_value(word, word_row, c);
+                sum += position ? table_value(position, place, c) : 0;
+                sum += type ? table_value(type, 0, c) : 0;
+                reference_values(out)[t * cols + c] = (float)sum;
+            }
+        }
+    }
+}
+
+void reference_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                            act *y)
+{
+    (void)dev;
+    for (size_t s = 0; s < seqs->n; s++)
+        for (size_t c = 0; c < cols; c++)
+            reference_values(y)[s * cols + c] =
+                reference_read(x)[(size_t)seqs->offset[s] * cols + c];
+}
+
+void reference_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs,
+                                 size_t cols, act *x)
+{
+    (void)dev;
+    for (size_t s = 0; s < seqs->n; s++)
+        for (size_t c = 0; c < cols; c++)
+            reference_values(x)[(size_t)seqs->offset[s] * cols + c] +=
+                reference_read(dy)[s * cols + c];
+}
+
+void reference_rows_sum(struct device *dev, const act *d, const int32_t *order,
+                        const int32_t *bound, size_t n_slots, size_t cols, float *grad)
+{
+    (void)dev;
+    for (size_t slot = 0; slot < n_slots; slot++)
+        for (size_t c = 0; c < cols; c++) {
+            double sum = 0;
+            for (int32_t i = bound[slot]; i < bound[slot + 1]; i++)
+                sum += (double)reference_read(d)[(size_t)order[i] * cols + c];
+            grad[slot * cols + c] += (float)sum;
+        }
+}

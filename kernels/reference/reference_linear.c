@@ -1,0 +1,205 @@
+/* reference_linear.c: y = epilogue(x Wᵀ + b) and its gradients. Weights are widened to float, or
+ * kept int8 and multiplied in integers as quantise.h defines. */
+#include "kernels/reference/reference.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "kernels/quantise.h"
+
+struct linear {
+    size_t out, in;
+    float *w;       /* [out, in]; NULL when int8 */
+    float *b;       /* [out] or NULL */
+    int8_t *q;      /* [out, in]; NULL when float */
+    float *q_scale; /* [out] */
+    bool borrowed;  /* w and b belong to the caller (bind) */
+};
+
+void reference_linear_free(struct device *dev, struct linear *linear)
+{
+    (void)dev;
+    if (!linear)
+        return;
+    if (!linear->borrowed) {
+        free(linear->w);
+        free(linear->b);
+    }
+    free(linear->q);
+    free(linear->q_scale);
+    free(linear);
+}
+
+/* Shapes and types of the parts agree; gives rows in all and whether any part has a bias. */
+static bool linear_check(const struct weight *part, const float *const *bias, size_t n_parts,
+                         size_t *out, bool *any_bias, struct error *err)
+{
+    *out = 0;
+    *any_bias = false;
+    for (size_t i = 0; i < n_parts; i++) {
+        bool is_int8 = part[i].type == DTYPE_I8;
+        if (part[i].cols != part[0].cols)
+            return error_set(err,
+                             "linear: part %zu has %zu columns, part 0 has %zu; stacked parts "
+                             "must agree",
+                             i, part[i].cols, part[0].cols);
+        if (is_int8 != (part[0].type == DTYPE_I8))
+            return error_set(err,
+                             "linear: part %zu is %s, part 0 is %s; int8 and other types "
+                             "cannot be stacked",
+                             i, dtype_name(part[i].type), dtype_name(part[0].type));
+        if (!is_int8 && !dtype_is_float(part[i].type))
+            return error_set(err, "linear: weights of type %s; expected F32, F16, BF16 or I8",
+                             dtype_name(part[i].type));
+        if (is_int8 && (!part[i].scale || part[i].cols > QUANTISE_MAX_COLUMNS))
+            return error_set(err,
+                             "linear: int8 weights need a scale for each row and at most %d "
+                             "columns, found %zu columns",
+                             (int)QUANTISE_MAX_COLUMNS, part[i].cols);
+        *out += part[i].rows;
+        *any_bias |= bias && bias[i];
+    }
+    return true;
+}
+
+static bool linear_fill(struct linear *linear, const struct weight *part, const float *const *bias,
+                        size_t n_parts, bool any_bias, struct error *err)
+{
+    size_t n;
+    if (!memory_multiply(linear->out, linear->in, &n))
+        return error_set(err, "linear: %zu × %zu weights are too many", linear->out, linear->in);
+    bool is_int8 = part[0].type == DTYPE_I8;
+    if (is_int8 && (!(linear->q = memory_array(n, 1, err)) ||
+                    !(linear->q_scale = memory_array(linear->out, sizeof(float), err))))
+        return false;
+    if (!is_int8 && !(linear->w = memory_array(n, sizeof(float), err)))
+        return false;
+    if (any_bias && !(linear->b = memory_zeroed(linear->out, sizeof(float), err)))
+        return false;
+    size_t row = 0;
+    for (size_t i = 0; i < n_parts; row += part[i].rows, i++) {
+        size_t count = part[i].rows * part[i].cols;
+        if (is_int8) {
+            memcpy(linear->q + row * linear->in, part[i].data, count);
+            memcpy(linear->q_scale + row, part[i].scale, part[i].rows * sizeof(float));
+        } else
+            dtype_to_float(part[i].type, part[i].data, count, linear->w + row * linear->in);
+        if (bias && bias[i])
+            memcpy(linear->b + row, bias[i], part[i].rows * sizeof(float));
+    }
+    return true;
+}
+
+struct linear *reference_linear_prepare(struct device *dev, const struct weight *part,
+                                        const float *const *bias, size_t n_parts, struct error *err)
+{
+    size_t out;
+    bool any_bias;
+    if (!linear_check(part, bias, n_parts, &out, &any_bias, err))
+        return NULL;
+    struct linear *linear = memory_zeroed(1, sizeof *linear, err);
+    if (!linear)
+        return NULL;
+    linear->out = out;
+    linear->in = part[0].cols;
+    if (!linear_fill(linear, part, bias, n_parts, any_bias, err)) {
+        reference_linear_free(dev, linear);
+        return NULL;
+    }
+    return linear;
+}
+
+struct linear *reference_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
+                                     struct error *err)
+{
+    (void)dev;
+    struct linear *linear = memory_zeroed(1, sizeof *linear, err);
+    if (linear)
+        *linear = (struct linear){.out = out, .in = in, .w = w, .b = b, .borrowed = true};
+    return linear;
+}
+
+void reference_linear_refresh(struct device *dev, struct linear *linear)
+{
+    (void)dev;
+    (void)linear; /* the weights are read where they lie */
+}
+
+/* x · row o of W, before the bias. */
+static double linear_dot(const struct linear *linear, const float *x, size_t o)
+{
+    double sum = 0;
+    for (size_t i = 0; i < linear->in; i++)
+        sum += (double)x[i] * (double)linear->w[o * linear->in + i];
+    return sum;
+}
+
+static float linear_dot_int8(const struct linear *linear, const int8_t *q, float scale, size_t o)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < linear->in; i++)
+        sum += q[i] * linear->q[o * linear->in + i];
+    return (float)sum * scale * linear->q_scale[o];
+}
+
+void reference_linear(struct device *dev, const struct linear *linear, const act *x,
+                      size_t x_stride, size_t rows, enum epilogue epilogue, act *pre, act *y,
+                      size_t y_stride)
+{
+    int8_t *q = NULL;
+    if (linear->q && !(q = memory_array(linear->in, 1, reference_error(dev))))
+        return;
+    for (size_t r = 0; r < rows; r++) {
+        const float *from = reference_read(x) + r * x_stride;
+        float scale = q ? quantise_row(from, linear->in, q) : 0;
+        for (size_t o = 0; o < linear->out; o++) {
+            double bias = linear->b ? (double)linear->b[o] : 0;
+            float value = q ? linear_dot_int8(linear, q, scale, o) + (float)bias
+                            : (float)(linear_dot(linear, from, o) + bias);
+            if (pre)
+                reference_values(pre)[r * linear->out + o] = value;
+            reference_values(y)[r * y_stride + o] =
+                (float)reference_epilogue(epilogue, (double)value);
+        }
+    }
+    free(q);
+}
+
+static void linear_backward_x(const struct linear *linear, const float *dy, size_t dy_stride,
+                              size_t rows, float *dx, size_t dx_stride)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < linear->in; i++) {
+            double sum = 0;
+            for (size_t o = 0; o < linear->out; o++)
+                sum += (double)dy[r * dy_stride + o] * (double)linear->w[o * linear->in + i];
+            dx[r * dx_stride + i] = (float)sum;
+        }
+}
+
+void reference_linear_backward(struct device *dev, const struct linear *linear, const act *x,
+                               size_t x_stride, const act *dy, size_t dy_stride, size_t rows,
+                               act *dx, size_t dx_stride, float *dw, float *db)
+{
+    const float *xs = reference_read(x), *dys = reference_read(dy);
+    if (dx && !linear->w) {
+        error_set(reference_error(dev), "linear_backward: int8 weights have no gradient");
+        return;
+    }
+    for (size_t o = 0; o < linear->out && (dw || db); o++) {
+        for (size_t i = 0; i < linear->in && dw; i++) {
+            double sum = 0;
+            for (size_t r = 0; r < rows; r++)
+                sum += (double)dys[r * dy_stride + o] * (double)xs[r * x_stride + i];
+            dw[o * linear->in + i] += (float)sum;
+        }
+        double sum = 0;
+        for (size_t r = 0; r < rows && db; r++)
+            sum += (double)dys[r * dy_stride + o];
+        if (db)
+            db[o] += (float)sum;
+    }
+    if (dx)
+        linear_backward_x(linear, dys, dy_stride, rows, reference_values(dx), dx_stride);
+}

@@ -1,0 +1,50 @@
+/* reference_loss.c: cross-entropy and logit distillation (Hinton et al. 2015):
+ *
+ *     alpha T² KL(softmax(teacher / T) ‖ softmax(logits / T)) + (1 - alpha) cross-entropy
+ *
+ * with alpha = 0 for plain cross-entropy. A row without a label (-1) lacks the second term. */
+#include "kernels/reference/reference.h"
+
+#include <math.h>
+
+/* log of the sum of exp(x / temperature). */
+static double log_sum_exp(const float *x, size_t n, double temperature)
+{
+    double largest = -INFINITY, total = 0;
+    for (size_t i = 0; i < n; i++)
+        largest = (double)x[i] <= largest ? largest : (double)x[i];
+    for (size_t i = 0; i < n; i++)
+        total += exp(((double)x[i] - largest) / temperature);
+    return largest / temperature + log(total);
+}
+
+void reference_loss(struct device *dev, const struct loss *loss, const act *logits,
+                    const int32_t *label, const float *teacher, size_t rows, size_t classes,
+                    float *row_loss, act *dlogits)
+{
+    (void)dev;
+    bool distil = loss->kind == LOSS_DISTIL && teacher;
+    double alpha = distil ? (double)loss->alpha : 0, T = distil ? (double)loss->temperature : 1;
+    for (size_t r = 0; r < rows; r++) {
+        const float *x = reference_read(logits) + r * classes;
+        const float *t = distil ? teacher + r * classes : x;
+        bool labelled = label && label[r] >= 0;
+        double norm = log_sum_exp(x, classes, 1), norm_T = log_sum_exp(x, classes, T),
+               norm_t = log_sum_exp(t, classes, T), total = 0;
+        for (size_t c = 0; c < classes; c++) {
+            double log_s = (double)x[c] / T - norm_T, log_t = (double)t[c] / T - norm_t, slope = 0;
+            if (distil) {
+                total += alpha * T * T * exp(log_t) * (log_t - log_s);
+                slope += alpha * T * (exp(log_s) - exp(log_t));
+            }
+            if (labelled) {
+                bool hit = (size_t)label[r] == c;
+                total += hit ? (1 - alpha) * (norm - (double)x[c]) : 0;
+                slope += (1 - alpha) * (exp((double)x[c] - norm) - hit);
+            }
+            if (dlogits)
+                reference_values(dlogits)[r * classes + c] = (float)(slope * (double)loss->scale);
+        }
+        row_loss[r] = (float)total;
+    }
+}
