@@ -1,0 +1,56 @@
+/* metrics.h: from logits to predictions, and from predictions to accuracy, F1, a per-class table
+ * and a confusion matrix.
+ *
+ * F1 follows the usual convention (that of scikit-learn): a class that never occurs, neither as a
+ * label nor as a prediction, is left out of the macro mean; a class with no true positive has F1 0.
+ */
+#ifndef MILLET_SCORE_METRICS_H
+#define MILLET_SCORE_METRICS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+/* Index of the largest of n logits, the first of equals; false when one of them is not finite or n
+ * is 0. */
+bool metrics_argmax(const float *logits, size_t n, int32_t *best);
+/* probability[n] = softmax(logits[n]); the logits must be finite. */
+void metrics_softmax(const float *logits, size_t n, double *probability);
+
+struct metrics_class {
+    uint64_t support;   /* records that carry this label */
+    uint64_t predicted; /* records given this label */
+    uint64_t correct;
+    double precision; /* NaN when never predicted */
+    double recall;    /* NaN when it has no record */
+    double f1;        /* NaN when neither occurs */
+};
+
+struct metrics {
+    size_t n_labels;
+    uint64_t n, correct;
+    uint64_t *confusion;         /* [n_labels, n_labels], row: label, column: prediction; owned */
+    struct metrics_class *class; /* [n_labels], owned */
+    double accuracy, macro_f1, weighted_f1; /* NaN when n is 0 */
+};
+
+/* Count n records: label[i] and predicted[i] below n_labels, or label −1: left out. On failure
+ * nothing is owned. */
+bool metrics_compute(struct metrics *metrics, const int32_t *label, const int32_t *predicted,
+                     size_t n, size_t n_labels, struct error *err) MUST_CHECK;
+void metrics_free(struct metrics *metrics);
+
+/* Two models on the same records. The four cells count labelled records only, `agree` all of them.
+ */
+struct metrics_pair {
+    uint64_t both_right, both_wrong;
+    uint64_t won;  /* only the model is right */
+    uint64_t lost; /* only the baseline is right */
+    uint64_t agree, n_all;
+};
+struct metrics_pair metrics_compare(const int32_t *label, const int32_t *model,
+                                    const int32_t *baseline, size_t n);
+
+#endif
