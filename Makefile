@@ -116,7 +116,7 @@ check-built: tools $(UNIT) lint
 
 lint: ## manual pages and shell scripts
 	mandoc -Tlint -Wwarning man/*.[1-9]
-	shellcheck .ci/run tests/*.sh examples/*.sh
+	shellcheck -x .ci/run tests/*.sh examples/*.sh
 
 asan: ## build with AddressSanitizer and UBSan in build/asan; test with make check ASAN=1
 	@$(MAKE) --no-print-directory CONFIG=asan all

@@ -1,0 +1,79 @@
+# lib.sh: what the example scripts share; sourced, not run. Expects $work (a directory) to be set.
+# shellcheck shell=sh
+
+: "${work:?a directory}"
+
+# An installed Millet, or the one built in this tree.
+here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+[ -x "$here/bin/mtok" ] && PATH=$here/bin:$PATH
+command -v mtok >/dev/null || { echo "${0##*/}: mtok is not in PATH: run make first" >&2; exit 1; }
+
+say() { printf '\n== %s\n' "$*" >&2; }
+
+# step NAME FILE 'shell command': run the command unless FILE is there already, and keep the seconds it took in NAME.seconds.
+# A tool writes FILE whole or not at all, so a run that was stopped goes on where it was.
+step() {
+    say "$1: $3"
+    if [ -e "$work/$2" ]; then
+        echo "   done before" >&2
+        return
+    fi
+    step_begin=$(date +%s.%N)
+    (cd "$work" && sh -c "$3")
+    step_end=$(date +%s.%N)
+    echo "$step_begin $step_end" | awk '{ printf "%.1f\n", $2 - $1 }' >"$work/$1.seconds"
+}
+
+# json_get FILE a.b.c: a number or string out of the indented JSON that the tools print; array elements count from 0.
+json_get() {
+    awk -v want="$2" '
+    {
+        line = $0; sub(/^ */, "", line); sub(/,$/, "", line)
+        if (line ~ /^[]}]/) { depth--; next }
+        key = count[depth]++
+        if (match(line, /^"[^"]*": /)) { key = substr(line, 2, RLENGTH - 4); line = substr(line, RLENGTH + 1) }
+        path[depth] = key
+        if (line ~ /^[[{]$/) { depth++; count[depth] = 0; next }
+        where = ""
+        for (i = 1; i <= depth; i++) where = where (i > 1 ? "." : "") path[i]
+        gsub(/^"|"$/, "", line)
+        if (where == want) { print line; exit }
+    }' "$1"
+}
+
+table_header() {
+    printf 'model\taccuracy %%\t95 %% interval\tmacro F1 %%\tp against teacher\tparameters\tbytes\ttexts/s\tlatency ms\tspeed-up\tstep s\n'
+}
+
+# table_row TITLE NAME MODEL TEST: score MODEL beside the teacher on TEST, print one row.
+table_row() {
+    r=$work/$2.json
+    [ -e "$r" ] || (cd "$work" && mscore -q -m "$3" --baseline teacher.tar --time --json -o "$2.json" "$4")
+    printf '%s\t%s\t%s\n' "$1" "$(
+        for key in model.accuracy model.accuracy_ci95.0 model.accuracy_ci95.1 model.macro_f1 compare.mcnemar_p \
+            model.parameters model.bytes model.texts_per_s model.latency_ms.p50 compare.speedup; do
+            json_get "$r" $key
+        done | awk '
+            { v[NR] = $1 }
+            END {
+                printf "%.1f\t%.1f – %.1f\t%.1f\t%.2g\t%d\t%d\t%.0f\t%.2f\t%.2f",
+                    100 * v[1], 100 * v[2], 100 * v[3], 100 * v[4], v[5], v[6], v[7], v[8], v[9], v[10]
+            }')" "$(cat "$work/$2.seconds")"
+}
+
+# Line up tab-separated columns (counting characters, not bytes, of UTF-8).
+align() {
+    LC_ALL=C awk -F '\t' '
+    function width(s) { gsub(/[\200-\277]/, "", s); return length(s) }
+    { rows = NR; for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (width($i) > w[i]) w[i] = width($i) } if (NF > n) n = NF }
+    END {
+        for (r = 1; r <= rows; r++) {
+            line = ""
+            for (i = 1; i <= n; i++) {
+                pad = sprintf("%" (w[i] - width(cell[r, i])) "s", "")
+                line = line (i == 1 ? cell[r, i] pad : "  " pad cell[r, i])
+            }
+            print line
+        }
+    }'
+}
