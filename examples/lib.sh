@@ -5,7 +5,8 @@
 
 # An installed Millet, or the one built in this tree.
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-[ -x "$here/bin/mtok" ] && PATH=$here/bin:$PATH
+[ -n "${MILLET_BIN:-}" ] && PATH=$MILLET_BIN:$PATH
+[ -z "${MILLET_BIN:-}" ] && [ -x "$here/bin/mtok" ] && PATH=$here/bin:$PATH
 command -v mtok >/dev/null || { echo "${0##*/}: mtok is not in PATH: run make first" >&2; exit 1; }
 
 say() { printf '\n== %s\n' "$*" >&2; }

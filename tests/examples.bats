@@ -1,0 +1,59 @@
+#!/usr/bin/env bats
+# The EXAMPLES of the manual pages are run, and the demo at a reduced size.
+
+load helper
+
+# A scratch directory with the files that the pages speak of.
+setup_file() {
+    export WORLD=$BATS_FILE_TMPDIR/world
+    mkdir "$WORLD"
+    cd "$WORLD"
+    awk 'BEGIN {
+        split("sport goal match team ball|politics vote party law seat|health doctor fever clinic diet", topic, "|")
+        for (f = 1; f <= 3; f++) {
+            file = f == 1 ? "train.csv" : f == 2 ? "dev.csv" : "test.csv"
+            print "text,label" > file
+            for (i = 0; i < (f == 1 ? 90 : 24); i++) {
+                n = split(topic[i % 3 + 1], w, " ")
+                print w[2 + (i + f) % 4] " the " w[2 + int(i / 3) % 4] " of " w[2 + int(i / 7) % 4] "," w[1] > file
+            }
+        }
+        print "the match and the ball\nthe doctor of the clinic" > "lines.txt"
+    }'
+    mtok -q --learn 120 -o vocabulary.tar train.csv
+    for part in train dev test; do mtok -q -m vocabulary.tar -o $part.tok $part.csv; done
+    mstudent -q -m vocabulary.tar --shape layers=2,hidden=32,heads=2,ffn=64 --epochs 2 -o teacher.tar train.tok
+    mkdir teacher
+    tar xf teacher.tar -C teacher
+    mteach -q -m teacher.tar -o train.taught train.tok
+    mquant -q --to int8 -o student.tar teacher.tar
+}
+
+run_page() {
+    cp -r "$WORLD" "$BATS_TEST_TMPDIR/page"
+    cd "$BATS_TEST_TMPDIR/page"
+    awk -f "$BATS_TEST_DIRNAME/man-examples.awk" "$BATS_TEST_DIRNAME/../man/$1" >commands
+    [ -s commands ]
+    run bash -euo pipefail commands
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "examples of millet(7) run" { run_page millet.7; }
+@test "examples of mtok(1) run" { run_page mtok.1; }
+@test "examples of mteach(1) run" { run_page mteach.1; }
+@test "examples of mprune(1) run" { run_page mprune.1; }
+@test "examples of mstudent(1) run" { run_page mstudent.1; }
+@test "examples of mquant(1) run" { run_page mquant.1; }
+@test "examples of mscore(1) run" { run_page mscore.1; }
+
+@test "the demo, at a reduced size, prints its table" {
+    [ -r /usr/share/unicode/emoji/emoji-test.txt ] || skip "unicode-data is not installed"
+    [ -r /usr/share/unicode/cldr/common/annotations/mr.xml ] || skip "unicode-cldr-core is not installed"
+    run env MILLET_DEMO_EPOCHS=1 sh "$BATS_TEST_DIRNAME/../examples/emoji-demo.sh" "$BATS_TEST_TMPDIR/demo"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'teacher, 6 x 256' <<<"$output")" -ge 1 ]
+    awk -F '\t' 'NR == 1 { n = NF } NR > 1 && NR < 6 && NF != n { exit 1 } END { exit NR < 5 }' \
+        "$BATS_TEST_TMPDIR/demo/table.tsv"
+}
