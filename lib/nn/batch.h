@@ -1,0 +1,58 @@
+/* batch.h: records on their way to the device: packed ids and offsets, labels, teacher logits, and
+ * for training the orders in which the gradients of touched embedding rows are summed. Unpadded;
+ * room grows with the largest batch seen and is kept.
+ *
+ *     batch_clear(&b); batch_add(&b, …) …; batch_upload(&b, dev, err); encoder_forward(…, &b, …)
+ */
+#ifndef MILLET_NN_BATCH_H
+#define MILLET_NN_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "kernels/kernels.h"
+
+/* Touched rows of an embedding table: slot r is table row row[r], the sum over tokens
+ * order[bound[r]] … order[bound[r+1]-1]. */
+struct batch_rows {
+    size_t n;               /* slots */
+    int32_t *row;           /* host [n], ascending */
+    int32_t *order, *bound; /* host [n_tokens], [n + 1] */
+    const int32_t *device_row, *device_order, *device_bound;
+};
+
+struct batch {
+    size_t n, n_tokens, longest;
+    /* host, owned */
+    int32_t *id, *offset, *label, *first;
+    float *teacher;
+    size_t room_tokens, room_records, room_teacher;
+    size_t n_classes; /* width of a teacher row; 0: none given */
+    bool for_training;
+    struct batch_rows word, position;
+    size_t room_rows;
+    /* device, owned: one block */
+    struct device *dev;
+    void *block;
+    size_t block_bytes;
+    /* valid after batch_upload */
+    struct seqs seqs;       /* tokens */
+    struct seqs first_seqs; /* one row per sequence: the rows of the last layer */
+    const int32_t *device_id, *device_label;
+    const float *device_teacher; /* [n, n_classes] or NULL */
+};
+
+/* n_classes > 0: every record comes with teacher logits. for_training: keep labels and the row
+ * orders. */
+void batch_init(struct batch *batch, struct device *dev, size_t n_classes, bool for_training);
+void batch_free(struct batch *batch); /* safe on a zeroed struct */
+
+void batch_clear(struct batch *batch);
+/* Copies. n_ids > 0; ids checked by the caller. */
+bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t label,
+               const float *teacher, struct error *err) MUST_CHECK;
+bool batch_upload(struct batch *batch, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,71 @@
+/* encoder.h: the BERT encoder with pooler and classifier, forward and backward, one code for
+ * inference and training and for every device. Unpadded; the last layer's query, output projection
+ * and feed-forward run for first rows only.
+ *
+ * Activations live in a workspace on the device. With a tape each layer has buffers of its own,
+ * kept for the backward pass: about T (9H + 4A + 2F) elements a layer; without one all layers share
+ * one set: T (3H + 4A + F). The workspace is sized by encoder_reserve() and grows only when a batch
+ * is larger.
+ */
+#ifndef MILLET_NN_ENCODER_H
+#define MILLET_NN_ENCODER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "kernels/kernels.h"
+#include "nn/batch.h"
+#include "nn/shape.h"
+#include "nn/weights.h"
+
+/* Masks are a function of (seed, layer, place): the same struct for forward and backward. */
+struct encoder_dropout {
+    float hidden, attention, classifier;
+    uint64_t seed;
+};
+
+struct encoder;
+
+/* Borrows dev (a lane for inference) and shape. */
+struct encoder *encoder_open(struct device *dev, const struct shape *shape, bool tape,
+                             struct error *err) MUST_CHECK;
+void encoder_close(struct encoder *encoder); /* NULL is fine */
+/* Room for batches of so many tokens and records. */
+bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
+                     struct error *err) MUST_CHECK;
+size_t encoder_bytes(const struct encoder *encoder); /* device memory held */
+
+/* Logits [n, n_labels] on the device, valid until the next call. The batch is uploaded and room is
+ * reserved. dropout NULL: none. */
+const act *encoder_forward(struct encoder *encoder, const struct weights *weights,
+                           const struct batch *batch, const struct encoder_dropout *dropout);
+
+/* Where to put the gradient of the logits, [n, n_labels]. */
+act *encoder_dlogits(struct encoder *encoder);
+
+/* Sees units and their gradients as the backward pass meets them, last layer first: heads (x = the
+ * attention's output, group = head_size) and feed-forward neurons (x = the activation, group = 1).
+ * seqs are those of the rows: one row per sequence in the last layer. */
+enum encoder_place { ENCODER_HEADS, ENCODER_NEURONS };
+struct encoder_probe {
+    void (*see)(void *context, struct device *dev, size_t layer, enum encoder_place place,
+                const act *x, const act *dx, const struct seqs *seqs, size_t cols, size_t group);
+    void *context;
+};
+
+/* Gradients of the touched rows of the embedding tables, [slots, H] on the device, added to; slots
+ * as in batch.h. */
+struct encoder_rows_grad {
+    float *word, *position;
+    float *type; /* row 0 of the table, [H] */
+};
+
+/* After encoder_forward() of the same batch with the same dropout, on a taped encoder; adds to the
+ * weights' gradients. rows NULL: not wanted; probe may be NULL. */
+void encoder_backward(struct encoder *encoder, const struct weights *weights,
+                      const struct batch *batch, const struct encoder_dropout *dropout,
+                      const struct encoder_rows_grad *rows, const struct encoder_probe *probe);
+
+#endif

@@ -1,0 +1,90 @@
+/* params.h: trainable parameters on a device: one flat block each of weights and gradients (and
+ * moments, once optimised) for everything but the word and position tables, whose gradients exist
+ * for touched rows only and whose moments are zeroed when a row is first touched, so that rows
+ * never seen cost no memory and no time. Also their Hugging Face names, for reading and writing.
+ */
+#ifndef MILLET_NN_PARAMS_H
+#define MILLET_NN_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "io/model.h"
+#include "io/output.h"
+#include "kernels/kernels.h"
+#include "nn/batch.h"
+#include "nn/encoder.h"
+#include "nn/shape.h"
+#include "nn/weights.h"
+
+enum { PARAMS_NAME_BYTES = 96 };
+
+/* A tensor inside the block. The block is ordered by group, so that each group is one range for the
+ * optimizer. */
+enum params_group {
+    PARAMS_MATRICES,      /* weight decay */
+    PARAMS_HEAD_MATRICES, /* pooler, classifier: weight decay, their own learning rate */
+    PARAMS_VECTORS,       /* biases and norms */
+    PARAMS_HEAD_VECTORS,
+    PARAMS_GROUPS
+};
+struct params_entry {
+    char name[PARAMS_NAME_BYTES];
+    size_t rows, cols; /* cols 0: a vector */
+    size_t offset;     /* in the block, elements */
+    enum params_group group;
+};
+
+struct params_table {
+    const char *name;
+    size_t rows;
+    float *w, *m, *v; /* device [rows, H]; m and v uninitialised outside touched rows, NULL before
+                         optimisation */
+    float *grad;      /* device [room, H], compact */
+    size_t room;
+    uint8_t *touched; /* host [rows] */
+};
+
+struct params {
+    struct device *dev; /* borrowed */
+    struct shape shape; /* owned copy */
+    struct params_entry *entry;
+    size_t n_entries, n; /* n: elements of the block */
+    size_t group_begin[PARAMS_GROUPS + 1];
+    float *w, *grad, *m, *v; /* device [n] */
+    struct params_table word, position;
+    struct weights weights; /* bound to w and grad */
+    size_t n_fresh; /* entries that started at random although a model was given: a new pooler or
+                       classifier */
+};
+
+/* Values from the model (any float type, int8 with scales); a missing pooler or classifier, or with
+ * new_head any, starts at random. model NULL: everything starts at random (normal with the shape's
+ * initializer_range, biases 0, gains 1), from `seed`. */
+bool params_open(struct params *params, const struct shape *shape, struct model *model,
+                 bool new_head, uint64_t seed, struct device *dev, struct error *err) MUST_CHECK;
+void params_close(struct params *params); /* safe on a zeroed struct */
+
+/* Zero the gradients that a step on this batch will add to, making room for its rows; *rows gets
+ * where encoder_backward() puts them. */
+bool params_zero_grad(struct params *params, const struct batch *batch,
+                      struct encoder_rows_grad *rows, struct error *err) MUST_CHECK;
+
+/* A copy of the weights on the host: the block and the touched rows. Replaces what *copy held. */
+struct params_copy {
+    float *block, *word, *position;
+    uint8_t *word_touched, *position_touched;
+};
+bool params_save(const struct params *params, struct params_copy *copy,
+                 struct error *err) MUST_CHECK;
+/* Back to the saved state; only valid with a copy of the same parameters. */
+void params_restore(struct params *params, const struct params_copy *copy);
+void params_copy_free(struct params_copy *copy);
+
+/* A model stream, fp32. `from` gives tokenizer files and history; stage is stolen. */
+bool params_write(const struct params *params, const struct model *from, const json_t *config,
+                  json_t *stage, struct output *output, struct error *err) MUST_CHECK;
+
+#endif
