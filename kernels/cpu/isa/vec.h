@@ -1,0 +1,248 @@
+/* vec.h: one register of floats in the width of the instruction set this file is compiled for (16,
+ * 8 or 4), as a compiler vector, so that
+ * +, -, *, / and comparisons are ordinary C; and the functions a transformer needs on it, as
+ * polynomials.
+ *
+ * Only files of kernels/cpu/isa/ include this. Products and sums are fused only where vec_fma says
+ * so (the build has -ffp-contract=off), hence a value does not depend on what the compiler did with
+ * its neighbours. Every function works lane by lane.
+ *
+ * Error bounds (tests/unit/test_vec.c holds them against libm for all sets):
+ *   vec_exp        relative 3e-7 where the result is a normal number; exact 0 and infinity outside
+ *   vec_tanh       relative 4e-7
+ *   vec_gelu       absolute 4e-7 * max(1, |x|); derivative the same
+ *   vec_gelu_tanh  absolute 4e-7 * max(1, |x|); derivative 1e-6
+ * NaN gives NaN.
+ */
+#ifndef MILLET_KERNELS_CPU_ISA_VEC_H
+#define MILLET_KERNELS_CPU_ISA_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+/* name_portable, name_avx2, name_avx512: ISA comes from isa.mk. */
+#define ISA_PASTE2(name, set) name##_##set
+#define ISA_PASTE(name, set)  ISA_PASTE2(name, set)
+#define ISA_SYMBOL(name)      ISA_PASTE(name, ISA)
+
+#if defined(__AVX512F__)
+enum { VEC_N = 16 };
+#elif defined(__AVX2__)
+enum { VEC_N = 8 };
+#else
+enum { VEC_N = 4 };
+#endif
+
+typedef float vec __attribute__((vector_size(VEC_N * 4)));
+typedef int32_t vec_int __attribute__((vector_size(VEC_N * 4)));
+
+static inline vec vec_load(const float *p)
+{
+    vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void vec_store(float *p, vec v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+/* The first n < VEC_N elements; the others are zero, and nothing beyond p + n is touched. */
+static inline vec vec_load_n(const float *p, size_t n)
+{
+#if defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+    vec v = {0};
+    memcpy(&v, p, n * sizeof *p);
+    return v;
+#endif
+}
+
+static inline void vec_store_n(float *p, vec v, size_t n)
+{
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
+#else
+    memcpy(p, &v, n * sizeof *p);
+#endif
+}
+
+static inline vec vec_set(float x)
+{
+    return x - (vec){0}; /* folds to a broadcast; keeps -0 */
+}
+
+/* a * b + c, rounded once where the set has the instruction. */
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(__ARM_NEON)
+    return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+/* a where the mask (of a comparison) is set, b elsewhere. */
+static inline vec vec_select(vec_int mask, vec a, vec b)
+{
+    return (vec)((mask & (vec_int)a) | (~mask & (vec_int)b));
+}
+
+/* When either is NaN the result is b, in every set. */
+static inline vec vec_max(vec a, vec b)
+{
+#if defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(a, b);
+#elif defined(__x86_64__)
+    return _mm_max_ps(a, b);
+#else
+    return vec_select(a > b, a, b);
+#endif
+}
+
+static inline vec vec_min(vec a, vec b)
+{
+#if defined(__AVX512F__)
+    return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(a, b);
+#elif defined(__x86_64__)
+    return _mm_min_ps(a, b);
+#else
+    return vec_select(a < b, a, b);
+#endif
+}
+
+static inline vec vec_abs(vec a)
+{
+    return (vec)((vec_int)a & 0x7fffffff);
+}
+
+/* Halves are added, then quarters, …: the same tree in every run. */
+static inline float vec_sum(vec v)
+{
+    float x[VEC_N];
+    memcpy(x, &v, sizeof x);
+    for (size_t half = VEC_N / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            x[i] += x[i + half];
+    return x[0];
+}
+
+static inline float vec_highest(vec v)
+{
+    float x[VEC_N];
+    memcpy(x, &v, sizeof x);
+    for (size_t half = VEC_N / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
+    return x[0];
+}
+
+/* 1.5 * 2^23: adding it leaves the nearest integer (ties to even) of |x| < 2^22 in the low bits. */
+#define VEC_ROUNDER 12582912.0f
+
+/* 2^n p(r) with x = n ln 2 + r, |r| <= ln(2)/2; p of degree 7 with the coefficients of Cephes' expf
+ * (Moshier), ln 2 in two parts. 2^n in two factors, so that results down to the denormals and up to
+ * infinity come out by themselves. */
+static inline vec vec_exp(vec x)
+{
+    x = vec_min(vec_set(89.0f), vec_max(vec_set(-104.0f), x));
+    vec shifted = vec_fma(x, vec_set(1.44269504f), vec_set(VEC_ROUNDER));
+    vec_int n = (vec_int)shifted - (vec_int)vec_set(VEC_ROUNDER);
+    vec whole = shifted - VEC_ROUNDER;
+    vec r = vec_fma(whole, vec_set(-0.693359375f), x);
+    r = vec_fma(whole, vec_set(2.12194440e-4f), r);
+    vec p = vec_set(1.9875691500e-4f);
+    p = vec_fma(p, r, vec_set(1.3981999507e-3f));
+    p = vec_fma(p, r, vec_set(8.3334519073e-3f));
+    p = vec_fma(p, r, vec_set(4.1665795894e-2f));
+    p = vec_fma(p, r, vec_set(1.6666665459e-1f));
+    p = vec_fma(p, r, vec_set(5.0000001201e-1f));
+    p = vec_fma(p * r, r, r + 1.0f);
+    vec_int half = n >> 1;
+    vec scaled = p * (vec)((half + 127) << 23);
+    return scaled * (vec)((n - half + 127) << 23);
+}
+
+/* Below 0.625 an odd polynomial (coefficients of Cephes' tanhf), above 1 - 2 / (e^2|x| + 1): no
+ * cancellation on either side. */
+static inline vec vec_tanh(vec x)
+{
+    vec a = vec_abs(x), z = x * x;
+    vec p = vec_set(-5.70498872745e-3f);
+    p = vec_fma(p, z, vec_set(2.06390887954e-2f));
+    p = vec_fma(p, z, vec_set(-5.37397155531e-2f));
+    p = vec_fma(p, z, vec_set(1.33314422036e-1f));
+    p = vec_fma(p, z, vec_set(-3.33332819422e-1f));
+    vec small = vec_fma(p * z, x, x);
+    vec large = 1.0f - 2.0f / (vec_exp(a + a) + 1.0f);
+    large = (vec)((vec_int)large | ((vec_int)x & INT32_MIN));
+    return vec_select(a < 0.625f, small, large);
+}
+
+/* Φ(x) of the normal distribution, given gauss = e^(-x²/2). The tail Φ(-|x|) = erfc(|x|/√2)/2 is
+ * formula 7.1.26 of Abramowitz and Stegun (absolute error 1.5e-7 in erf); the other side is 1 minus
+ * it. */
+static inline vec vec_normal_cdf(vec x, vec gauss)
+{
+    vec t = 1.0f / vec_fma(vec_abs(x), vec_set(0.3275911f * 0.70710678f), vec_set(1.0f));
+    vec p = vec_set(0.5f * 1.061405429f);
+    p = vec_fma(p, t, vec_set(0.5f * -1.453152027f));
+    p = vec_fma(p, t, vec_set(0.5f * 1.421413741f));
+    p = vec_fma(p, t, vec_set(0.5f * -0.284496736f));
+    p = vec_fma(p, t, vec_set(0.5f * 0.254829592f));
+    vec tail = p * t * gauss;
+    return vec_select(x < 0.0f, tail, 1.0f - tail);
+}
+
+/* x Φ(x) */
+static inline vec vec_gelu(vec x)
+{
+    return x * vec_normal_cdf(x, vec_exp(-0.5f * x * x));
+}
+
+/* Φ(x) + x φ(x) */
+static inline vec vec_gelu_derivative(vec x)
+{
+    vec gauss = vec_exp(-0.5f * x * x);
+    return vec_fma(x * 0.39894228f, gauss, vec_normal_cdf(x, gauss));
+}
+
+/* The tanh form of GELU, x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³), written as x s, s =
+ * 1 / (1 + e^-2u). */
+static inline vec vec_gelu_tanh_gate(vec x)
+{
+    vec u = x * vec_fma(x * x, vec_set(0.7978845608f * 0.044715f), vec_set(0.7978845608f));
+    return 1.0f / (1.0f + vec_exp(-2.0f * u));
+}
+
+static inline vec vec_gelu_tanh(vec x)
+{
+    return x * vec_gelu_tanh_gate(x);
+}
+
+/* s + x s (1 - s) 2 u' */
+static inline vec vec_gelu_tanh_derivative(vec x)
+{
+    vec s = vec_gelu_tanh_gate(x);
+    vec slope =
+        vec_fma(x * x, vec_set(6.0f * 0.7978845608f * 0.044715f), vec_set(2.0f * 0.7978845608f));
+    return vec_fma(x * s * (1.0f - s), slope, s);
+}
+
+#endif
