@@ -43,28 +43,41 @@ struct tool {
     struct error err;
     struct progress progress;
     /* private to tool.c */
-    int next, first_operand;
+    unsigned common;
     const char *argument;
-    double progress_shown;
-    bool progress_open;
+    const char **operand, **input; /* owned; input: arguments of options that name a MODEL or STREAM */
+    size_t n_operands, n_inputs;
+    int next;               /* place in argv */
+    const char *cluster;    /* rest of "-vq", NULL between arguments */
+    bool only_operands;     /* after -- */
+    double started;
+    struct {
+        const char *stage;
+        double begun, shown;
+        bool on_line;       /* an unfinished line stands on the terminal */
+    } shown;
 };
 
-/* The common options (-o --output, --device, -j --threads, --seed, -q --quiet, -v --verbose, --progress, --force, --help, --version) are handled
- * inside; a tool lists in `common` which it has, so that none is accepted and ignored. */
+/* The common options are handled inside; a tool lists in `common` which of these it has, so that none is accepted and ignored. -q --quiet,
+ * -v --verbose, --help and --version are everywhere. */
 enum tool_common {
-    TOOL_OUTPUT = 1,
-    TOOL_DEVICE = 2,
-    TOOL_THREADS = 4,
-    TOOL_SEED = 8,
-    TOOL_PROGRESS = 16,
-    TOOL_FORCE = 32
+    TOOL_OUTPUT = 1,    /* -o --output */
+    TOOL_DEVICE = 2,    /* --device */
+    TOOL_THREADS = 4,   /* -j --threads */
+    TOOL_SEED = 8,      /* --seed */
+    TOOL_PROGRESS = 16, /* --progress */
+    TOOL_FORCE = 32     /* --force: binary to a terminal */
 };
 
+/* Call with name, purpose, synopsis, example and options set. Standard descriptors that are closed are occupied, so that no file opened later
+ * lands on them. */
 void tool_init(struct tool *tool, int argc, char **argv, unsigned common);
 /* Next option's id, or -1 when only operands are left. --help and --version finish the process (0); a mistake does too (2), with nothing on stdout. Long
  * options may be abbreviated to a unique prefix, `--name=value` and `--name value` both work, `--` ends options. */
 int tool_next_option(struct tool *tool);
 const char *tool_argument(const struct tool *tool);     /* of the option just returned */
+/* The operands, once tool_next_option() has returned -1. Exits 2 when the output is the same file as an operand, standard input or an
+ * option's MODEL or STREAM. */
 const char *const *tool_operands(struct tool *tool, size_t *n);
 /* Say what is wrong with the usage and exit 2. */
 _Noreturn void tool_usage_error(struct tool *tool, const char *format, ...)
@@ -72,9 +85,11 @@ _Noreturn void tool_usage_error(struct tool *tool, const char *format, ...)
 /* A message that is not an error ("auto: no GPU here, using cpu"), unless -q; one write. */
 void tool_note(const struct tool *tool, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Device and team as the options ask. false: tool->err set. */
+/* Device and team as the options ask. false: tool->err set, both NULL. */
 bool tool_open_device(struct tool *tool, struct device **dev, struct threads **team);
-/* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last call of every main(). */
+void tool_close_device(struct device *dev, struct threads *team); /* NULL is fine */
+/* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last call of every main(). A reader
+ * that left (EPIPE) is a failure without a message. */
 int tool_finish(struct tool *tool);
 
 /* 0.1.0, from the file VERSION. */

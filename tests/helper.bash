@@ -76,8 +76,8 @@ labelled_rows() {
             line = ""
             words = 3 + i % 5
             for (w = 0; w < words; w++) {
-                state = (state * 1103515245 + 12345) % 2147483648
-                k = int(state / 65536)
+                state = state * 16807 % 2147483647 # exact in a double
+                k = int(state / 1024)
                 if (k % 3 == 0) token = common[1 + int(k / 3) % 5]
                 else if (class == 0) token = word0[1 + int(k / 3) % 4]
                 else if (class == 1) token = word1[1 + int(k / 3) % 4]

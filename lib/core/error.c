@@ -57,6 +57,7 @@ bool error_set_errno(struct error *err, const char *format, ...)
     va_start(list, format);
     set_text(err, format, list);
     va_end(list);
+    err->number = number;
 
     char reason[128];
     size_t n = strlen(err->text);
@@ -84,5 +85,6 @@ bool error_at(struct error *err, const char *format, ...)
 void error_clear(struct error *err)
 {
     err->set = false;
+    err->number = 0;
     err->text[0] = '\0';
 }

@@ -17,10 +17,11 @@ enum { ERROR_TEXT_BYTES = 1024 }; /* one line on a terminal, a long path include
 
 struct error {
     bool set;
+    int number; /* errno of the first cause where error_set_errno() recorded it, else 0: EPIPE is no news to a user */
     char text[ERROR_TEXT_BYTES];
 };
 
-#define ERROR_INIT {.set = false, .text = ""}
+#define ERROR_INIT {.set = false, .number = 0, .text = ""}
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 /* Record the first cause. Always returns false, so that `return error_set(err, …);` reads as prose.

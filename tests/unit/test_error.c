@@ -23,6 +23,8 @@ int main(void)
     errno = ENOENT;
     error_set_errno(&err, "x.csv");
     tap_is(err.text, "x.csv: No such file or directory", "errno's text");
+    error_at(&err, "here: ");
+    tap_ok(err.number == ENOENT, "and number, which a place keeps");
 
     error_clear(&err);
     error_set(&err, "a\033[2Jb\nc\x7f \xC2\x9B"
