@@ -47,6 +47,9 @@ struct safetensors {
 bool safetensors_parse(struct safetensors *st, const char *place, const uint8_t *bytes, size_t n,
                        struct error *err) MUST_CHECK;
 void safetensors_free(struct safetensors *st);
+/* Bytes of length and header alone, checked against n: for who verifies a header before parsing it. Reads the first 8 bytes. */
+bool safetensors_header_bytes(const char *place, const uint8_t *bytes, size_t n,
+                              size_t *header_bytes, struct error *err) MUST_CHECK;
 const struct tensor_view *safetensors_find(const struct safetensors *st, const char *name);
 const char *safetensors_metadata(const struct safetensors *st, const char *key); /* NULL: absent */
 
@@ -62,6 +65,7 @@ bool safetensors_write(const struct tensor_view *tensor, size_t n, const char *c
                        size_t n_metadata, safetensors_sink *sink, void *context,
                        struct error *err) MUST_CHECK;
 /* XXH3 of the data area as safetensors_write() would lay it out: parts carry it in __metadata__.xxh3. */
-uint64_t safetensors_data_hash(const struct tensor_view *tensor, size_t n);
+bool safetensors_data_hash(const struct tensor_view *tensor, size_t n, uint64_t *hash,
+                           struct error *err) MUST_CHECK;
 
 #endif
