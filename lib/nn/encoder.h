@@ -3,7 +3,7 @@
  * and feed-forward run for first rows only.
  *
  * Activations live in a workspace on the device. With a tape each layer has buffers of its own,
- * kept for the backward pass: about T (9H + 4A + 2F) elements a layer; without one all layers share
+ * kept for the backward pass: about T (4H + 4A + 2F) elements a layer; without one all layers share
  * one set: T (3H + 4A + F). The workspace is sized by encoder_reserve() and grows only when a batch
  * is larger.
  */

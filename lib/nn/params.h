@@ -56,16 +56,21 @@ struct params {
     float *w, *grad, *m, *v; /* device [n] */
     struct params_table word, position;
     struct weights weights; /* bound to w and grad */
+    struct linear **linear; /* the matrices of weights */
+    size_t n_linears;
     size_t n_fresh; /* entries that started at random although a model was given: a new pooler or
                        classifier */
 };
 
-/* Values from the model (any float type, int8 with scales); a missing pooler or classifier, or with
- * new_head any, starts at random. model NULL: everything starts at random (normal with the shape's
- * initializer_range, biases 0, gains 1), from `seed`. */
+/* Values from the model (any float type, int8 with scales); a missing pooler or classifier starts
+ * at random, with new_head any classifier. model NULL: everything starts at random (normal with the
+ * shape's initializer_range, biases 0, gains 1), from `seed`. */
 bool params_open(struct params *params, const struct shape *shape, struct model *model,
                  bool new_head, uint64_t seed, struct device *dev, struct error *err) MUST_CHECK;
 void params_close(struct params *params); /* safe on a zeroed struct */
+
+/* Tell the device that w has changed (after a step or a restore). */
+void params_refresh(struct params *params);
 
 /* Zero the gradients that a step on this batch will add to, making room for its rows; *rows gets
  * where encoder_backward() puts them. */
@@ -79,7 +84,8 @@ struct params_copy {
 };
 bool params_save(const struct params *params, struct params_copy *copy,
                  struct error *err) MUST_CHECK;
-/* Back to the saved state; only valid with a copy of the same parameters. */
+/* Back to the saved state: the block, and the rows that were touched before the copy was taken
+ * (save after a whole epoch: later ones touch no new rows). */
 void params_restore(struct params *params, const struct params_copy *copy);
 void params_copy_free(struct params_copy *copy);
 

@@ -1,5 +1,6 @@
-/* train.h: the training loop: cross-entropy or logit distillation, AdamW, linear warm-up and decay, clipping, dropout, batches
- * bucketed by length and cut by a token budget, best epoch on dev kept. The work of mstudent.
+/* train.h: the training loop: cross-entropy or logit distillation, AdamW, linear warm-up and decay,
+ * clipping, dropout, batches bucketed by length and cut by a token budget, best epoch on dev kept.
+ * The work of mstudent.
  */
 #ifndef MILLET_NN_TRAIN_H
 #define MILLET_NN_TRAIN_H
@@ -15,20 +16,20 @@
 #include "nn/shape.h"
 
 struct train_options {
-    size_t epochs;            /* 3 */
-    size_t batch_tokens;      /* tokens of one optimizer step; 1024 */
-    double lr;                /* 0: 1e-4 for a model with weights, 5e-4 for one from scratch */
-    double head_lr_factor;    /* pooler and classifier learn this many times faster; 1 */
-    double warmup;            /* share of steps; 0.1 */
-    double weight_decay;      /* on matrices only; 0.01 */
-    double clip;              /* global gradient norm; 1; 0 = off */
-    double dropout;           /* < 0: the model's own */
-    bool distil;              /* needs logits in the records */
-    double alpha, temperature;/* 0.9, 2 */
+    size_t epochs;             /* 3 */
+    size_t batch_tokens;       /* tokens of one optimizer step; 1024 */
+    double lr;                 /* 0: 1e-4 for a model with weights, 5e-4 for one from scratch */
+    double head_lr_factor;     /* pooler and classifier learn this many times faster; 1 */
+    double warmup;             /* share of steps; 0.1 */
+    double weight_decay;       /* on matrices only; 0.01 */
+    double clip;               /* global gradient norm; 1; 0 = off */
+    double dropout;            /* < 0: the model's own */
+    bool distil;               /* needs logits in the records */
+    double alpha, temperature; /* 0.9, 2 */
     uint64_t seed;
     const struct records_set *dev; /* NULL: keep the last epoch */
-    struct log *log;          /* may be NULL */
-    size_t log_every;         /* steps; 10 */
+    struct log *log;               /* may be NULL */
+    size_t log_every;              /* steps; 10 */
 };
 void train_defaults(struct train_options *options);
 
@@ -37,8 +38,9 @@ struct train_result {
     double seconds, train_loss, dev_accuracy; /* dev_accuracy NaN without dev */
 };
 
-/* Train and write the model to `output`. With `shape` NULL the model's weights are the start (a missing pooler or classifier starts
- * at random, said through `stage`); otherwise random weights of that shape, tokenizer from the model. Labels come from the records. */
+/* Train and write the model to `output`. With `shape` NULL the model's weights are the start (a
+ * missing pooler or classifier starts at random, said through `stage`); otherwise random weights of
+ * that shape, tokenizer from the model. Labels come from the records. */
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
            const struct train_options *options, struct device *dev, struct threads *team,
            const struct progress *progress, json_t *stage, struct output *output,

@@ -61,6 +61,10 @@ void weights_free(struct weights *weights); /* safe on a zeroed struct */
 bool weights_verify_rows(const struct weights *weights, const int32_t *id, size_t n,
                          struct error *err) MUST_CHECK;
 
+/* The matrices there are, for whoever must visit each: list has room for 6 n_layers + 2. Returns
+ * how many. */
+size_t weights_linears(const struct weights *weights, struct linear **list);
+
 /* Every value of a tensor finite? Integers are. */
 bool weights_finite(const struct tensor_view *view);
 

@@ -1,0 +1,228 @@
+/* batch.c: packing of records, and the one upload that takes a batch to the device. */
+#include "nn/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+enum { ALIGN = 64 };
+
+void batch_init(struct batch *batch, struct device *dev, size_t n_classes, bool for_training)
+{
+    *batch = (struct batch){.dev = dev, .n_classes = n_classes, .for_training = for_training};
+}
+
+static void rows_free(struct batch_rows *rows)
+{
+    free(rows->row);
+    free(rows->order);
+    free(rows->bound);
+}
+
+void batch_free(struct batch *batch)
+{
+    if (batch->block)
+        batch->dev->op->free(batch->dev, batch->block);
+    free(batch->id);
+    free(batch->offset);
+    free(batch->label);
+    free(batch->first);
+    free(batch->teacher);
+    rows_free(&batch->word);
+    rows_free(&batch->position);
+    *batch = (struct batch){0};
+}
+
+void batch_clear(struct batch *batch)
+{
+    batch->n = batch->n_tokens = batch->longest = 0;
+    batch->word.n = batch->position.n = 0;
+}
+
+/* Room for n_records + 1 entries in each per-record array. */
+static bool grow_records(struct batch *batch, size_t n_records, struct error *err)
+{
+    size_t need = n_records + 1, room = 0;
+    if (need <= batch->room_records)
+        return true;
+    int32_t **array[] = {&batch->offset, &batch->label, &batch->first};
+    for (size_t i = 0; i < sizeof array / sizeof array[0]; i++) {
+        room = batch->room_records;
+        if (!memory_grow(array[i], &room, need, sizeof(int32_t), err))
+            return false;
+    }
+    batch->room_records = room;
+    return true;
+}
+
+bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t label,
+               const float *teacher, struct error *err)
+{
+    if (n_ids > (size_t)INT32_MAX - batch->n_tokens)
+        return error_set(err, "a batch of more than %d tokens", INT32_MAX);
+    if (!grow_records(batch, batch->n + 1, err) ||
+        !memory_grow(&batch->id, &batch->room_tokens, batch->n_tokens + n_ids, sizeof *batch->id,
+                     err))
+        return false;
+    if (batch->n_classes) {
+        size_t have = batch->n * batch->n_classes;
+        if (!memory_grow(&batch->teacher, &batch->room_teacher, have + batch->n_classes,
+                         sizeof *batch->teacher, err))
+            return false;
+        memcpy(batch->teacher + have, teacher, batch->n_classes * sizeof *teacher);
+    }
+    memcpy(batch->id + batch->n_tokens, id, n_ids * sizeof *id);
+    batch->offset[batch->n] = (int32_t)batch->n_tokens;
+    batch->first[batch->n] = (int32_t)batch->n;
+    batch->label[batch->n] = label;
+    batch->n++;
+    batch->n_tokens += n_ids;
+    batch->offset[batch->n] = (int32_t)batch->n_tokens;
+    batch->first[batch->n] = (int32_t)batch->n;
+    batch->longest = n_ids > batch->longest ? n_ids : batch->longest;
+    return true;
+}
+
+/* ---- orders of the embedding gradients
+ * -------------------------------------------------------------------------- */
+
+static int compare_keys(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool grow_rows(struct batch *batch, size_t n_tokens, struct error *err)
+{
+    if (n_tokens + 1 <= batch->room_rows)
+        return true;
+    size_t room = 0;
+    int32_t **array[] = {&batch->word.row,     &batch->word.order,     &batch->word.bound,
+                         &batch->position.row, &batch->position.order, &batch->position.bound};
+    for (size_t i = 0; i < sizeof array / sizeof array[0]; i++) {
+        room = batch->room_rows;
+        if (!memory_grow(array[i], &room, n_tokens + 1, sizeof(int32_t), err))
+            return false;
+    }
+    batch->room_rows = room;
+    return true;
+}
+
+/* key[t] = row << 32 | token: one sort gives rows ascending and, within a row, tokens ascending, so
+ * the order of summation is fixed. */
+static void order_rows(uint64_t *key, size_t n, struct batch_rows *rows)
+{
+    qsort(key, n, sizeof *key, compare_keys);
+    rows->n = 0;
+    for (size_t t = 0; t < n; t++) {
+        int32_t row = (int32_t)(key[t] >> 32);
+        rows->order[t] = (int32_t)(key[t] & 0xffffffff);
+        if (t == 0 || row != rows->row[rows->n - 1]) {
+            rows->row[rows->n] = row;
+            rows->bound[rows->n++] = (int32_t)t;
+        }
+    }
+    rows->bound[rows->n] = (int32_t)n;
+}
+
+static bool build_rows(struct batch *batch, struct error *err)
+{
+    size_t n = batch->n_tokens;
+    uint64_t *key = memory_array(n, sizeof *key, err);
+    if (!key || !grow_rows(batch, n, err)) {
+        free(key);
+        return false;
+    }
+    for (size_t t = 0; t < n; t++)
+        key[t] = (uint64_t)batch->id[t] << 32 | t;
+    order_rows(key, n, &batch->word);
+    for (size_t s = 0; s < batch->n; s++)
+        for (int32_t t = batch->offset[s]; t < batch->offset[s + 1]; t++)
+            key[t] = (uint64_t)(t - batch->offset[s]) << 32 | (uint64_t)t;
+    order_rows(key, n, &batch->position);
+    free(key);
+    return true;
+}
+
+/* ---- upload
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+/* One piece of the device block: where it comes from, and which pointer shall point at it. */
+struct piece {
+    const void *from;
+    size_t bytes;
+    const void **to;
+};
+
+static size_t padded(size_t bytes)
+{
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static bool upload_pieces(struct batch *batch, const struct piece *piece, size_t n,
+                          struct error *err)
+{
+    struct device *dev = batch->dev;
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += padded(piece[i].bytes);
+    if (total > batch->block_bytes) {
+        if (batch->block)
+            dev->op->free(dev, batch->block);
+        batch->block_bytes = 0;
+        batch->block = dev->op->alloc(dev, total + total / 4, err);
+        if (!batch->block)
+            return false;
+        batch->block_bytes = total + total / 4;
+    }
+    char *at = batch->block;
+    for (size_t i = 0; i < n; i++) {
+        *piece[i].to = at;
+        if (piece[i].bytes)
+            dev->op->upload(dev, at, piece[i].from, piece[i].bytes);
+        at += padded(piece[i].bytes);
+    }
+    return true;
+}
+
+bool batch_upload(struct batch *batch, struct error *err)
+{
+    enum { WORD = sizeof(int32_t) };
+    if (batch->n == 0)
+        return error_set(err, "an empty batch");
+    if (batch->for_training && !build_rows(batch, err))
+        return false;
+    size_t n = batch->n, t = batch->n_tokens;
+    size_t words = batch->for_training ? batch->word.n : 0;
+    size_t positions = batch->for_training ? batch->position.n : 0;
+    const void *id, *offset, *first, *label, *teacher, *row[2], *order[2], *bound[2];
+    const struct piece piece[] = {
+        {batch->id, t * WORD, &id},
+        {batch->offset, (n + 1) * WORD, &offset},
+        {batch->first, (n + 1) * WORD, &first},
+        {batch->label, n * WORD, &label},
+        {batch->teacher, n * batch->n_classes * sizeof(float), &teacher},
+        {batch->word.row, words * WORD, &row[0]},
+        {batch->word.order, (words ? t : 0) * WORD, &order[0]},
+        {batch->word.bound, (words ? words + 1 : 0) * WORD, &bound[0]},
+        {batch->position.row, positions * WORD, &row[1]},
+        {batch->position.order, (positions ? t : 0) * WORD, &order[1]},
+        {batch->position.bound, (positions ? positions + 1 : 0) * WORD, &bound[1]},
+    };
+    if (!upload_pieces(batch, piece, sizeof piece / sizeof piece[0], err))
+        return false;
+    batch->device_id = id;
+    batch->device_label = label;
+    batch->device_teacher = batch->n_classes ? teacher : NULL;
+    batch->seqs = (struct seqs){.n = n, .n_tokens = t, .longest = batch->longest, .offset = offset};
+    batch->first_seqs = (struct seqs){.n = n, .n_tokens = n, .longest = 1, .offset = first};
+    struct batch_rows *rows[] = {&batch->word, &batch->position};
+    for (size_t i = 0; i < 2; i++) {
+        rows[i]->device_row = row[i];
+        rows[i]->device_order = order[i];
+        rows[i]->device_bound = bound[i];
+    }
+    return true;
+}

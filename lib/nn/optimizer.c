@@ -1,0 +1,116 @@
+/* optimizer.c: one AdamW step over the groups of the block and the touched rows of the tables. */
+#include "nn/optimizer.h"
+
+#include <math.h>
+
+#include "core/memory.h"
+
+/* Devlin et al. 2019 and Hugging Face's Trainer. */
+static const float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
+
+static bool open_moments(struct params *p, struct error *err)
+{
+    const struct device_ops *op = p->dev->op;
+    struct params_table *table[] = {&p->word, &p->position};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        /* The size of table->w, which fitted. Not zeroed: a row's moments are when it is first
+         * touched. */
+        size_t bytes = table[i]->rows * p->shape.hidden * sizeof(float);
+        table[i]->m = op->alloc(p->dev, bytes, err);
+        table[i]->v = table[i]->m ? op->alloc(p->dev, bytes, err) : NULL;
+        if (!table[i]->v)
+            return false;
+    }
+    p->m = op->alloc(p->dev, p->n * sizeof *p->m, err);
+    p->v = p->m ? op->alloc(p->dev, p->n * sizeof *p->v, err) : NULL;
+    if (!p->v)
+        return false;
+    op->zero(p->dev, p->m, p->n * sizeof *p->m);
+    op->zero(p->dev, p->v, p->n * sizeof *p->v);
+    return true;
+}
+
+bool optimizer_open(struct optimizer *optimizer, struct params *params, double clip,
+                    double weight_decay, double head_lr_factor, struct error *err)
+{
+    struct device *dev = params->dev;
+    *optimizer = (struct optimizer){.params = params,
+                                    .clip = clip,
+                                    .weight_decay = weight_decay,
+                                    .head_lr_factor = head_lr_factor};
+    optimizer->sum = dev->op->alloc(dev, sizeof *optimizer->sum, err);
+    optimizer->factor = optimizer->sum ? dev->op->alloc(dev, sizeof *optimizer->factor, err) : NULL;
+    if (optimizer->factor && open_moments(params, err))
+        return true;
+    optimizer_close(optimizer);
+    return error_at(err, "room for the optimizer's state");
+}
+
+void optimizer_close(struct optimizer *optimizer)
+{
+    if (!optimizer->params)
+        return;
+    struct device *dev = optimizer->params->dev;
+    if (optimizer->sum)
+        dev->op->free(dev, optimizer->sum);
+    if (optimizer->factor)
+        dev->op->free(dev, optimizer->factor);
+    *optimizer = (struct optimizer){0};
+}
+
+/* Rows met for the first time get moments of zero. */
+static void touch(const struct params *p, struct params_table *table, const struct batch_rows *rows)
+{
+    size_t h = p->shape.hidden;
+    for (size_t i = 0; i < rows->n; i++) {
+        size_t row = (size_t)rows->row[i];
+        if (table->touched[row])
+            continue;
+        table->touched[row] = 1;
+        p->dev->op->zero(p->dev, table->m + row * h, h * sizeof *table->m);
+        p->dev->op->zero(p->dev, table->v + row * h, h * sizeof *table->v);
+    }
+}
+
+void optimizer_step(struct optimizer *optimizer, const struct batch *batch, double lr)
+{
+    struct params *p = optimizer->params;
+    struct device *dev = p->dev;
+    const struct device_ops *op = dev->op;
+    size_t h = p->shape.hidden;
+
+    op->zero(dev, optimizer->sum, sizeof *optimizer->sum);
+    op->sum_squares(dev, p->grad, p->n, optimizer->sum);
+    op->sum_squares(dev, p->word.grad, batch->word.n * h, optimizer->sum);
+    op->sum_squares(dev, p->position.grad, batch->position.n * h, optimizer->sum);
+    op->clip_factor(dev, optimizer->sum, (float)optimizer->clip, optimizer->factor);
+
+    optimizer->step++;
+    for (size_t g = 0; g < PARAMS_GROUPS; g++) {
+        bool head = g == PARAMS_HEAD_MATRICES || g == PARAMS_HEAD_VECTORS;
+        bool matrices = g == PARAMS_MATRICES || g == PARAMS_HEAD_MATRICES;
+        size_t at = p->group_begin[g], n = p->group_begin[g + 1] - at;
+        const struct adamw adamw = {
+            (float)(head ? lr * optimizer->head_lr_factor : lr), beta1,          beta2, epsilon,
+            matrices ? (float)optimizer->weight_decay : 0,       optimizer->step};
+        op->adamw(dev, &adamw, optimizer->factor, n, p->grad + at, p->m + at, p->v + at, p->w + at);
+    }
+    struct params_table *table[] = {&p->word, &p->position};
+    const struct batch_rows *rows[] = {&batch->word, &batch->position};
+    for (size_t i = 0; i < 2; i++) {
+        const struct adamw adamw = {
+            (float)lr, beta1, beta2, epsilon, (float)optimizer->weight_decay, optimizer->step};
+        touch(p, table[i], rows[i]);
+        op->adamw_rows(dev, &adamw, optimizer->factor, rows[i]->device_row, rows[i]->n, h,
+                       table[i]->grad, table[i]->m, table[i]->v, table[i]->w);
+    }
+    params_refresh(p);
+}
+
+double optimizer_grad_norm(const struct optimizer *optimizer)
+{
+    double sum;
+    struct device *dev = optimizer->params->dev;
+    dev->op->download(dev, &sum, optimizer->sum, sizeof sum);
+    return sqrt(sum);
+}

@@ -1,0 +1,134 @@
+/* params_io.c: parameters back to the host: the copy of the best epoch, and the model stream. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "nn/params.h"
+
+/* ---- the copy of the best epoch
+ * ------------------------------------------------------------------------------------ */
+
+/* Visit runs of touched rows: [*begin, end); false when there are no more. */
+static bool next_run(const uint8_t *touched, size_t rows, size_t *begin, size_t *end)
+{
+    size_t r = *end;
+    while (r < rows && !touched[r])
+        r++;
+    *begin = r;
+    while (r < rows && touched[r])
+        r++;
+    *end = r;
+    return *begin < rows;
+}
+
+static bool save_table(const struct params *p, const struct params_table *table, float **copy,
+                       uint8_t **touched, struct error *err)
+{
+    size_t h = p->shape.hidden, n = 0, begin = 0, end = 0;
+    for (size_t r = 0; r < table->rows; r++)
+        n += table->touched[r];
+    float *values = memory_array(n * h, sizeof *values, err);
+    void *mask = memory_copy(table->touched, table->rows, err);
+    if (!values || !mask) {
+        free(values);
+        free(mask);
+        return false;
+    }
+    float *to = values;
+    while (next_run(table->touched, table->rows, &begin, &end)) {
+        p->dev->op->download(p->dev, to, table->w + begin * h, (end - begin) * h * sizeof *to);
+        to += (end - begin) * h;
+    }
+    free(*copy);
+    free(*touched);
+    *copy = values;
+    *touched = mask;
+    return true;
+}
+
+bool params_save(const struct params *params, struct params_copy *copy, struct error *err)
+{
+    if (!copy->block)
+        copy->block = memory_array(params->n, sizeof *copy->block, err);
+    if (!copy->block)
+        return false;
+    params->dev->op->download(params->dev, copy->block, params->w, params->n * sizeof *params->w);
+    return save_table(params, &params->word, &copy->word, &copy->word_touched, err) &&
+           save_table(params, &params->position, &copy->position, &copy->position_touched, err);
+}
+
+static void restore_table(const struct params *p, const struct params_table *table,
+                          const float *copy, const uint8_t *touched)
+{
+    size_t h = p->shape.hidden, begin = 0, end = 0;
+    while (next_run(touched, table->rows, &begin, &end)) {
+        p->dev->op->upload(p->dev, table->w + begin * h, copy, (end - begin) * h * sizeof *copy);
+        copy += (end - begin) * h;
+    }
+}
+
+void params_restore(struct params *params, const struct params_copy *copy)
+{
+    const struct device_ops *op = params->dev->op;
+    op->upload(params->dev, params->w, copy->block, params->n * sizeof *params->w);
+    restore_table(params, &params->word, copy->word, copy->word_touched);
+    restore_table(params, &params->position, copy->position, copy->position_touched);
+    params_refresh(params);
+}
+
+void params_copy_free(struct params_copy *copy)
+{
+    free(copy->block);
+    free(copy->word);
+    free(copy->position);
+    free(copy->word_touched);
+    free(copy->position_touched);
+    *copy = (struct params_copy){0};
+}
+
+/* ---- the model stream
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static float *download(const struct params *p, const float *from, size_t n, struct error *err)
+{
+    float *to = memory_array(n, sizeof *to, err);
+    if (to)
+        p->dev->op->download(p->dev, to, from, n * sizeof *to);
+    return to;
+}
+
+static struct tensor_view view_of(const struct params_entry *e, const float *block)
+{
+    const float *at = block + e->offset;
+    return e->cols ? tensor_view_2d(e->name, DTYPE_F32, e->rows, e->cols, at)
+                   : tensor_view_1d(e->name, DTYPE_F32, e->rows, at);
+}
+
+bool params_write(const struct params *params, const struct model *from, const json_t *config,
+                  json_t *stage, struct output *output, struct error *err)
+{
+    size_t h = params->shape.hidden, n = params->n_entries + 2;
+    float *block = download(params, params->w, params->n, err);
+    float *word = download(params, params->word.w, params->word.rows * h, err);
+    float *position = download(params, params->position.w, params->position.rows * h, err);
+    struct tensor_view *tensor = memory_array(n, sizeof *tensor, err);
+    bool ok = block && word && position && tensor && params->dev->op->sync(params->dev, err);
+    if (ok) {
+        tensor[0] = tensor_view_2d(params->word.name, DTYPE_F32, params->word.rows, h, word);
+        tensor[1] =
+            tensor_view_2d(params->position.name, DTYPE_F32, params->position.rows, h, position);
+        for (size_t i = 0; i < params->n_entries; i++)
+            tensor[2 + i] = view_of(&params->entry[i], block);
+        const struct model_writer_options options = {
+            .from = from, .config = config, .tensor = tensor, .n_tensors = n, .stage = stage};
+        stage = NULL;
+        ok = model_write(output, &options, err);
+    }
+    json_decref(stage);
+    free(tensor);
+    free(position);
+    free(word);
+    free(block);
+    return ok;
+}
