@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/openblas.h"
 #include "kernels/reference/reference.h"
 
 void cpu_fail(struct cpu *cpu, const char *format, ...)
@@ -35,6 +36,11 @@ void *cpu_scratch(struct cpu *cpu, size_t member, size_t bytes)
     if (!scratch->memory)
         cpu_fail(cpu, "working memory of a CPU operation: %s", err.text);
     return scratch->memory;
+}
+
+void *cpu_scratch_shared(struct cpu *cpu, size_t bytes)
+{
+    return cpu_scratch(cpu, cpu->n_members, bytes);
 }
 
 void cpu_run(struct cpu *cpu, threads_job *job, void *context)
@@ -109,15 +115,18 @@ static struct device *cpu_lane(struct device *dev, size_t lane)
 static void cpu_describe(const struct device *dev, char *text, size_t n)
 {
     const struct cpu *cpu = (const struct cpu *)dev;
-    snprintf(text, n, "own kernels %s, %zu thread%s", isa_name(cpu->isa), cpu->n_members,
+    char blas[80];
+    openblas_describe(cpu->openblas, blas, sizeof blas);
+    snprintf(text, n, "own kernels %s, %s, %zu thread%s", isa_name(cpu->isa), blas, cpu->n_members,
              cpu->n_members == 1 ? "" : "s");
 }
 
 static void release(struct cpu *cpu)
 {
-    for (size_t i = 0; cpu->scratch && i < cpu->n_members; i++)
+    for (size_t i = 0; cpu->scratch && i <= cpu->n_members; i++)
         free(cpu->scratch[i].memory);
     free(cpu->scratch);
+    openblas_close(cpu->openblas);
     pthread_mutex_destroy(&cpu->error_lock);
 }
 
@@ -144,20 +153,20 @@ static const struct device_ops operations = {
     .act_download = cpu_act_download,
     .sync = cpu_sync,
     .describe = cpu_describe,
-    .linear_prepare = reference_linear_prepare,
-    .linear_bind = reference_linear_bind,
-    .linear_refresh = reference_linear_refresh,
-    .linear_free = reference_linear_free,
+    .linear_prepare = cpu_linear_prepare,
+    .linear_bind = cpu_linear_bind,
+    .linear_refresh = cpu_linear_refresh,
+    .linear_free = cpu_linear_free,
     .table_prepare = reference_table_prepare,
     .table_bind = reference_table_bind,
     .table_free = reference_table_free,
     .embed = reference_embed,
-    .linear = reference_linear,
+    .linear = cpu_linear,
     .add_norm = reference_add_norm,
     .attention = reference_attention,
     .gather_first = reference_gather_first,
     .dropout = reference_dropout,
-    .linear_backward = reference_linear_backward,
+    .linear_backward = cpu_linear_backward,
     .epilogue_backward = cpu_epilogue_backward,
     .add_norm_backward = reference_add_norm_backward,
     .attention_backward = reference_attention_backward,
@@ -181,7 +190,7 @@ static bool set_up(struct cpu *cpu, enum isa isa, size_t n_members, size_t n_lan
         .op = &operations, .name = "cpu", .act_bytes = sizeof(float), .n_lanes = n_lanes};
     cpu->isa = isa;
     cpu->n_members = n_members;
-    cpu->scratch = memory_zeroed(n_members, sizeof *cpu->scratch, err);
+    cpu->scratch = memory_zeroed(n_members + 1, sizeof *cpu->scratch, err);
     return cpu->scratch != NULL;
 }
 

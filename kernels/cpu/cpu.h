@@ -28,7 +28,7 @@ struct cpu {
     size_t n_members;            /* threads of the team; 1 on a lane */
     struct threads *team;        /* NULL: the caller alone */
     struct cpu *lanes;           /* [device.n_lanes]; NULL on a lane */
-    struct cpu_scratch *scratch; /* [n_members] */
+    struct cpu_scratch *scratch; /* [n_members], then the shared one */
     struct openblas *openblas;   /* NULL until the first product that needs it */
     pthread_mutex_t error_lock;
 };
@@ -45,10 +45,13 @@ void cpu_fail(struct cpu *cpu, const char *format, ...) __attribute__((format(pr
  * member's next call. NULL after cpu_fail when there is none. */
 void *cpu_scratch(struct cpu *cpu, size_t member, size_t bytes);
 
+/* The same for the caller of an operation, before cpu_run, to share with all members. */
+void *cpu_scratch_shared(struct cpu *cpu, size_t bytes);
+
 /* job on every member of the team; on a lane just job(context, 0, 1). */
 void cpu_run(struct cpu *cpu, threads_job *job, void *context);
 
-/* ---- weights and products: linear.c, bound.c ---- */
+/* ---- weights and products: linear.c, bound.c, epilogue.c ---- */
 struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
                                   const float *const *bias, size_t n_parts, struct error *err);
 struct linear *cpu_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,

@@ -1,0 +1,331 @@
+/* linear.c: weights packed once, products over rows and panels. */
+#include "kernels/cpu/linear.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "kernels/cpu/product.h"
+#include "kernels/quantise.h"
+
+void cpu_linear_free(struct device *dev, struct linear *linear)
+{
+    (void)dev;
+    if (!linear)
+        return;
+    free(linear->panels);
+    free(linear->bias);
+    free(linear->w_scale);
+    free(linear->surplus);
+    free(linear);
+}
+
+void cpu_linear_refresh(struct device *dev, struct linear *linear)
+{
+    (void)dev;
+    (void)linear; /* bound weights are read where they lie */
+}
+
+/* ---- packing ---- */
+
+struct packing {
+    struct linear *linear;
+    const struct weight *part;
+    size_t panel, group;
+    int32_t offset;
+    atomic_size_t next; /* panel to pack */
+};
+
+/* Row `row` of the stacked parts, from column k on; NULL beyond the last. Sets the part. */
+static const void *stacked_row(const struct packing *packing, size_t row, size_t k,
+                               const struct weight **part)
+{
+    if (row >= packing->linear->out)
+        return NULL;
+    const struct weight *p = packing->part;
+    while (row >= p->rows)
+        row -= p++->rows;
+    *part = p;
+    return (const char *)p->data + (row * p->cols + k) * dtype_bytes(p->type);
+}
+
+enum {
+    CHUNK = 64
+}; /* columns of a panel's rows packed together: their targets stay in the L1 cache */
+
+static void pack_f32_panel(const struct packing *packing, size_t panel)
+{
+    const struct linear *linear = packing->linear;
+    const struct weight *part = NULL;
+    size_t width = packing->panel;
+    float chunk[CHUNK], *to = (float *)linear->panels + panel * linear->k * width;
+    for (size_t k = 0; k < linear->in; k += CHUNK) {
+        size_t n = linear->in - k < CHUNK ? linear->in - k : CHUNK;
+        for (size_t t = 0; t < width; t++) {
+            const void *row = stacked_row(packing, panel * width + t, k, &part);
+            if (row)
+                dtype_to_float(part->type, row, n, chunk);
+            else
+                memset(chunk, 0, sizeof chunk);
+            for (size_t i = 0; i < n; i++)
+                to[(k + i) * width + t] = chunk[i];
+        }
+    }
+}
+
+static void pack_int8_panel(const struct packing *packing, size_t panel)
+{
+    const struct linear *linear = packing->linear;
+    const struct weight *part = NULL;
+    size_t width = packing->panel, group = packing->group;
+    int8_t *to = (int8_t *)linear->panels + panel * linear->k * width;
+    memset(to, 0, linear->k * width);
+    for (size_t t = 0; t < width; t++) {
+        size_t o = panel * width + t;
+        const int8_t *row = stacked_row(packing, o, 0, &part);
+        int32_t sum = 0;
+        for (size_t i = 0; row && i < linear->in; i++) {
+            to[(i / group * width + t) * group + i % group] = row[i];
+            sum += row[i];
+        }
+        /* Sums are taken modulo 2^32, and so is what is subtracted from them. */
+        linear->surplus[o] = (int32_t)((uint32_t)sum * (uint32_t)packing->offset);
+    }
+}
+
+static void pack(void *context, size_t member, size_t n_members)
+{
+    struct packing *packing = context;
+    (void)member;
+    (void)n_members;
+    size_t panel;
+    while ((panel = atomic_fetch_add(&packing->next, 1)) < packing->linear->n_panels)
+        if (packing->linear->kind == LINEAR_INT8)
+            pack_int8_panel(packing, panel);
+        else
+            pack_f32_panel(packing, panel);
+}
+
+static bool check_parts(const struct weight *part, size_t n_parts, size_t *out, struct error *err)
+{
+    *out = 0;
+    for (size_t i = 0; i < n_parts; i++) {
+        bool is_int8 = part[i].type == DTYPE_I8;
+        if (part[i].cols != part[0].cols || is_int8 != (part[0].type == DTYPE_I8))
+            return error_set(err,
+                             "linear: part %zu is %s with %zu columns, part 0 is %s with %zu; "
+                             "stacked parts must agree",
+                             i, dtype_name(part[i].type), part[i].cols, dtype_name(part[0].type),
+                             part[0].cols);
+        if (!is_int8 && !dtype_is_float(part[i].type))
+            return error_set(err, "linear: weights of type %s; expected F32, F16, BF16 or I8",
+                             dtype_name(part[i].type));
+        if (is_int8 && (!part[i].scale || part[i].cols > QUANTISE_MAX_COLUMNS))
+            return error_set(err,
+                             "linear: int8 weights need a scale for each row and at most %d "
+                             "columns, found %zu columns",
+                             (int)QUANTISE_MAX_COLUMNS, part[i].cols);
+        *out += part[i].rows;
+    }
+    return true;
+}
+
+/* Memory of the packed form; small arrays are filled up to whole panels with zeros. */
+static bool allocate(struct linear *linear, size_t panel, size_t element, struct error *err)
+{
+    size_t n = linear->n_panels * panel, bytes;
+    if (!memory_multiply(n, linear->k, &bytes) || !memory_multiply(bytes, element, &bytes))
+        return error_set(err, "linear: %zu × %zu weights are too many", linear->out, linear->in);
+    linear->panels = memory_aligned(bytes, 1, err);
+    linear->bias = memory_zeroed(n, sizeof(float), err);
+    if (!linear->panels || !linear->bias)
+        return false;
+    if (linear->kind != LINEAR_INT8)
+        return true;
+    linear->w_scale = memory_zeroed(n, sizeof(float), err);
+    linear->surplus = memory_zeroed(n, sizeof(int32_t), err);
+    return linear->w_scale && linear->surplus;
+}
+
+static void stack_vectors(struct linear *linear, const struct weight *part,
+                          const float *const *bias, size_t n_parts)
+{
+    size_t row = 0;
+    for (size_t i = 0; i < n_parts; row += part[i++].rows) {
+        if (bias && bias[i])
+            memcpy(linear->bias + row, bias[i], part[i].rows * sizeof(float));
+        if (linear->kind == LINEAR_INT8)
+            memcpy(linear->w_scale + row, part[i].scale, part[i].rows * sizeof(float));
+    }
+}
+
+struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
+                                  const float *const *bias, size_t n_parts, struct error *err)
+{
+    struct cpu *cpu = cpu_of(dev);
+    size_t out;
+    if (!check_parts(part, n_parts, &out, err))
+        return NULL;
+    struct linear *linear = memory_zeroed(1, sizeof *linear, err);
+    if (!linear)
+        return NULL;
+    bool is_int8 = part[0].type == DTYPE_I8;
+    const struct product_int8 *int8 = ISA_PICK(product_int8, cpu->isa);
+    struct packing packing = {.linear = linear, .part = part, .group = 1};
+    packing.panel = is_int8 ? int8->panel : ISA_PICK(product_f32, cpu->isa)->panel;
+    if (is_int8) {
+        packing.group = int8->group;
+        packing.offset = int8->offset;
+    }
+    linear->kind = is_int8 ? LINEAR_INT8 : LINEAR_F32;
+    linear->out = out;
+    linear->in = part[0].cols;
+    linear->k = (linear->in + packing.group - 1) / packing.group * packing.group;
+    linear->n_panels = (out + packing.panel - 1) / packing.panel;
+    if (!allocate(linear, packing.panel, is_int8 ? 1 : sizeof(float), err)) {
+        cpu_linear_free(dev, linear);
+        return NULL;
+    }
+    stack_vectors(linear, part, bias, n_parts);
+    cpu_run(cpu, pack, &packing);
+    return linear;
+}
+
+/* ---- products ---- */
+
+/* A product cut into row blocks × runs of panels, which members take in turn. */
+struct work {
+    const struct linear_call *call;
+    size_t x_stride;
+    const void *x;        /* what the kernel reads: floats, or quantised rows */
+    size_t x_bytes;       /* of one element of x */
+    const float *x_scale; /* int8 */
+    size_t n_blocks, n_runs;
+    atomic_size_t next;
+};
+
+static void work_on(struct work *work, size_t item)
+{
+    const struct linear_call *call = work->call;
+    const struct linear *linear = call->linear;
+    size_t r0, r1, p0, p1;
+    threads_share(call->rows, item / work->n_runs, work->n_blocks, &r0, &r1);
+    threads_share(linear->n_panels, item % work->n_runs, work->n_runs, &p0, &p1);
+    struct product product = {
+        .x = (const char *)work->x + r0 * work->x_stride * work->x_bytes,
+        .x_stride = work->x_stride,
+        .rows = r1 - r0,
+        .x_scale = work->x_scale ? work->x_scale + r0 : NULL,
+        .panels = linear->panels,
+        .k = linear->k,
+        .out = linear->out,
+        .begin = p0,
+        .end = p1,
+        .bias = linear->bias,
+        .w_scale = linear->w_scale,
+        .surplus = linear->surplus,
+        .epilogue = call->epilogue,
+        .pre = call->pre ? call->pre + r0 * linear->out : NULL,
+        .pre_stride = linear->out,
+        .y = call->y + r0 * call->y_stride,
+        .y_stride = call->y_stride,
+    };
+    if (linear->kind == LINEAR_INT8)
+        ISA_PICK(product_int8, call->cpu->isa)->run(&product);
+    else
+        ISA_PICK(product_f32, call->cpu->isa)->run(&product);
+}
+
+static void multiply(void *context, size_t member, size_t n_members)
+{
+    struct work *work = context;
+    (void)member;
+    (void)n_members;
+    size_t item;
+    while ((item = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed)) <
+           work->n_blocks * work->n_runs)
+        work_on(work, item);
+}
+
+struct quantising {
+    const struct linear_call *call;
+    const struct product_int8 *kernel;
+    char *q;      /* [rows, k] */
+    float *scale; /* [rows] */
+};
+
+static void quantise(void *context, size_t member, size_t n_members)
+{
+    const struct quantising *job = context;
+    const struct linear *linear = job->call->linear;
+    size_t begin, end;
+    threads_share(job->call->rows, member, n_members, &begin, &end);
+    for (size_t r = begin; r < end; r++)
+        job->scale[r] =
+            job->kernel->quantise(job->call->x + r * job->call->x_stride, linear->in, linear->k,
+                                  job->q + r * linear->k * job->kernel->x_bytes);
+}
+
+static bool quantise_rows(const struct linear_call *call, bool alone, struct work *work)
+{
+    const struct product_int8 *kernel = ISA_PICK(product_int8, call->cpu->isa);
+    size_t q_bytes = (call->rows * call->linear->k * kernel->x_bytes + 63) / 64 * 64;
+    char *memory = cpu_scratch_shared(call->cpu, q_bytes + call->rows * sizeof(float));
+    if (!memory)
+        return false;
+    struct quantising job = {
+        .call = call, .kernel = kernel, .q = memory, .scale = (float *)(void *)(memory + q_bytes)};
+    if (alone)
+        quantise(&job, 0, 1);
+    else
+        cpu_run(call->cpu, quantise, &job);
+    work->x = job.q;
+    work->x_stride = call->linear->k;
+    work->x_bytes = kernel->x_bytes;
+    work->x_scale = job.scale;
+    return true;
+}
+
+static void run_packed(const struct linear_call *call)
+{
+    const struct linear *linear = call->linear;
+    size_t n_members = call->cpu->n_members;
+    bool alone = n_members == 1 || call->rows * linear->out * linear->in < LINEAR_ALONE;
+    struct work work = {.call = call,
+                        .x = call->x,
+                        .x_stride = call->x_stride,
+                        .x_bytes = sizeof(float),
+                        .n_blocks = (call->rows + PRODUCT_BLOCK_ROWS - 1) / PRODUCT_BLOCK_ROWS,
+                        .n_runs = 1};
+    if (linear->kind == LINEAR_INT8 && !quantise_rows(call, alone, &work))
+        return;
+    if (alone) {
+        multiply(&work, 0, 1);
+        return;
+    }
+    /* Several items for each member, so that one that is held up does not hold up all. */
+    size_t wanted = (4 * n_members + work.n_blocks - 1) / work.n_blocks;
+    work.n_runs = wanted < linear->n_panels ? wanted : linear->n_panels;
+    cpu_run(call->cpu, multiply, &work);
+}
+
+void cpu_linear(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
+                size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride)
+{
+    struct linear_call call = {.cpu = cpu_of(dev),
+                               .linear = linear,
+                               .x = (const float *)x,
+                               .x_stride = x_stride,
+                               .rows = rows,
+                               .epilogue = epilogue,
+                               .pre = (float *)pre,
+                               .y = (float *)y,
+                               .y_stride = y_stride};
+    if (rows == 0 || linear->out == 0)
+        return;
+    if (linear->kind == LINEAR_BOUND)
+        linear_bound_run(&call);
+    else
+        run_packed(&call);
+}

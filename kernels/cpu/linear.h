@@ -1,0 +1,40 @@
+/* linear.h: a matrix of weights as the CPU device keeps it: packed for inference (linear.c), or
+ * bound to trainable memory (bound.c). */
+#ifndef MILLET_KERNELS_CPU_LINEAR_H
+#define MILLET_KERNELS_CPU_LINEAR_H
+
+#include "kernels/cpu/cpu.h"
+
+struct linear {
+    size_t out, in;
+    enum { LINEAR_F32, LINEAR_INT8, LINEAR_BOUND } kind;
+    /* packed, as kernels/cpu/product.h says; owned */
+    size_t k, n_panels; /* k: `in`, for int8 filled up to the group */
+    void *panels;
+    float *bias;      /* filled up with zeros to whole panels, zeros when there is none */
+    float *w_scale;   /* int8 */
+    int32_t *surplus; /* int8 */
+    /* bound; not owned */
+    float *w, *b;
+    const struct openblas *blas;
+};
+
+/* A product, as the operation gets it, in floats. */
+struct linear_call {
+    struct cpu *cpu;
+    const struct linear *linear;
+    const float *x;
+    size_t x_stride, rows;
+    enum epilogue epilogue;
+    float *pre; /* NULL or [rows, out] */
+    float *y;
+    size_t y_stride;
+};
+
+/* Below this many multiplications a product is not worth waking the team for. */
+enum { LINEAR_ALONE = 1 << 16 };
+
+/* The forward product of a bound matrix. */
+void linear_bound_run(const struct linear_call *call);
+
+#endif

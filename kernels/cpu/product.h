@@ -1,0 +1,57 @@
+/* product.h: products of activations with packed weights, y [rows, out] = epilogue(x Wᵀ + b), one
+ * version per instruction set (isa/product_f32.c, isa/product_int8.c).
+ *
+ * W [out, in] is cut into panels of `panel` outputs (the last one filled with zeros):
+ *   float  [n_panels][k][panel]
+ *   int8   [n_panels][k / group][panel][group], k filled up to a multiple of `group` with zeros
+ * A result is the sum over k in order, in one accumulator (fp32) or in exact integers (int8): it
+ * depends neither on the number of rows, nor on the tile a row falls in, nor on who computes it.
+ */
+#ifndef MILLET_KERNELS_CPU_PRODUCT_H
+#define MILLET_KERNELS_CPU_PRODUCT_H
+
+#include "kernels/cpu/isa.h"
+#include "kernels/kernels.h"
+
+enum {
+    PRODUCT_BLOCK_ROWS = 192
+}; /* most rows of one call: their partial sums stay in the L2 cache */
+
+/* Rows × some panels of one product. Pointers to x, x_scale, pre and y are those of the first row.
+ */
+struct product {
+    const void *x;          /* float, or quantised rows */
+    size_t x_stride, rows;  /* elements */
+    const float *x_scale;   /* int8: [rows] */
+    const void *panels;     /* all panels of W */
+    size_t k;               /* as packed */
+    size_t out;             /* rows of W */
+    size_t begin, end;      /* panels to compute */
+    const float *bias;      /* filled up with zeros to whole panels, as are the next two */
+    const float *w_scale;   /* int8 */
+    const int32_t *surplus; /* int8: what `offset` adds to each sum */
+    enum epilogue epilogue;
+    float *pre; /* NULL or [rows, pre_stride] */
+    size_t pre_stride;
+    float *y;
+    size_t y_stride;
+};
+
+struct product_f32 {
+    size_t panel;
+    void (*run)(const struct product *product); /* rows <= PRODUCT_BLOCK_ROWS */
+};
+
+struct product_int8 {
+    size_t panel, group;
+    size_t x_bytes; /* of one quantised activation */
+    int32_t offset; /* added to every quantised activation; W's row sums times it are `surplus` */
+    /* One row [n] into q [k], n <= k filled up with zeros; the scale (kernels/quantise.h). */
+    float (*quantise)(const float *x, size_t n, size_t k, void *q);
+    void (*run)(const struct product *product);
+};
+
+ISA_TABLE(struct product_f32, product_f32);
+ISA_TABLE(struct product_int8, product_int8);
+
+#endif
