@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "core/hash.h"
 #include "core/memory.h"
@@ -35,6 +36,27 @@ char *jobject_dump(const json_t *object, struct error *err)
     char *text = memory_format(err, "%s\n", body);
     free(body);
     return text;
+}
+
+json_t *jobject_text(const char *text)
+{
+    size_t n = strlen(text);
+    char *copy = malloc(n + 1);
+    if (!copy)
+        return NULL;
+    memcpy(copy, text, n + 1);
+    for (size_t i = 0; i < n;) {
+        utf8proc_int32_t codepoint;
+        utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)text + i,
+                                                   (utf8proc_ssize_t)(n - i), &codepoint);
+        if (length <= 0)
+            copy[i++] = '?';
+        else
+            i += (size_t)length;
+    }
+    json_t *string = json_string(copy);
+    free(copy);
+    return string;
 }
 
 static const char *type_name(const json_t *value)

@@ -21,6 +21,9 @@ json_t *jobject_parse(const char *bytes, size_t n, const char *place, struct err
 /* Indented, with a final newline; release with free(). Keys keep their order. */
 char *jobject_dump(const json_t *object, struct error *err) MUST_CHECK;
 
+/* A JSON string of text that may not be UTF-8 (a path, an argument): bytes that are not become '?'. NULL: no memory. */
+json_t *jobject_text(const char *text);
+
 /* Look-ups. A missing key: `required` decides between an error and *value left as it is. A value of the wrong type or
  * out of range is always an error that names place, key, found and expected. */
 bool jobject_integer(const json_t *object, const char *place, const char *key, bool required,

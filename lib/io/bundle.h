@@ -15,7 +15,7 @@
 #include "core/error.h"
 #include "io/tar.h"
 
-enum { BUNDLE_BLOCK_BYTES = 1 << 20 };
+enum { BUNDLE_FORMAT = 1, BUNDLE_BLOCK_BYTES = 1 << 20 };
 
 struct bundle_member {
     const char *name;     /* base name: "config.json" */
@@ -43,10 +43,17 @@ const struct bundle_member *bundle_require(struct bundle *bundle, const char *na
 /* Verify the blocks that overlap [bytes, bytes + n), which must lie in a member. Thread-safe; true at once where there are no checksums. */
 bool bundle_verify(struct bundle *bundle, const void *bytes, size_t n, struct error *err) MUST_CHECK;
 
-/* Checksums while writing: feed a member's bytes, then put the array of block hashes into millet.json. */
+/* Identity of a member's bytes: XXH3 of its block hashes (little-endian), which come from millet.json when there (nothing
+ * is read), else are computed. */
+bool bundle_member_hash(const struct bundle *bundle, const struct bundle_member *member, uint64_t *hash,
+                        struct error *err) MUST_CHECK;
+
+/* Checksums while writing: feed a member's bytes in order, then put the object that comes out under the member's name into
+ * "checksums" of millet.json: {"bytes": n, "block": 1048576, "xxh3": ["0123456789abcdef", …]}. */
 struct bundle_sums;
 struct bundle_sums *bundle_sums_open(struct error *err) MUST_CHECK;
 bool bundle_sums_add(struct bundle_sums *sums, const void *bytes, size_t n, struct error *err) MUST_CHECK;
 json_t *bundle_sums_finish(struct bundle_sums *sums, struct error *err) MUST_CHECK; /* frees sums */
+void bundle_sums_abandon(struct bundle_sums *sums);                                 /* NULL is fine */
 
 #endif

@@ -1,0 +1,298 @@
+/* model.c: a bundle seen as a model: config, labels, tensors of one or several safetensors files.
+ */
+#include "io/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "core/jobject.h"
+#include "core/memory.h"
+
+static const char weights_name[] = "model.safetensors";
+static const char index_name[] = "model.safetensors.index.json";
+
+/* ---- shards ---- */
+
+static bool open_shard(struct model *model, const struct bundle_member *member, struct error *err)
+{
+    char *place = memory_format(err, "%s: %s", model->name, member->name);
+    size_t first = member->n < 8 ? member->n : 8, header_bytes;
+    bool ok =
+        place && bundle_verify(model->bundle, member->bytes, first, err) &&
+        safetensors_header_bytes(place, member->bytes, member->n, &header_bytes, err) &&
+        bundle_verify(model->bundle, member->bytes, header_bytes, err) &&
+        safetensors_parse(&model->shard[model->n_shards], place, member->bytes, member->n, err);
+    free(place);
+    model->n_shards += ok;
+    return ok;
+}
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The distinct files of an index, sorted: strings borrowed from it. */
+static const char **index_files(const json_t *map, const char *place, size_t *n, struct error *err)
+{
+    const char **file = memory_array(json_object_size(map), sizeof *file, err);
+    const char *tensor;
+    json_t *value;
+    *n = 0;
+    if (!file)
+        return NULL;
+    json_object_foreach((json_t *)map, tensor, value)
+    {
+        file[*n] = json_string_value(value);
+        if (!file[(*n)++]) {
+            error_set(err, "%s: the file of tensor \"%s\" is not a string", place, tensor);
+            free(file);
+            return NULL;
+        }
+    }
+    if (*n)
+        qsort(file, *n, sizeof *file, compare_text);
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++)
+        if (i == 0 || strcmp(file[i], file[kept - 1]) != 0)
+            file[kept++] = file[i];
+    *n = kept;
+    return file;
+}
+
+static bool open_index(struct model *model, const json_t *map, const char *place, struct error *err)
+{
+    if (!json_is_object(map))
+        return error_set(err, "%s: has no \"weight_map\" object", place);
+    size_t n;
+    const char **file = index_files(map, place, &n, err);
+    if (!file)
+        return false;
+    model->shard = memory_zeroed(n, sizeof *model->shard, err);
+    bool ok = model->shard != NULL;
+    for (size_t i = 0; i < n && ok; i++) {
+        const struct bundle_member *member = bundle_find(model->bundle, file[i]);
+        if (!member)
+            ok = error_set(err, "%s: its weights are in %zu files, of which %s is missing",
+                           model->name, n, file[i]);
+        else
+            ok = open_shard(model, member, err);
+    }
+    free(file);
+    return ok;
+}
+
+static int compare_tensors(const void *a, const void *b)
+{
+    const struct tensor_view *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static bool collect_tensors(struct model *model, struct error *err)
+{
+    size_t n = 0;
+    for (size_t s = 0; s < model->n_shards; s++)
+        n += model->shard[s].n_tensors;
+    model->tensor = memory_array(n, sizeof *model->tensor, err);
+    if (!model->tensor)
+        return false;
+    for (size_t s = 0; s < model->n_shards; s++) {
+        const struct safetensors *shard = &model->shard[s];
+        if (shard->n_tensors)
+            memcpy(model->tensor + model->n_tensors, shard->tensor,
+                   shard->n_tensors * sizeof *shard->tensor);
+        model->n_tensors += shard->n_tensors;
+    }
+    if (n)
+        qsort(model->tensor, n, sizeof *model->tensor, compare_tensors);
+    for (size_t i = 1; i < n; i++)
+        if (compare_tensors(&model->tensor[i - 1], &model->tensor[i]) == 0)
+            return error_set(err, "%s: two of its files hold tensor \"%s\"", model->name,
+                             model->tensor[i].name);
+    return true;
+}
+
+static bool check_index(const struct model *model, const json_t *map, struct error *err)
+{
+    const char *tensor;
+    json_t *file;
+    json_object_foreach((json_t *)map, tensor, file)
+    {
+        if (!model_find(model, tensor))
+            return error_set(err, "%s: %s says that %s holds tensor \"%s\", but no file does",
+                             model->name, index_name, json_string_value(file), tensor);
+    }
+    return true;
+}
+
+static bool open_weights(struct model *model, struct error *err)
+{
+    const struct bundle_member *member = bundle_find(model->bundle, weights_name);
+    if (member) {
+        model->shard = memory_zeroed(1, sizeof *model->shard, err);
+        return model->shard && open_shard(model, member, err) && collect_tensors(model, err);
+    }
+    if (!bundle_find(model->bundle, index_name))
+        return collect_tensors(model, err);
+    member = bundle_require(model->bundle, index_name, err);
+    char *place = member ? memory_format(err, "%s: %s", model->name, index_name) : NULL;
+    json_t *index =
+        place ? jobject_parse((const char *)member->bytes, member->n, place, err) : NULL;
+    const json_t *map = json_object_get(index, "weight_map");
+    bool ok = index && open_index(model, map, place, err) && collect_tensors(model, err) &&
+              check_index(model, map, err);
+    json_decref(index);
+    free(place);
+    return ok;
+}
+
+/* ---- labels ---- */
+
+/* id2label: {"0": "name", …, "n-1": "name"}, names distinct. */
+static bool read_labels(struct model *model, struct error *err)
+{
+    const json_t *map = json_object_get(model->config, "id2label");
+    size_t n = json_object_size(map);
+    if (!map || json_is_null(map))
+        return true;
+    if (!json_is_object(map))
+        return error_set(err, "%s: config.json: \"id2label\" is not an object", model->name);
+    model->label = memory_zeroed(n, sizeof *model->label, err);
+    if (!model->label)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char key[24];
+        snprintf(key, sizeof key, "%zu", i);
+        const char *name = json_string_value(json_object_get(map, key));
+        if (!name)
+            return error_set(
+                err,
+                "%s: config.json: \"id2label\" has %zu entries, but none of them names label %zu",
+                model->name, n, i);
+        model->label[i] = memory_copy(name, strlen(name), err);
+        if (!model->label[i])
+            return false;
+        model->n_labels++;
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(model->label[i], model->label[j]) == 0)
+                return error_set(err, "%s: config.json: labels %zu and %zu are both \"%s\"",
+                                 model->name, j, i, model->label[i]);
+    return true;
+}
+
+/* ---- the interface ---- */
+
+static bool read_config(struct model *model, struct error *err)
+{
+    const struct bundle_member *member = bundle_require(model->bundle, "config.json", err);
+    char *place = member ? memory_format(err, "%s: config.json", model->name) : NULL;
+    if (place)
+        model->config = jobject_parse((const char *)member->bytes, member->n, place, err);
+    free(place);
+    return model->config != NULL;
+}
+
+bool model_open(struct model *model, const char *path, struct error *err)
+{
+    *model = (struct model){0};
+    model->bundle = bundle_open(path, err);
+    if (!model->bundle)
+        return false;
+    model->name = bundle_name(model->bundle);
+    model->millet = bundle_millet(model->bundle);
+    if (read_config(model, err) && read_labels(model, err) && open_weights(model, err))
+        return true;
+    model_close(model);
+    return false;
+}
+
+void model_close(struct model *model)
+{
+    for (size_t i = 0; i < model->n_shards; i++)
+        safetensors_free(&model->shard[i]);
+    for (size_t i = 0; i < model->n_labels; i++)
+        free(model->label[i]);
+    free(model->shard);
+    free(model->label);
+    free(model->tensor);
+    json_decref(model->config);
+    bundle_close(model->bundle);
+    *model = (struct model){0};
+}
+
+const struct tensor_view *model_find(const struct model *model, const char *name)
+{
+    struct tensor_view key = {.name = name};
+    return model->n_tensors ? bsearch(&key, model->tensor, model->n_tensors, sizeof *model->tensor,
+                                      compare_tensors)
+                            : NULL;
+}
+
+static bool has_shape(const struct tensor_view *view, int64_t rows, int64_t cols)
+{
+    return view->rank == (cols == 0 ? 1 : 2) && (rows < 0 || view->dim[0] == (uint64_t)rows) &&
+           (cols <= 0 || view->dim[1] == (uint64_t)cols);
+}
+
+/* "768", or "any number" of it. */
+static const char *dim_text(int64_t dim, char text[24])
+{
+    snprintf(text, 24, "%jd", (intmax_t)dim);
+    return dim < 0 ? "any" : text;
+}
+
+const struct tensor_view *model_require(struct model *model, const char *name, int64_t rows,
+                                        int64_t cols, struct error *err)
+{
+    char shape[160], r[24], c[24];
+    const struct tensor_view *view = model_find(model, name);
+    if (!view && model->n_tensors == 0 && bundle_find(model->bundle, "pytorch_model.bin")) {
+        error_set(
+            err,
+            "%s: its weights are in pytorch_model.bin, which is not read; save it as safetensors",
+            model->name);
+    } else if (!view && model->n_tensors == 0) {
+        error_set(err, "%s: has no weights (no %s): train it first", model->name, weights_name);
+    } else if (!view) {
+        error_set(err, "%s: has no tensor \"%s\"", model->name, name);
+    } else if (!has_shape(view, rows, cols) || !dtype_is_float(view->type)) {
+        tensor_view_describe(view, shape, sizeof shape);
+        error_set(err, "%s: tensor \"%s\" is %s; expected [%s%s%s] of floating point", model->name,
+                  name, shape, dim_text(rows, r), cols == 0 ? "" : ", ",
+                  cols == 0 ? "" : dim_text(cols, c));
+    } else if (bundle_verify(model->bundle, view->data, (size_t)view->bytes, err)) {
+        return view;
+    }
+    return NULL;
+}
+
+bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error *err)
+{
+    struct hash_stream *stream = hash_stream_open();
+    if (!stream)
+        return error_set(err, "no memory for a fingerprint");
+    bool ok = true;
+    size_t n = bundle_count(model->bundle);
+    for (size_t i = 0; i < n && ok; i++) {
+        const struct bundle_member *member = bundle_member(model->bundle, i);
+        bool weights = false;
+        for (size_t s = 0; s < model->n_shards; s++)
+            weights = weights || model->shard[s].data + model->shard[s].data_bytes ==
+                                     member->bytes + member->n;
+        if (!weights && strcmp(member->name, "config.json") != 0)
+            continue;
+        uint64_t hash = 0;
+        ok = bundle_member_hash(model->bundle, member, &hash, err);
+        uint8_t bytes[8];
+        for (int b = 0; b < 8; b++)
+            bytes[b] = (uint8_t)(hash >> (8 * b));
+        hash_stream_add(stream, bytes, sizeof bytes);
+    }
+    *fingerprint = hash_stream_value(stream);
+    hash_stream_close(stream);
+    return ok;
+}
