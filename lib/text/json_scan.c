@@ -1,0 +1,286 @@
+/* json_scan.c: see json_scan.h. Grammar: RFC 8259. */
+#include "text/json_scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "text/utf8.h"
+
+enum { MAX_DEPTH = 200 }; /* hostile nesting must not exhaust the stack */
+
+struct json_scan json_scan_of(const char *bytes, size_t n)
+{
+    return (struct json_scan){bytes, bytes, bytes + n};
+}
+
+void json_text_free(struct json_text *text)
+{
+    free(text->buffer);
+    *text = (struct json_text){0};
+}
+
+static bool expected(const struct json_scan *scan, const char *what, struct error *err)
+{
+    size_t column = (size_t)(scan->at - scan->begin) + 1;
+    if (scan->at >= scan->end)
+        return error_set(err, "column %zu: JSON ends where %s was expected", column, what);
+    return error_set(err, "column %zu: found '%c', expected %s", column,
+                     (unsigned char)*scan->at < 0x80 ? *scan->at : '?', what);
+}
+
+char json_scan_peek(struct json_scan *scan)
+{
+    while (scan->at < scan->end &&
+           (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' || *scan->at == '\r'))
+        scan->at++;
+    return scan->at < scan->end ? *scan->at : 0;
+}
+
+bool json_scan_enter(struct json_scan *scan, char bracket, struct error *err)
+{
+    if (json_scan_peek(scan) != bracket)
+        return expected(scan, bracket == '{' ? "an object" : "an array", err);
+    scan->at++;
+    return true;
+}
+
+int json_scan_next(struct json_scan *scan, bool *first, struct json_text *key, struct error *err)
+{
+    char c = json_scan_peek(scan);
+    if (c == (key ? '}' : ']')) {
+        scan->at++;
+        return 0;
+    }
+    if (!*first) {
+        if (c != ',')
+            return expected(scan, key ? "',' or '}'" : "',' or ']'", err), -1;
+        scan->at++;
+        json_scan_peek(scan);
+    }
+    *first = false;
+    if (!key)
+        return 1;
+    if (!json_scan_string(scan, key, err))
+        return -1;
+    if (json_scan_peek(scan) != ':')
+        return expected(scan, "':'", err), -1;
+    scan->at++;
+    return 1;
+}
+
+/* Four hexadecimal digits at `at`; false: not there. */
+static bool hexadecimal(const struct json_scan *scan, const char *at, uint32_t *value)
+{
+    *value = 0;
+    if (scan->end - at < 4)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        char c = at[i];
+        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
+                         : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
+                                                : 16;
+        if (digit > 15)
+            return false;
+        *value = *value << 4 | digit;
+    }
+    return true;
+}
+
+/* After "\u": joins surrogate pairs; a lone one becomes U+FFFD. */
+static bool unicode_escape(struct json_scan *scan, uint32_t *code, struct error *err)
+{
+    uint32_t low;
+    if (!hexadecimal(scan, scan->at, code))
+        return expected(scan, "four hexadecimal digits", err);
+    scan->at += 4;
+    if (*code < 0xD800 || *code > 0xDFFF)
+        return true;
+    if (*code < 0xDC00 && scan->end - scan->at >= 6 && scan->at[0] == '\\' && scan->at[1] == 'u' &&
+        hexadecimal(scan, scan->at + 2, &low) && low >= 0xDC00 && low <= 0xDFFF) {
+        *code = 0x10000 + ((*code - 0xD800) << 10) + (low - 0xDC00);
+        scan->at += 6;
+        return true;
+    }
+    *code = UTF8_REPLACEMENT;
+    return true;
+}
+
+static bool escape(struct json_scan *scan, uint32_t *code, struct error *err)
+{
+    static const char name[] = "\"\\/bfnrt", value[] = "\"\\/\b\f\n\r\t";
+    const char *found;
+    if (scan->at < scan->end && *scan->at == 'u') {
+        scan->at++;
+        return unicode_escape(scan, code, err);
+    }
+    if (scan->at >= scan->end || !*scan->at || !(found = strchr(name, *scan->at)))
+        return expected(scan, "an escape (one of \" \\ / b f n r t u)", err);
+    *code = (uint32_t)value[found - name];
+    scan->at++;
+    return true;
+}
+
+/* Move to the next quote, backslash or end; control characters are refused. */
+static bool plain_run(struct json_scan *scan, struct error *err)
+{
+    while (scan->at < scan->end && *scan->at != '"' && *scan->at != '\\') {
+        if ((unsigned char)*scan->at < 0x20)
+            return error_set(
+                err, "column %zu: control character 0x%02x in a string; write it as \\u%04x",
+                (size_t)(scan->at - scan->begin) + 1, (unsigned)*scan->at, (unsigned)*scan->at);
+        scan->at++;
+    }
+    return scan->at < scan->end || expected(scan, "the string's closing '\"'", err);
+}
+
+bool json_scan_string(struct json_scan *scan, struct json_text *text, struct error *err)
+{
+    if (json_scan_peek(scan) != '"')
+        return expected(scan, "a string", err);
+    const char *run = ++scan->at;
+    if (!plain_run(scan, err))
+        return false;
+    if (*scan->at == '"') {
+        text->bytes = run;
+        text->n = (size_t)(scan->at++ - run);
+        return true;
+    }
+    for (text->n = 0;; run = scan->at) {
+        uint32_t code = 0;
+        if (!plain_run(scan, err))
+            return false;
+        size_t n = (size_t)(scan->at - run);
+        if (!memory_grow(&text->buffer, &text->capacity, text->n + n + UTF8_MAX_BYTES, 1, err))
+            return false;
+        memcpy(text->buffer + text->n, run, n);
+        text->n += n;
+        if (*scan->at++ == '"')
+            break;
+        if (!escape(scan, &code, err))
+            return false;
+        text->n += utf8_put(code, text->buffer + text->n);
+    }
+    text->bytes = text->buffer;
+    return true;
+}
+
+static bool skip_string(struct json_scan *scan, struct error *err)
+{
+    scan->at++;
+    for (;;) {
+        uint32_t code;
+        if (!plain_run(scan, err))
+            return false;
+        if (*scan->at++ == '"')
+            return true;
+        if (!escape(scan, &code, err))
+            return false;
+    }
+}
+
+static bool digits(struct json_scan *scan, struct error *err)
+{
+    if (scan->at >= scan->end || *scan->at < '0' || *scan->at > '9')
+        return expected(scan, "a digit", err);
+    while (scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9')
+        scan->at++;
+    return true;
+}
+
+static bool skip_number(struct json_scan *scan, struct error *err)
+{
+    if (*scan->at == '-')
+        scan->at++;
+    if (!digits(scan, err))
+        return false;
+    if (scan->at < scan->end && *scan->at == '.') {
+        scan->at++;
+        if (!digits(scan, err))
+            return false;
+    }
+    if (scan->at < scan->end && (*scan->at == 'e' || *scan->at == 'E')) {
+        scan->at++;
+        if (scan->at < scan->end && (*scan->at == '+' || *scan->at == '-'))
+            scan->at++;
+        return digits(scan, err);
+    }
+    return true;
+}
+
+static bool skip_word(struct json_scan *scan, struct error *err)
+{
+    static const char *const word[] = {"true", "false", "null"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t n = strlen(word[i]);
+        if ((size_t)(scan->end - scan->at) >= n && memcmp(scan->at, word[i], n) == 0) {
+            scan->at += n;
+            return true;
+        }
+    }
+    return expected(scan, "a value", err);
+}
+
+static bool skip_value(struct json_scan *scan, unsigned depth, struct error *err)
+{
+    char c = json_scan_peek(scan);
+    if (c == '"')
+        return skip_string(scan, err);
+    if (c == '-' || (c >= '0' && c <= '9'))
+        return skip_number(scan, err);
+    if (c != '{' && c != '[')
+        return skip_word(scan, err);
+    if (depth >= MAX_DEPTH)
+        return error_set(err, "column %zu: JSON is nested deeper than %d",
+                         (size_t)(scan->at - scan->begin) + 1, MAX_DEPTH);
+    scan->at++;
+    struct json_text key = {0};
+    bool first = true;
+    int more;
+    while ((more = json_scan_next(scan, &first, c == '{' ? &key : NULL, err)) > 0)
+        if (!skip_value(scan, depth + 1, err)) {
+            more = -1;
+            break;
+        }
+    json_text_free(&key);
+    return more == 0;
+}
+
+bool json_scan_skip(struct json_scan *scan, const char **bytes, size_t *n, struct error *err)
+{
+    json_scan_peek(scan);
+    const char *begin = scan->at;
+    if (!skip_value(scan, 0, err))
+        return false;
+    if (bytes)
+        *bytes = begin;
+    if (n)
+        *n = (size_t)(scan->at - begin);
+    return true;
+}
+
+bool json_scan_integer(struct json_scan *scan, int64_t *value, struct error *err)
+{
+    bool negative = json_scan_peek(scan) == '-';
+    scan->at += negative;
+    const char *begin = scan->at;
+    if (!digits(scan, err))
+        return false;
+    if (scan->at - begin > 18)
+        return error_set(err, "column %zu: integer has more than 18 digits",
+                         (size_t)(begin - scan->begin) + 1);
+    *value = 0;
+    for (const char *p = begin; p < scan->at; p++)
+        *value = *value * 10 + (*p - '0');
+    if (negative)
+        *value = -*value;
+    return true;
+}
+
+bool json_scan_end(struct json_scan *scan, struct error *err)
+{
+    return json_scan_peek(scan) == 0 && scan->at == scan->end
+               ? true
+               : expected(scan, "nothing more after the value", err);
+}

@@ -1,0 +1,121 @@
+/* utf8.c: see utf8.h. Well-formed sequences are those of the Unicode Standard, table 3-7. */
+#include "text/utf8.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static bool continues(unsigned char byte)
+{
+    return (byte & 0xC0) == 0x80;
+}
+
+/* Bytes of the sequence at p: its length when valid; else 0 and *bad = bytes of the maximal invalid
+ * part (at least 1). */
+static size_t sequence(const unsigned char *p, size_t n, size_t *bad)
+{
+    size_t length = p[0] < 0x80   ? 1
+                    : p[0] < 0xC2 ? 0
+                    : p[0] < 0xE0 ? 2
+                    : p[0] < 0xF0 ? 3
+                    : p[0] < 0xF5 ? 4
+                                  : 0;
+    *bad = 1;
+    if (length <= 1)
+        return length;
+    unsigned char
+        low = 0x80,
+        high = 0xBF; /* the second byte's range excludes overlong forms, surrogates, > U+10FFFF */
+    if (p[0] == 0xE0)
+        low = 0xA0;
+    else if (p[0] == 0xED)
+        high = 0x9F;
+    else if (p[0] == 0xF0)
+        low = 0x90;
+    else if (p[0] == 0xF4)
+        high = 0x8F;
+    if (n < 2 || p[1] < low || p[1] > high)
+        return 0;
+    for (size_t i = 2; i < length; i++)
+        if (i >= n || !continues(p[i])) {
+            *bad = i;
+            return 0;
+        }
+    return length;
+}
+
+size_t utf8_valid_prefix(const char *bytes, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)bytes;
+    size_t i = 0;
+    while (i < n) {
+        uint64_t word;
+        if (n - i >= sizeof word) {
+            memcpy(&word, p + i, sizeof word);
+            if (!(word & 0x8080808080808080u)) {
+                i += sizeof word;
+                continue;
+            }
+        }
+        /* The bulk of Indic text: three bytes whose second byte has no special range. */
+        if (n - i >= 3 && p[i] > 0xE0 && p[i] < 0xED && continues(p[i + 1]) &&
+            continues(p[i + 2])) {
+            i += 3;
+            continue;
+        }
+        size_t bad, length = sequence(p + i, n - i, &bad);
+        if (!length)
+            return i;
+        i += length;
+    }
+    return n;
+}
+
+size_t utf8_repair(const char *bytes, size_t n, char *out, size_t *n_invalid)
+{
+    size_t written = 0, i = 0;
+    while (i < n) {
+        size_t good = utf8_valid_prefix(bytes + i, n - i), bad;
+        memcpy(out + written, bytes + i, good);
+        written += good;
+        i += good;
+        if (i == n)
+            break;
+        sequence((const unsigned char *)bytes + i, n - i, &bad);
+        written += utf8_put(UTF8_REPLACEMENT, out + written);
+        ++*n_invalid;
+        i += bad;
+    }
+    return written;
+}
+
+size_t utf8_count(const char *bytes, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += !continues((unsigned char)bytes[i]);
+    return count;
+}
+
+size_t utf8_put(uint32_t code, char *out)
+{
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(0xC0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3F));
+        return 2;
+    }
+    if (code < 0x10000) {
+        out[0] = (char)(0xE0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (code & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (code & 0x3F));
+    return 4;
+}
