@@ -24,6 +24,7 @@ void tokenizer_close(struct tokenizer *tokenizer);
 size_t tokenizer_size(const struct tokenizer *tokenizer);          /* ids are below this */
 uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer); /* of vocabulary and options */
 size_t tokenizer_max_tokens(const struct tokenizer *tokenizer);    /* model_max_length; 0: not stated */
+size_t tokenizer_special_count(const struct tokenizer *tokenizer); /* special tokens around each text */
 
 struct tokenizer_scratch *tokenizer_scratch_open(const struct tokenizer *tokenizer,
                                                  struct error *err) MUST_CHECK;
@@ -34,6 +35,9 @@ void tokenizer_scratch_close(struct tokenizer_scratch *scratch);
 bool tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch,
                       const char *text, size_t n, size_t max_tokens, const int32_t **ids,
                       size_t *n_ids, struct error *err) MUST_CHECK;
+
+/* Whether the last tokenizer_encode() with this scratch cut the text short. */
+bool tokenizer_truncated(const struct tokenizer_scratch *scratch);
 
 /* Special tokens left out, pieces joined as Hugging Face's decode() with clean_up_tokenization_spaces=False. Release
  * with free(). */

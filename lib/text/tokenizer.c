@@ -1,0 +1,460 @@
+/* tokenizer.c: see tokenizer.h.
+ *
+ * A text is cut into raw words (runs of code points that are neither white space nor set apart nor
+ * the beginning of an added token) by a table of one entry per code point, filled on first use. A
+ * raw word is looked up in a direct-mapped cache; only on a miss is it normalised and matched.
+ * Words repeat (Zipf), so most of the work is the table walk and one look-up a word.
+ */
+#include "text/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "core/memory.h"
+#include "text/tokenizer_files.h"
+#include "text/utf8.h"
+#include "text/wordpiece.h"
+
+enum {
+    BLOCK_BITS = 8,
+    BLOCK_CODES = 1 << BLOCK_BITS,
+    N_BLOCKS = (UTF8_LAST + 1) >> BLOCK_BITS,
+    CACHE_BITS = 14, /* 16 384 words of 96 bytes: 1.5 MiB, about the second-level cache */
+    CACHE_KEY = 62,  /* bytes; longer words are rare and matched each time */
+    CACHE_IDS = 8
+};
+
+/* An entry of the table: the code point it becomes, and flags. */
+enum {
+    ENTRY_CODE = (1 << 21) - 1,
+    ENTRY_DROP = 1 << 21,    /* becomes nothing */
+    ENTRY_MANY = 1 << 22,    /* becomes several code points: ask bert_map() */
+    ENTRY_ORDERED = 1 << 23, /* its word needs canonical ordering */
+    ENTRY_SPACE = 1 << 24,
+    ENTRY_ALONE = 1 << 25,
+    ENTRY_ADDED = 1 << 26, /* an added token may begin here */
+    ENTRY_STOP = ENTRY_SPACE | ENTRY_ALONE | ENTRY_ADDED
+};
+
+struct cached {
+    uint8_t used, n_bytes, n_ids;
+    char key[CACHE_KEY - 1];
+    int32_t id[CACHE_IDS];
+};
+
+struct tokenizer {
+    struct tokenizer_spec spec;
+    struct wordpiece *trie;
+    uint64_t fingerprint;
+};
+
+struct tokenizer_scratch {
+    const struct tokenizer *tokenizer;
+    uint32_t *block[N_BLOCKS];
+    struct cached *cache; /* [1 << CACHE_BITS] */
+    uint32_t *word;       /* [max_word + BERT_MAPPED_MAX] code points of the word at hand */
+    int32_t *id;
+    size_t n_ids, capacity;
+    bool truncated;
+    bool failed;       /* no memory; err has the text */
+    struct error *err; /* of the call at hand */
+};
+
+static bool build_trie(struct tokenizer *t, struct error *err)
+{
+    const struct tokenizer_spec *spec = &t->spec;
+    size_t n_prefix = strlen(spec->prefix);
+    t->trie = wordpiece_open(spec->n_arena, err);
+    for (size_t i = 0; t->trie && i < spec->n_pieces; i++) {
+        const char *text = spec->arena + spec->piece[i].offset;
+        size_t n = spec->piece[i].n;
+        bool continues = n > n_prefix && memcmp(text, spec->prefix, n_prefix) == 0;
+        size_t skip = continues ? n_prefix : 0;
+        if (n && !wordpiece_add(t->trie, text + skip, n - skip, continues, (int32_t)i, err))
+            return false;
+    }
+    return t->trie != NULL;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct tokenizer_added *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Of everything that decides ids; model_max_length does not. */
+static bool take_fingerprint(struct tokenizer *t, struct error *err)
+{
+    struct tokenizer_spec *spec = &t->spec;
+    struct hash_stream *hash = hash_stream_open();
+    if (!hash)
+        return error_set(err, "out of memory");
+    const uint8_t flag[] = {spec->normal.clean_text, spec->normal.chinese,
+                            spec->normal.strip_accents, spec->normal.lowercase};
+    const uint64_t number[] = {spec->max_word,      (uint64_t)spec->unknown, spec->n_before,
+                               spec->n_after,       spec->n_pieces,          spec->n_added,
+                               strlen(spec->prefix)};
+    hash_stream_add(hash, "wordpiece 1", 11);
+    hash_stream_add(hash, flag, sizeof flag);
+    hash_stream_add(hash, number, sizeof number);
+    hash_stream_add(hash, spec->prefix, strlen(spec->prefix));
+    hash_stream_add(hash, spec->before, spec->n_before * sizeof *spec->before);
+    hash_stream_add(hash, spec->after, spec->n_after * sizeof *spec->after);
+    for (size_t i = 0; i < spec->n_pieces; i++) {
+        hash_stream_add(hash, &spec->piece[i].n, sizeof spec->piece[i].n);
+        hash_stream_add(hash, spec->arena + spec->piece[i].offset, spec->piece[i].n);
+    }
+    for (size_t i = 0; i < spec->n_added; i++) {
+        const int32_t pair[] = {spec->added[i].id, spec->added[i].special};
+        hash_stream_add(hash, pair, sizeof pair);
+    }
+    t->fingerprint = hash_stream_value(hash);
+    hash_stream_close(hash);
+    return true;
+}
+
+struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err)
+{
+    struct tokenizer *t = memory_zeroed(1, sizeof *t, err);
+    if (!t)
+        return NULL;
+    if (!tokenizer_spec_read(&t->spec, bundle, err) || !build_trie(t, err)) {
+        tokenizer_close(t);
+        return NULL;
+    }
+    if (t->spec.n_added)
+        qsort(t->spec.added, t->spec.n_added, sizeof *t->spec.added, by_id);
+    if (!take_fingerprint(t, err)) {
+        tokenizer_close(t);
+        return NULL;
+    }
+    return t;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    if (!t)
+        return;
+    wordpiece_close(t->trie);
+    tokenizer_spec_free(&t->spec);
+    free(t);
+}
+
+size_t tokenizer_size(const struct tokenizer *t)
+{
+    return t->spec.n_pieces;
+}
+
+uint64_t tokenizer_fingerprint(const struct tokenizer *t)
+{
+    return t->fingerprint;
+}
+
+size_t tokenizer_max_tokens(const struct tokenizer *t)
+{
+    return t->spec.max_tokens;
+}
+
+size_t tokenizer_special_count(const struct tokenizer *t)
+{
+    return t->spec.n_before + t->spec.n_after;
+}
+
+struct tokenizer_scratch *tokenizer_scratch_open(const struct tokenizer *tokenizer,
+                                                 struct error *err)
+{
+    struct tokenizer_scratch *s = memory_zeroed(1, sizeof *s, err);
+    if (!s)
+        return NULL;
+    s->tokenizer = tokenizer;
+    s->cache = memory_zeroed((size_t)1 << CACHE_BITS, sizeof *s->cache, err);
+    s->word = memory_array(tokenizer->spec.max_word + BERT_MAPPED_MAX, sizeof *s->word, err);
+    if (!s->cache || !s->word) {
+        tokenizer_scratch_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+void tokenizer_scratch_close(struct tokenizer_scratch *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < N_BLOCKS; i++)
+        free(s->block[i]);
+    free(s->cache);
+    free(s->word);
+    free(s->id);
+    free(s);
+}
+
+/* ---- the table by code point
+ * ------------------------------------------------------------------------------------ */
+
+static uint32_t make_entry(const struct tokenizer_spec *spec, uint32_t code)
+{
+    struct bert_mapping m;
+    bert_map(&spec->normal, code, &m);
+    uint32_t entry = m.class == BERT_DROP    ? ENTRY_DROP
+                     : m.class == BERT_SPACE ? ENTRY_SPACE
+                     : m.class == BERT_ALONE ? ENTRY_ALONE
+                     : m.n > 1               ? ENTRY_MANY
+                                             : 0;
+    if (m.n == 1)
+        entry |= m.code[0];
+    if (m.ordered)
+        entry |= ENTRY_ORDERED;
+    for (size_t i = 0; i < spec->n_added; i++) {
+        const unsigned char *text = (const unsigned char *)spec->added[i].text;
+        if (utf8_next(&text) == code)
+            entry |= ENTRY_ADDED;
+    }
+    return entry;
+}
+
+/* Kept out of line: it runs once per block of 256 code points. */
+__attribute__((noinline)) static uint32_t fill_block(struct tokenizer_scratch *s, uint32_t code)
+{
+    uint32_t first = code & ~(uint32_t)(BLOCK_CODES - 1);
+    uint32_t *block = memory_array(BLOCK_CODES, sizeof *block, s->err);
+    if (!block) {
+        s->failed = true;
+        return ENTRY_SPACE;
+    }
+    for (uint32_t i = 0; i < BLOCK_CODES; i++)
+        block[i] = make_entry(&s->tokenizer->spec, first + i);
+    s->block[code >> BLOCK_BITS] = block;
+    return block[code - first];
+}
+
+static inline uint32_t entry_of(struct tokenizer_scratch *s, uint32_t code)
+{
+    const uint32_t *block = s->block[code >> BLOCK_BITS];
+    return block ? block[code & (BLOCK_CODES - 1)] : fill_block(s, code);
+}
+
+/* ---- words
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static bool reserve(struct tokenizer_scratch *s, size_t more)
+{
+    if (s->capacity - s->n_ids >= more)
+        return true;
+    if (memory_grow(&s->id, &s->capacity, s->n_ids + more, sizeof *s->id, s->err))
+        return true;
+    s->failed = true;
+    return false;
+}
+
+/* Code points of a raw word after normalisation; more than max_word when it is too long. */
+static size_t normalise(struct tokenizer_scratch *s, const unsigned char *p,
+                        const unsigned char *end)
+{
+    const struct tokenizer_spec *spec = &s->tokenizer->spec;
+    size_t n = 0;
+    uint32_t seen = 0;
+    while (p < end && n <= spec->max_word) {
+        uint32_t code = utf8_next(&p), entry = entry_of(s, code);
+        seen |= entry;
+        if (entry & ENTRY_MANY) {
+            struct bert_mapping m;
+            bert_map(&spec->normal, code, &m);
+            memcpy(s->word + n, m.code, m.n * sizeof *m.code);
+            n += m.n;
+        } else if (!(entry & ENTRY_DROP))
+            s->word[n++] = entry & ENTRY_CODE;
+    }
+    if (seen & ENTRY_ORDERED && n <= spec->max_word)
+        bert_order(s->word, n);
+    return n;
+}
+
+/* Ids of a word of n normalised code points, appended. */
+static void put_word(struct tokenizer_scratch *s, const uint32_t *code, size_t n)
+{
+    const struct tokenizer *t = s->tokenizer;
+    if (!n || !reserve(s, n))
+        return;
+    size_t found = n > t->spec.max_word ? 0 : wordpiece_match(t->trie, code, n, s->id + s->n_ids);
+    if (!found) {
+        s->id[s->n_ids] = t->spec.unknown;
+        found = 1;
+    }
+    s->n_ids += found;
+}
+
+static inline uint64_t load(const unsigned char *p, size_t n)
+{
+    uint64_t word = 0;
+    memcpy(&word, p, n);
+    return word;
+}
+
+static inline uint64_t hash_word(const unsigned char *p, size_t n)
+{
+    const uint64_t k = 0x9E3779B97F4A7C15u;
+    uint64_t h = n * k;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        h = (h ^ load(p + i, 8)) * k, h ^= h >> 32;
+    if (n >= 8)
+        h = (h ^ load(p + n - 8, 8)) * k;
+    else
+        for (; i < n; i++)
+            h = (h ^ p[i]) * k;
+    return h ^ h >> 29;
+}
+
+static void raw_word(struct tokenizer_scratch *s, const unsigned char *p, size_t n)
+{
+    if (n >= CACHE_KEY) {
+        put_word(s, s->word, normalise(s, p, p + n));
+        return;
+    }
+    struct cached *c = &s->cache[hash_word(p, n) >> 7 & ((1u << CACHE_BITS) - 1)];
+    if (c->used && c->n_bytes == n && memcmp(c->key, p, n) == 0) {
+        if (!reserve(s, CACHE_IDS))
+            return;
+        memcpy(s->id + s->n_ids, c->id, sizeof c->id); /* all of them: a fixed size is quicker */
+        s->n_ids += c->n_ids;
+        return;
+    }
+    size_t before = s->n_ids;
+    put_word(s, s->word, normalise(s, p, p + n));
+    size_t n_ids = s->n_ids - before;
+    if (s->failed || n_ids > CACHE_IDS)
+        return;
+    c->used = 1;
+    c->n_bytes = (uint8_t)n;
+    c->n_ids = (uint8_t)n_ids;
+    memcpy(c->key, p, n);
+    if (n_ids)
+        memcpy(c->id, s->id + before, n_ids * sizeof *c->id);
+}
+
+/* The longest added token at p, as Hugging Face matches them (leftmost, longest). */
+static const struct tokenizer_added *added_at(const struct tokenizer_spec *spec,
+                                              const unsigned char *p, const unsigned char *end)
+{
+    const struct tokenizer_added *best = NULL;
+    for (size_t i = 0; i < spec->n_added; i++) {
+        const struct tokenizer_added *a = &spec->added[i];
+        if ((size_t)(end - p) >= a->n && memcmp(p, a->text, a->n) == 0 && (!best || a->n > best->n))
+            best = a;
+    }
+    return best;
+}
+
+/* ---- texts
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void encode_text(struct tokenizer_scratch *s, const unsigned char *p,
+                        const unsigned char *end, size_t limit)
+{
+    const struct tokenizer_spec *spec = &s->tokenizer->spec;
+    while (p < end && s->n_ids <= limit && !s->failed) {
+        const struct tokenizer_added *added = NULL;
+        const unsigned char *begin = p, *next = p;
+        uint32_t entry = 0;
+        for (; p < end; p = next) {
+            entry = entry_of(s, utf8_next(&next));
+            if (!(entry & ENTRY_STOP))
+                continue;
+            if (entry & ENTRY_ADDED)
+                added = added_at(spec, p, end);
+            if (added || entry & (ENTRY_SPACE | ENTRY_ALONE))
+                break;
+        }
+        if (p > begin)
+            raw_word(s, begin, (size_t)(p - begin));
+        if (p == end)
+            break;
+        if (added && reserve(s, 1))
+            s->id[s->n_ids++] = added->id;
+        else if (!added && entry & ENTRY_ALONE)
+            put_word(s, &(uint32_t){entry & ENTRY_CODE}, 1);
+        p = added ? p + added->n : next;
+    }
+}
+
+bool tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s, const char *text,
+                      size_t n, size_t max_tokens, const int32_t **ids, size_t *n_ids,
+                      struct error *err)
+{
+    const struct tokenizer_spec *spec = &t->spec;
+    size_t special = spec->n_before + spec->n_after;
+    if (max_tokens && max_tokens < special)
+        return error_set(err, "%zu tokens a text cannot hold the %zu special tokens", max_tokens,
+                         special);
+    size_t limit = max_tokens ? max_tokens - spec->n_after : SIZE_MAX;
+    s->n_ids = 0;
+    s->failed = false;
+    s->err = err;
+    if (reserve(s, special)) {
+        memcpy(s->id, spec->before, spec->n_before * sizeof *s->id);
+        s->n_ids = spec->n_before;
+        encode_text(s, (const unsigned char *)text, (const unsigned char *)text + n, limit);
+    }
+    s->truncated = s->n_ids > limit;
+    if (s->truncated)
+        s->n_ids = limit;
+    if (s->failed || !reserve(s, spec->n_after))
+        return false;
+    memcpy(s->id + s->n_ids, spec->after, spec->n_after * sizeof *s->id);
+    s->n_ids += spec->n_after;
+    *ids = s->id;
+    *n_ids = s->n_ids;
+    return true;
+}
+
+bool tokenizer_truncated(const struct tokenizer_scratch *s)
+{
+    return s->truncated;
+}
+
+static bool is_special(const struct tokenizer_spec *spec, int32_t id)
+{
+    for (size_t i = 0; i < spec->n_added; i++)
+        if (spec->added[i].id == id)
+            return spec->added[i].special;
+    return false;
+}
+
+char *tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n_ids,
+                       struct error *err)
+{
+    const struct tokenizer_spec *spec = &t->spec;
+    size_t n_prefix = strlen(spec->prefix), n = 0, capacity = 0;
+    char *out = NULL;
+    bool first = true;
+    if (!memory_grow(&out, &capacity, 1, 1, err))
+        return NULL;
+    for (size_t i = 0; i < n_ids; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= spec->n_pieces) {
+            free(out);
+            error_set(err, "token id %d is not below %zu, the size of the vocabulary", (int)ids[i],
+                      spec->n_pieces);
+            return NULL;
+        }
+        if (is_special(spec, ids[i]))
+            continue;
+        const char *piece = spec->arena + spec->piece[ids[i]].offset;
+        size_t n_piece = spec->piece[ids[i]].n;
+        bool joins = !first && n_piece >= n_prefix && memcmp(piece, spec->prefix, n_prefix) == 0;
+        size_t skip = joins ? n_prefix : 0;
+        if (!memory_grow(&out, &capacity, n + n_piece + 2, 1, err)) {
+            free(out);
+            return NULL;
+        }
+        if (!first && !joins)
+            out[n++] = ' ';
+        memcpy(out + n, piece + skip, n_piece - skip);
+        n += n_piece - skip;
+        first = false;
+    }
+    out[n] = 0;
+    return out;
+}
