@@ -61,22 +61,6 @@ struct tokenizer_scratch {
     struct error *err; /* of the call at hand */
 };
 
-static bool build_trie(struct tokenizer *t, struct error *err)
-{
-    const struct tokenizer_spec *spec = &t->spec;
-    size_t n_prefix = strlen(spec->prefix);
-    t->trie = wordpiece_open(spec->n_arena, err);
-    for (size_t i = 0; t->trie && i < spec->n_pieces; i++) {
-        const char *text = spec->arena + spec->piece[i].offset;
-        size_t n = spec->piece[i].n;
-        bool continues = n > n_prefix && memcmp(text, spec->prefix, n_prefix) == 0;
-        size_t skip = continues ? n_prefix : 0;
-        if (n && !wordpiece_add(t->trie, text + skip, n - skip, continues, (int32_t)i, err))
-            return false;
-    }
-    return t->trie != NULL;
-}
-
 static int by_id(const void *a, const void *b)
 {
     const struct tokenizer_added *x = a, *y = b;
@@ -119,13 +103,14 @@ struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err)
     struct tokenizer *t = memory_zeroed(1, sizeof *t, err);
     if (!t)
         return NULL;
-    if (!tokenizer_spec_read(&t->spec, bundle, err) || !build_trie(t, err)) {
-        tokenizer_close(t);
+    if (!tokenizer_spec_read(&t->spec, bundle, err)) {
+        free(t);
         return NULL;
     }
     if (t->spec.n_added)
         qsort(t->spec.added, t->spec.n_added, sizeof *t->spec.added, by_id);
-    if (!take_fingerprint(t, err)) {
+    t->trie = wordpiece_open(t->spec.arena, t->spec.piece, t->spec.n_pieces, t->spec.prefix, err);
+    if (!t->trie || !take_fingerprint(t, err)) {
         tokenizer_close(t);
         return NULL;
     }

@@ -9,8 +9,6 @@
 #include "text/utf8.h"
 
 enum {
-    MAX_PIECES = 1 << 24,    /* ids must fit beside a code point in the trie; the largest known
-                                vocabulary has 2^20 */
     MAX_WORD_DEFAULT = 100,  /* Hugging Face's max_input_chars_per_word */
     SANE_MAX_TOKENS = 100000 /* model_max_length is written as 1e30 where there is none */
 };
@@ -31,8 +29,8 @@ void tokenizer_spec_free(struct tokenizer_spec *spec)
 bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
                           struct error *err)
 {
-    if (id < 0 || id >= MAX_PIECES)
-        return error_set(err, "token id %lld is outside 0 to %d", (long long)id, MAX_PIECES - 1);
+    if (id < 0 || id >= WORDPIECE_MAX)
+        return error_set(err, "token id %lld is outside 0 to %d", (long long)id, WORDPIECE_MAX - 1);
     size_t need = (size_t)id + 1, old = spec->n_pieces;
     if (n > UINT32_MAX || utf8_valid_prefix(text, n) != n)
         return error_set(err, "the piece with id %lld is not valid UTF-8", (long long)id);
@@ -43,7 +41,7 @@ bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *t
         memset(spec->piece + old, 0, (need - old) * sizeof *spec->piece);
         spec->n_pieces = need;
     }
-    spec->piece[id] = (struct tokenizer_piece){spec->n_arena, (uint32_t)n};
+    spec->piece[id] = (struct wordpiece_piece){spec->n_arena, (uint32_t)n};
     memcpy(spec->arena + spec->n_arena, text, n);
     spec->n_arena += n;
     return true;

@@ -17,11 +17,7 @@
 #include "core/error.h"
 #include "io/bundle.h"
 #include "text/bert_normalise.h"
-
-struct tokenizer_piece {
-    size_t offset;
-    uint32_t n; /* 0: no piece has this id */
-};
+#include "text/wordpiece.h"
 
 /* A token that is matched in the text before normalisation ("[MASK]"). */
 struct tokenizer_added {
@@ -39,7 +35,7 @@ struct tokenizer_spec {
     size_t max_word; /* code points; a longer word is unknown */
     char *arena;     /* the bytes of all pieces */
     size_t n_arena, arena_capacity;
-    struct tokenizer_piece *piece; /* by id */
+    struct wordpiece_piece *piece; /* by id */
     size_t n_pieces, piece_capacity;
     struct tokenizer_added *added;
     size_t n_added, added_capacity;

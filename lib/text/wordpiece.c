@@ -1,55 +1,176 @@
-/* wordpiece.c: see wordpiece.h. Open addressing, linear probing, at most half full. */
+/* wordpiece.c: see wordpiece.h.
+ *
+ * Open addressing with linear probing. Edges never move, so a slot can number a node; a table that
+ * gets too full is thrown away and built again at twice the size. Building is bound by cache
+ * misses, so LANES pieces are added side by side and the misses overlap.
+ */
 #include "text/wordpiece.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "core/memory.h"
 #include "text/utf8.h"
 
-enum { ROOT_BEGIN, ROOT_CONTINUE, N_ROOTS, CODE_BITS = 21 };
-
-struct edge {
-    uint64_t key;  /* (parent << 21 | code point) + 1; 0: free */
-    uint32_t node; /* the child */
-    int32_t id;    /* of the piece that ends at the child; -1: none */
+enum {
+    CODE_BITS = 21,
+    ID_BITS = 21,
+    MAX_BITS = 22, /* slots must fit beside code point and id: 64 - 21 - 21 */
+    MIN_BITS = 10,
+    LANES = 16,
+    HUGE_PAGE = 2 << 20
 };
+
+/* Edge: parent (22 bits) | code point (21) | id + 1 (21; 0: no piece ends here); a free slot is 0.
+ * Slots 0 to 2 hold no edge, so that the roots have numbers of their own and no edge is all zero.
+ */
+enum { ROOT_BEGIN = 1, ROOT_CONTINUE = 2, N_RESERVED = 3 };
 
 struct wordpiece {
-    struct edge *edge;
+    uint64_t *edge;
     uint64_t mask;
-    uint32_t n_nodes;
     unsigned shift;
+    size_t n_edges;
 };
 
-static uint64_t slot_of(const struct wordpiece *trie, uint64_t key)
+static uint64_t key_of(uint64_t parent, uint32_t code)
 {
-    return (key * 0x9E3779B97F4A7C15u) >>
-           trie->shift; /* Fibonacci hashing: the high bits are the mixed ones */
+    return parent << CODE_BITS | code;
+}
+
+/* Fibonacci hashing: the high bits are the mixed ones. */
+static uint64_t home_of(const struct wordpiece *trie, uint64_t key)
+{
+    return (key * 0x9E3779B97F4A7C15u) >> trie->shift;
+}
+
+/* Slot of the edge, or the free slot where it belongs. */
+static uint64_t find(const struct wordpiece *trie, uint64_t key)
+{
+    uint64_t slot = home_of(trie, key);
+    while (slot < N_RESERVED || (trie->edge[slot] && trie->edge[slot] >> ID_BITS != key))
+        slot = (slot + 1) & trie->mask;
+    return slot;
 }
 
 static bool allocate(struct wordpiece *trie, unsigned bits, struct error *err)
 {
-    trie->edge = memory_zeroed((size_t)1 << bits, sizeof *trie->edge, err);
+    size_t bytes = sizeof *trie->edge << bits;
+    if (bytes >= HUGE_PAGE) {
+        trie->edge = aligned_alloc(HUGE_PAGE, bytes);
+        if (!trie->edge)
+            return error_set(err, "out of memory: %zu bytes for the vocabulary", bytes);
+        /* Random access to small pages would spend its time in the page tables. Only a wish:
+         * failing is fine. */
+        (void)madvise(trie->edge, bytes, MADV_HUGEPAGE);
+        memset(trie->edge, 0, bytes);
+    } else
+        trie->edge = memory_zeroed((size_t)1 << bits, sizeof *trie->edge, err);
     trie->mask = ((uint64_t)1 << bits) - 1;
     trie->shift = 64 - bits;
+    trie->n_edges = 0;
     return trie->edge != NULL;
 }
 
-struct wordpiece *wordpiece_open(size_t n_bytes, struct error *err)
+struct lane {
+    const unsigned char *at, *end;
+    uint64_t key; /* of the edge to take next; its home slot is on the way into the cache */
+    uint64_t id;  /* + 1 */
+};
+
+static void aim(const struct wordpiece *trie, struct lane *lane, uint64_t node)
 {
-    struct wordpiece *trie = memory_zeroed(1, sizeof *trie, err);
-    unsigned bits = 8;
-    /* About one node for every three bytes of pieces in scripts of three-byte characters, and no
-     * more than one a byte. */
-    while (bits < 40 && ((size_t)1 << bits) < n_bytes)
-        bits++;
-    if (trie && !allocate(trie, bits, err)) {
-        free(trie);
+    lane->key = key_of(node, utf8_next(&lane->at));
+    __builtin_prefetch(&trie->edge[home_of(trie, lane->key)], 1);
+}
+
+static bool next_piece(const struct wordpiece *trie, struct lane *lane, const char *arena,
+                       const struct wordpiece_piece *piece, size_t n_pieces, const char *prefix,
+                       size_t *next)
+{
+    size_t n_prefix = strlen(prefix);
+    while (*next < n_pieces && !piece[*next].n)
+        ++*next;
+    if (*next == n_pieces)
+        return false;
+    const char *text = arena + piece[*next].offset;
+    size_t n = piece[*next].n;
+    bool continues = n > n_prefix && memcmp(text, prefix, n_prefix) == 0;
+    lane->at = (const unsigned char *)text + (continues ? n_prefix : 0);
+    lane->end = (const unsigned char *)text + n;
+    lane->id = ++*next;
+    aim(trie, lane, continues ? ROOT_CONTINUE : ROOT_BEGIN);
+    return true;
+}
+
+/* One edge further; false: the piece is done. Equal pieces may end in any order: the larger id
+ * wins. */
+static bool step(struct wordpiece *trie, struct lane *lane)
+{
+    uint64_t slot = find(trie, lane->key);
+    uint64_t *edge = &trie->edge[slot];
+    if (!*edge) {
+        *edge = lane->key << ID_BITS;
+        trie->n_edges++;
+    }
+    if (lane->at < lane->end) {
+        aim(trie, lane, slot);
+        return true;
+    }
+    if ((*edge & WORDPIECE_MAX) < lane->id)
+        *edge = lane->key << ID_BITS | lane->id;
+    return false;
+}
+
+/* false: the table is too full. */
+static bool fill(struct wordpiece *trie, const char *arena, const struct wordpiece_piece *piece,
+                 size_t n_pieces, const char *prefix)
+{
+    struct lane lane[LANES];
+    size_t next = 0, n_lanes = 0;
+    while (n_lanes < LANES &&
+           next_piece(trie, &lane[n_lanes], arena, piece, n_pieces, prefix, &next))
+        n_lanes++;
+    while (n_lanes) {
+        if (trie->n_edges + LANES + N_RESERVED > trie->mask - trie->mask / 4)
+            return false;
+        for (size_t i = 0; i < n_lanes; i++) {
+            if (!step(trie, &lane[i]) &&
+                !next_piece(trie, &lane[i], arena, piece, n_pieces, prefix, &next))
+                lane[i--] = lane[--n_lanes];
+        }
+    }
+    return true;
+}
+
+struct wordpiece *wordpiece_open(const char *arena, const struct wordpiece_piece *piece,
+                                 size_t n_pieces, const char *prefix, struct error *err)
+{
+    if (n_pieces > WORDPIECE_MAX) {
+        error_set(err, "a vocabulary of %zu pieces is larger than the limit of %d", n_pieces,
+                  WORDPIECE_MAX);
         return NULL;
     }
-    if (trie)
-        trie->n_nodes = N_ROOTS;
-    return trie;
+    struct wordpiece *trie = memory_zeroed(1, sizeof *trie, err);
+    unsigned bits = MIN_BITS; /* two to three edges a piece are usual */
+    while (bits < MAX_BITS && (size_t)1 << bits < 4 * n_pieces)
+        bits++;
+    for (; trie; bits++) {
+        if (bits > MAX_BITS) {
+            error_set(err, "the vocabulary's pieces are too long: more than %d distinct beginnings",
+                      3 << (MAX_BITS - 2));
+            break;
+        }
+        if (!allocate(trie, bits, err))
+            break;
+        if (fill(trie, arena, piece, n_pieces, prefix))
+            return trie;
+        free(trie->edge);
+        trie->edge = NULL;
+    }
+    wordpiece_close(trie);
+    return NULL;
 }
 
 void wordpiece_close(struct wordpiece *trie)
@@ -60,71 +181,26 @@ void wordpiece_close(struct wordpiece *trie)
     free(trie);
 }
 
-static struct edge *find(const struct wordpiece *trie, uint32_t parent, uint32_t code)
-{
-    uint64_t key = ((uint64_t)parent << CODE_BITS | code) + 1, slot = slot_of(trie, key);
-    while (trie->edge[slot].key && trie->edge[slot].key != key)
-        slot = (slot + 1) & trie->mask;
-    return &trie->edge[slot];
-}
-
-static bool grow(struct wordpiece *trie, struct error *err)
-{
-    struct wordpiece old = *trie;
-    if (!allocate(trie, 65 - old.shift, err)) {
-        *trie = old; /* still a valid object, for wordpiece_close() */
-        return false;
-    }
-    for (uint64_t i = 0; i <= old.mask; i++)
-        if (old.edge[i].key) {
-            uint64_t slot = slot_of(trie, old.edge[i].key);
-            while (trie->edge[slot].key)
-                slot = (slot + 1) & trie->mask;
-            trie->edge[slot] = old.edge[i];
-        }
-    free(old.edge);
-    return true;
-}
-
-bool wordpiece_add(struct wordpiece *trie, const char *piece, size_t n, bool continues, int32_t id,
-                   struct error *err)
-{
-    const unsigned char *p = (const unsigned char *)piece, *end = p + n;
-    uint32_t node = continues ? ROOT_CONTINUE : ROOT_BEGIN;
-    while (p < end) {
-        if (trie->n_nodes > trie->mask / 2 && !grow(trie, err))
-            return false;
-        uint32_t code = utf8_next(&p);
-        struct edge *edge = find(trie, node, code);
-        if (!edge->key)
-            *edge = (struct edge){((uint64_t)node << CODE_BITS | code) + 1, trie->n_nodes++, -1};
-        node = edge->node;
-        if (p == end)
-            edge->id = id;
-    }
-    return true;
-}
-
 size_t wordpiece_match(const struct wordpiece *trie, const uint32_t *code, size_t n, int32_t *ids)
 {
     size_t n_ids = 0, begin = 0;
     while (begin < n) {
-        uint32_t node = begin ? ROOT_CONTINUE : ROOT_BEGIN;
+        uint64_t node = begin ? ROOT_CONTINUE : ROOT_BEGIN;
         size_t end = begin;
-        int32_t best = -1;
+        uint64_t best = 0;
         for (size_t i = begin; i < n; i++) {
-            const struct edge *edge = find(trie, node, code[i]);
-            if (!edge->key)
+            uint64_t slot = find(trie, key_of(node, code[i])), edge = trie->edge[slot];
+            if (!edge)
                 break;
-            node = edge->node;
-            if (edge->id >= 0) {
-                best = edge->id;
+            node = slot;
+            if (edge & WORDPIECE_MAX) {
+                best = edge & WORDPIECE_MAX;
                 end = i + 1;
             }
         }
-        if (best < 0)
+        if (!best)
             return 0;
-        ids[n_ids++] = best;
+        ids[n_ids++] = (int32_t)(best - 1);
         begin = end;
     }
     return n_ids;
