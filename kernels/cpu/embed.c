@@ -1,0 +1,237 @@
+/* embed.c: tables of rows (only rows that are asked for are touched, wherever the table lies),
+ * first rows of sequences, and sums of gradient rows and columns. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/elementwise.h"
+
+enum {
+    PIECE = 256,    /* columns converted at a time, on the stack */
+    SMALL = 8192,   /* elements: less is not worth waking a thread */
+    SLOTS_TAKEN = 8 /* rows of the gradient a thread takes at a time */
+};
+
+struct table_weights {
+    struct weight weight;
+};
+
+struct table_weights *cpu_table_prepare(struct device *dev, const struct weight *weight,
+                                        struct error *err)
+{
+    (void)dev;
+    if (!dtype_is_float(weight->type) && !(weight->type == DTYPE_I8 && weight->scale)) {
+        error_set(err, "table: weights of type %s; expected F32, F16, BF16 or I8 with scales",
+                  dtype_name(weight->type));
+        return NULL;
+    }
+    struct table_weights *table = memory_zeroed(1, sizeof *table, err);
+    if (table)
+        table->weight = *weight;
+    return table;
+}
+
+struct table_weights *cpu_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
+                                     struct error *err)
+{
+    struct weight weight = {.data = w, .type = DTYPE_F32, .rows = rows, .cols = cols};
+    return cpu_table_prepare(dev, &weight, err);
+}
+
+void cpu_table_free(struct device *dev, struct table_weights *table)
+{
+    (void)dev;
+    free(table);
+}
+
+/* n columns of a row from `column` on, as floats. */
+static void table_row(const struct table_weights *table, size_t row, size_t column, size_t n,
+                      float *to)
+{
+    const struct weight *weight = &table->weight;
+    size_t at = (row * weight->cols + column) * dtype_bytes(weight->type);
+    dtype_to_float(weight->type, (const char *)weight->data + at, n, to);
+    if (weight->type == DTYPE_I8)
+        for (size_t c = 0; c < n; c++)
+            to[c] *= weight->scale[row];
+}
+
+struct embed_work {
+    struct cpu *cpu;
+    const struct table_weights *word, *position, *type;
+    const int32_t *id;
+    const struct seqs *seqs;
+    size_t position_offset, cols;
+    float *out;
+};
+
+/* Embeddings of token t, which has the given place in its sequence. */
+static bool embed_token(const struct embed_work *work, size_t t, size_t place)
+{
+    const struct elementwise *kernel = ISA_PICK(elementwise, work->cpu->isa);
+    float piece[PIECE], *out = work->out + t * work->cols;
+    const size_t n_words = work->word->weight.rows;
+    if (work->id[t] < 0 || (size_t)work->id[t] >= n_words) {
+        cpu_fail(work->cpu, "embed: token id %d, the table has %zu rows", work->id[t], n_words);
+        return false;
+    }
+    if (work->position && place >= work->position->weight.rows) {
+        cpu_fail(work->cpu, "embed: position %zu, the table has %zu rows; cut sequences shorter",
+                 place, work->position->weight.rows);
+        return false;
+    }
+    for (size_t c = 0; c < work->cols; c += PIECE) {
+        size_t n = work->cols - c < PIECE ? work->cols - c : PIECE;
+        table_row(work->word, (size_t)work->id[t], c, n, out + c);
+        if (work->position) {
+            table_row(work->position, place, c, n, piece);
+            kernel->add(piece, n, out + c);
+        }
+        if (work->type) {
+            table_row(work->type, 0, c, n, piece);
+            kernel->add(piece, n, out + c);
+        }
+    }
+    return true;
+}
+
+static void embed_job(void *context, size_t member, size_t n_members)
+{
+    const struct embed_work *work = context;
+    const int32_t *offset = work->seqs->offset;
+    size_t begin, end;
+    threads_share(work->seqs->n, member, n_members, &begin, &end);
+    for (size_t s = begin; s < end; s++)
+        for (int32_t t = offset[s]; t < offset[s + 1]; t++)
+            if (!embed_token(work, (size_t)t, (size_t)(t - offset[s]) + work->position_offset))
+                return;
+}
+
+void cpu_embed(struct device *dev, const struct table_weights *word,
+               const struct table_weights *position, const struct table_weights *type,
+               const int32_t *id, const struct seqs *seqs, size_t position_offset, size_t cols,
+               act *out)
+{
+    struct cpu *cpu = cpu_of(dev);
+    struct embed_work work = {cpu,  word,        position, type, id, seqs, position_offset,
+                              cols, (float *)out};
+    const struct table_weights *tables[] = {word, position, type};
+    for (size_t i = 0; i < 3; i++)
+        if (tables[i] && tables[i]->weight.cols != cols) {
+            cpu_fail(cpu, "embed: a table of %zu columns, expected %zu", tables[i]->weight.cols,
+                     cols);
+            return;
+        }
+    if (seqs->n_tokens * cols <= SMALL)
+        embed_job(&work, 0, 1);
+    else
+        cpu_run(cpu, embed_job, &work);
+}
+
+void cpu_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                      act *y)
+{
+    (void)dev;
+    for (size_t s = 0; s < seqs->n; s++)
+        memcpy((float *)y + s * cols, (const float *)x + (size_t)seqs->offset[s] * cols,
+               cols * sizeof(float));
+}
+
+void cpu_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
+                           act *x)
+{
+    const struct elementwise *kernel = ISA_PICK(elementwise, cpu_of(dev)->isa);
+    for (size_t s = 0; s < seqs->n; s++)
+        kernel->add((const float *)dy + s * cols, cols,
+                    (float *)x + (size_t)seqs->offset[s] * cols);
+}
+
+struct sum_work {
+    const struct elementwise *kernel;
+    const float *from;
+    float *to;
+    size_t rows, cols;
+    const int32_t *order, *bound; /* rows_sum */
+    atomic_size_t next;
+};
+
+static void add_job(void *context, size_t member, size_t n_members)
+{
+    struct sum_work *work = context;
+    size_t begin, end;
+    threads_share(work->cols, member, n_members, &begin, &end);
+    work->kernel->add(work->from + begin, end - begin, work->to + begin);
+}
+
+void cpu_add(struct device *dev, const act *x, size_t n, act *y)
+{
+    struct cpu *cpu = cpu_of(dev);
+    struct sum_work work = {.kernel = ISA_PICK(elementwise, cpu->isa),
+                            .from = (const float *)x,
+                            .to = (float *)y,
+                            .cols = n};
+    if (n <= SMALL)
+        add_job(&work, 0, 1);
+    else
+        cpu_run(cpu, add_job, &work);
+}
+
+/* Members take slots as they come: the slot of [CLS] has a row of every sequence, most have one. */
+static void rows_sum_job(void *context, size_t member, size_t n_members)
+{
+    (void)member;
+    (void)n_members;
+    struct sum_work *work = context;
+    for (;;) {
+        size_t first = atomic_fetch_add(&work->next, SLOTS_TAKEN), end = first + SLOTS_TAKEN;
+        if (first >= work->rows)
+            return;
+        for (size_t slot = first; slot < end && slot < work->rows; slot++)
+            for (int32_t i = work->bound[slot]; i < work->bound[slot + 1]; i++)
+                work->kernel->add(work->from + (size_t)work->order[i] * work->cols, work->cols,
+                                  work->to + slot * work->cols);
+    }
+}
+
+void cpu_rows_sum(struct device *dev, const act *d, const int32_t *order, const int32_t *bound,
+                  size_t n_slots, size_t cols, float *grad)
+{
+    struct cpu *cpu = cpu_of(dev);
+    struct sum_work work = {.kernel = ISA_PICK(elementwise, cpu->isa),
+                            .from = (const float *)d,
+                            .to = grad,
+                            .rows = n_slots,
+                            .cols = cols,
+                            .order = order,
+                            .bound = bound};
+    if (n_slots * cols <= SMALL)
+        rows_sum_job(&work, 0, 1);
+    else
+        cpu_run(cpu, rows_sum_job, &work);
+}
+
+/* Columns are shared out, so that each sum is taken over all rows in order by one member. */
+static void column_sum_job(void *context, size_t member, size_t n_members)
+{
+    struct sum_work *work = context;
+    size_t begin, end;
+    threads_share(work->cols, member, n_members, &begin, &end);
+    for (size_t r = 0; r < work->rows; r++)
+        work->kernel->add(work->from + r * work->cols + begin, end - begin, work->to + begin);
+}
+
+void cpu_column_sum(struct device *dev, const act *d, size_t rows, size_t cols, float *grad)
+{
+    struct cpu *cpu = cpu_of(dev);
+    struct sum_work work = {.kernel = ISA_PICK(elementwise, cpu->isa),
+                            .from = (const float *)d,
+                            .to = grad,
+                            .rows = rows,
+                            .cols = cols};
+    if (rows * cols <= SMALL)
+        column_sum_job(&work, 0, 1);
+    else
+        cpu_run(cpu, column_sum_job, &work);
+}

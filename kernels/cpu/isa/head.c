@@ -1,0 +1,149 @@
+/* head.c: attention of one head. Queries go through in blocks of BLOCK rows, so that scores take
+ * BLOCK × keys floats whatever the length; keys (and values, in the backward pass) are transposed
+ * once per head, which turns every product into rows of vectors. Probabilities are recomputed from
+ * lse in the backward pass (Dao et al. 2022, FlashAttention, section 3.1).
+ */
+#include "kernels/cpu/head.h"
+
+#include "kernels/cpu/isa/product.h"
+
+enum { BLOCK = 32 };
+
+static size_t padded(size_t n)
+{
+    return (n + VEC_N - 1) / VEC_N * VEC_N;
+}
+
+static size_t forward_scratch(size_t longest, size_t size)
+{
+    return (size + BLOCK) * padded(longest);
+}
+
+static size_t backward_scratch(size_t longest, size_t size)
+{
+    return (2 * size + 2 * BLOCK) * padded(longest);
+}
+
+static struct product_a rows_of(const float *at, size_t stride)
+{
+    return (struct product_a){at, stride, 1};
+}
+
+static struct product_a columns_of(const float *at, size_t stride)
+{
+    return (struct product_a){at, 1, stride};
+}
+
+/* Scores of a query become probabilities times dropout factors, 0 beyond the last key. Returns the
+ * log-sum-exp. */
+static float softmax_row(const struct head *head, size_t query, float *row)
+{
+    size_t n = head->n_keys;
+    vec highest = vec_set(row[0] * head->scale), total = {0};
+    for (size_t j = 0; j < n; j += VEC_N) {
+        vec s = vec_load(row + j) * head->scale;
+        highest = vec_max(vec_first(s, n - j, highest), highest);
+        vec_store(row + j, s);
+    }
+    float top = vec_highest(highest);
+    for (size_t j = 0; j < n; j += VEC_N) {
+        vec e = vec_first(vec_exp(vec_load(row + j) - top), n - j, (vec){0});
+        total += e;
+        vec_store(row + j, e);
+    }
+    float sum = vec_sum(total), inverse = 1.0F / sum;
+    uint32_t index = head->dropout_first + (uint32_t)query * head->dropout_step;
+    for (size_t j = 0; j < n; j += VEC_N) {
+        vec p = vec_load(row + j) * inverse;
+        if (head->key.threshold)
+            p *= vec_dropout(&head->key, index + (uint32_t)j);
+        vec_store(row + j, p);
+    }
+    return top + logf(sum);
+}
+
+static size_t block_rows(const struct head *head, size_t query)
+{
+    size_t left = head->n_queries - query;
+    return left < BLOCK ? left : BLOCK;
+}
+
+static void forward(const struct head *head, float *scratch)
+{
+    size_t n = head->n_keys, stride = padded(n);
+    float *keys = scratch, *scores = scratch + head->size * stride; /* [size], [BLOCK] × stride */
+    product_transpose(head->k, head->kv_stride, n, head->size, keys, stride);
+    for (size_t query = 0; query < head->n_queries; query += BLOCK) {
+        size_t rows = block_rows(head, query);
+        product(rows, stride, head->size, rows_of(head->q + query * head->q_stride, head->q_stride),
+                keys, stride, false, scores, stride);
+        for (size_t i = 0; i < rows; i++) {
+            float lse = softmax_row(head, query + i, scores + i * stride);
+            if (head->lse)
+                head->lse[(query + i) * head->lse_stride] = lse;
+        }
+        product(rows, head->size, n, rows_of(scores, stride), head->v, head->kv_stride, false,
+                head->out + query * head->out_stride, head->out_stride);
+    }
+}
+
+/* From scores s and u = dout vᵀ of a query, with p the probabilities and w the dropout factors: s
+ * becomes ds = p (w u - Σ p w u) scale, u becomes p w. */
+static void softmax_backward_row(const struct head *head, size_t query, float *s, float *u)
+{
+    size_t n = head->n_keys;
+    float lse = head->lse[query * head->lse_stride];
+    uint32_t index = head->dropout_first + (uint32_t)query * head->dropout_step;
+    vec total = {0};
+    for (size_t j = 0; j < n; j += VEC_N) {
+        vec p = vec_exp(vec_load(s + j) * head->scale - lse);
+        vec wu = vec_load(u + j);
+        if (head->key.threshold)
+            wu *= vec_dropout(&head->key, index + (uint32_t)j);
+        p = vec_first(p, n - j, (vec){0});
+        total = vec_fma(p, wu, total);
+        vec_store(s + j, p);
+        vec_store(u + j, wu);
+    }
+    float inner = vec_sum(total);
+    for (size_t j = 0; j < n; j += VEC_N) {
+        vec p = vec_load(s + j), pw = p;
+        vec_store(s + j, p * (vec_load(u + j) - inner) * head->scale);
+        if (head->key.threshold)
+            pw *= vec_dropout(&head->key, index + (uint32_t)j);
+        vec_store(u + j, pw);
+    }
+}
+
+static void backward(const struct head *head, float *scratch)
+{
+    size_t n = head->n_keys, size = head->size, stride = padded(n);
+    float *keys = scratch, *values = keys + size * stride; /* transposed */
+    float *s = values + size * stride, *u = s + BLOCK * stride;
+    product_transpose(head->k, head->kv_stride, n, size, keys, stride);
+    product_transpose(head->v, head->kv_stride, n, size, values, stride);
+    for (size_t query = 0; query < head->n_queries; query += BLOCK) {
+        size_t rows = block_rows(head, query);
+        const float *q = head->q + query * head->q_stride;
+        const float *dout = head->dout + query * head->out_stride;
+        bool add = query > 0; /* dk and dv gather over blocks */
+        product(rows, stride, size, rows_of(q, head->q_stride), keys, stride, false, s, stride);
+        product(rows, stride, size, rows_of(dout, head->out_stride), values, stride, false, u,
+                stride);
+        for (size_t i = 0; i < rows; i++)
+            softmax_backward_row(head, query + i, s + i * stride, u + i * stride);
+        product(n, size, rows, columns_of(u, stride), dout, head->out_stride, add, head->dv,
+                head->kv_stride);
+        product(n, size, rows, columns_of(s, stride), q, head->q_stride, add, head->dk,
+                head->kv_stride);
+        product(rows, size, n, rows_of(s, stride), head->k, head->kv_stride, false,
+                head->dq + query * head->q_stride, head->q_stride);
+    }
+}
+
+const struct head_kernel ISA_SYMBOL(head_kernel) = {
+    .forward_scratch = forward_scratch,
+    .backward_scratch = backward_scratch,
+    .forward = forward,
+    .backward = backward,
+};

@@ -1,0 +1,106 @@
+/* norm_rows.c: layer normalisation of rows. A row of up to some thousand columns stays in the
+ * first-level cache, so each further pass over it is cheap: mean first, then squares of differences
+ * (no cancellation), then the result. */
+#include "kernels/cpu/norm_rows.h"
+
+#include "kernels/cpu/isa/vec_part.h"
+
+/* z into y; its sum. */
+static float add_row(const struct norm_forward *norm, size_t row)
+{
+    size_t n = norm->cols, at = row * n;
+    vec total = {0};
+    for (size_t i = 0; i < n; i += VEC_N) {
+        vec z = vec_load_part(norm->x + at + i, n - i);
+        if (norm->key.threshold)
+            z *= vec_dropout(&norm->key, (uint32_t)(at + i));
+        if (norm->residual)
+            z += vec_load_part(norm->residual + at + i, n - i);
+        total += z; /* zeros beyond n */
+        vec_store_part(norm->y + at + i, z, n - i);
+    }
+    return vec_sum(total);
+}
+
+static void forward(const struct norm_forward *norm, size_t begin, size_t end)
+{
+    size_t n = norm->cols;
+    for (size_t row = begin; row < end; row++) {
+        float *y = norm->y + row * n, *sum = norm->sum ? norm->sum + row * n : NULL;
+        float mean = add_row(norm, row) / (float)n;
+        vec squares = {0};
+        for (size_t i = 0; i < n; i += VEC_N) {
+            vec d = vec_first(vec_load_part(y + i, n - i) - mean, n - i, (vec){0});
+            squares = vec_fma(d, d, squares);
+        }
+        float rstd = 1.0F / sqrtf(vec_sum(squares) / (float)n + norm->eps);
+        for (size_t i = 0; i < n; i += VEC_N) {
+            vec z = vec_load_part(y + i, n - i), gain = vec_load_part(norm->gain + i, n - i);
+            vec bias = vec_load_part(norm->bias + i, n - i);
+            if (sum)
+                vec_store_part(sum + i, z, n - i);
+            vec_store_part(y + i, vec_fma((z - mean) * rstd, gain, bias), n - i);
+        }
+        if (norm->stats) {
+            norm->stats[2 * row] = mean;
+            norm->stats[2 * row + 1] = rstd;
+        }
+    }
+}
+
+/* With xhat = (z - mean) rstd and g = dy gain:  dz = rstd (g - mean(g) - xhat mean(g xhat)). */
+static void backward(const struct norm_backward *norm, size_t begin, size_t end, float *dgain,
+                     float *dbias)
+{
+    size_t n = norm->cols;
+    for (size_t row = begin; row < end; row++) {
+        size_t at = row * n;
+        const float *z = norm->sum + at, *dy = norm->dy + at;
+        float mean = norm->stats[2 * row], rstd = norm->stats[2 * row + 1];
+        vec sum_g = {0}, sum_gx = {0};
+        for (size_t i = 0; i < n; i += VEC_N) {
+            vec d = vec_load_part(dy + i, n - i); /* 0 beyond n, and so is g */
+            vec xhat = (vec_load_part(z + i, n - i) - mean) * rstd;
+            vec g = d * vec_load_part(norm->gain + i, n - i);
+            sum_g += g;
+            sum_gx = vec_fma(g, xhat, sum_gx);
+            vec_store_part(dgain + i, vec_fma(d, xhat, vec_load_part(dgain + i, n - i)), n - i);
+            vec_store_part(dbias + i, d + vec_load_part(dbias + i, n - i), n - i);
+        }
+        float mean_g = vec_sum(sum_g) / (float)n, mean_gx = vec_sum(sum_gx) / (float)n;
+        for (size_t i = 0; i < n; i += VEC_N) {
+            vec xhat = (vec_load_part(z + i, n - i) - mean) * rstd;
+            vec g = vec_load_part(dy + i, n - i) * vec_load_part(norm->gain + i, n - i);
+            vec dz = (g - mean_g - xhat * mean_gx) * rstd;
+            vec_store_part(norm->dz + at + i, dz, n - i);
+            if (norm->dx && norm->key.threshold)
+                dz *= vec_dropout(&norm->key, (uint32_t)(at + i));
+            if (norm->dx)
+                vec_store_part(norm->dx + at + i, dz, n - i);
+        }
+    }
+}
+
+static void dropout(const struct dropout_key *key, float *x, size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; i += VEC_N) {
+        vec v = vec_load_part(x + i, end - i) * vec_dropout(key, (uint32_t)i);
+        vec_store_part(x + i, v, end - i);
+    }
+}
+
+static void multiply_add(const float *x, const float *y, size_t n, float *sum)
+{
+    for (size_t i = 0; i < n; i += VEC_N) {
+        vec old = vec_load_part(sum + i, n - i);
+        vec new = vec_fma(vec_load_part(x + i, n - i), vec_load_part(y + i, n - i), old);
+        vec_store_part(sum + i, new, n - i);
+    }
+}
+
+const struct norm_rows ISA_SYMBOL(norm_rows) = {
+    .forward = forward,
+    .backward = backward,
+    .dropout = dropout,
+    .multiply_add = multiply_add,
+};

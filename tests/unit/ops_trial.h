@@ -1,0 +1,285 @@
+/* ops_trial.h: one set of cases run on every device, compared with the reference device.
+ *
+ * A case is a function that asks its trial for inputs (random, the same on every device) and
+ * outputs (filled with POISON, with guard elements on both sides) and calls one operation.
+ * trial_everywhere runs it on the reference, then twice on each device, and compares: values within
+ * the tolerance of each output, guards untouched, the second run equal to the first byte for byte,
+ * no error. A tolerance is relative to max(1, |expected|); each is derived where it is given, in
+ * units of EPSILON = 2^-24, the rounding error of one float operation.
+ */
+#ifndef MILLET_TESTS_OPS_TRIAL_H
+#define MILLET_TESTS_OPS_TRIAL_H
+
+#include <stdlib.h>
+
+#include "core/rng.h"
+#include "kernels/kernels.h"
+#include "tests/tap.h"
+
+#define EPSILON 0x1p-24
+#define POISON  12288.0F /* exact in every format an activation may have */
+
+enum { GUARD = 16, TRIAL_MAX = 32 }; /* 16 floats keep the 64-byte alignment */
+
+enum trial_kind { TRIAL_ACT, TRIAL_FLOAT, TRIAL_INT };
+
+struct trial_array {
+    enum trial_kind kind;
+    bool output;
+    size_t n;
+    double tolerance;
+    const char *name;
+    char *base;   /* device memory, guards included */
+    float *value; /* after the run, on the host: n elements */
+};
+
+struct trial {
+    struct device *dev;
+    struct rng rng;
+    struct trial_array array[TRIAL_MAX];
+    size_t n_arrays;
+    bool guards_ok;
+};
+
+typedef void trial_case(struct trial *trial, const void *context);
+
+static inline void trial_must(bool ok, const struct error *err)
+{
+    if (!ok) {
+        printf("Bail out! %s\n", err->text);
+        exit(1);
+    }
+}
+
+static inline size_t trial_bytes(const struct trial *t, enum trial_kind kind)
+{
+    return kind == TRIAL_ACT ? t->dev->act_bytes : sizeof(float);
+}
+
+/* Device memory for `from` [n] with guards around. */
+static inline void *trial_place(struct trial *t, enum trial_kind kind, const float *from, size_t n)
+{
+    struct error err = ERROR_INIT;
+    size_t all = n + 2 * (size_t)GUARD, bytes = trial_bytes(t, kind);
+    float *host = malloc(all * sizeof *host);
+    char *base = t->dev->op->alloc(t->dev, all * bytes, &err);
+    trial_must(base && host && t->n_arrays < TRIAL_MAX, &err);
+    for (size_t i = 0; i < all; i++)
+        host[i] = i >= GUARD && i < GUARD + n ? from[i - GUARD] : POISON;
+    if (kind == TRIAL_ACT)
+        t->dev->op->act_upload(t->dev, (act *)(void *)base, host, all);
+    else
+        t->dev->op->upload(t->dev, base, host, all * bytes);
+    free(host);
+    t->array[t->n_arrays++] = (struct trial_array){.kind = kind, .n = n, .base = base};
+    return base + GUARD * bytes;
+}
+
+static inline void *trial_made(struct trial *t, enum trial_kind kind, size_t n, double size,
+                               double middle)
+{
+    float *host = calloc(n + 1, sizeof *host);
+    for (size_t i = 0; i < n; i++)
+        host[i] = (float)(middle + size * rng_normal(&t->rng));
+    void *place = trial_place(t, kind, host, n);
+    free(host);
+    return place;
+}
+
+static inline void trial_expect(struct trial *t, const char *name, double tolerance)
+{
+    struct trial_array *array = &t->array[t->n_arrays - 1];
+    array->output = true;
+    array->name = name;
+    array->tolerance = tolerance;
+}
+
+/* Normal inputs of the given size. */
+static inline act *trial_act(struct trial *t, size_t n, double size)
+{
+    return trial_made(t, TRIAL_ACT, n, size, 0);
+}
+static inline float *trial_floats(struct trial *t, size_t n, double size, double middle)
+{
+    return trial_made(t, TRIAL_FLOAT, n, size, middle);
+}
+static inline int32_t *trial_ints(struct trial *t, const int32_t *from, size_t n)
+{
+    return trial_place(t, TRIAL_INT, (const float *)(const void *)from, n); /* bytes, not values */
+}
+
+/* What an operation writes: POISON before. */
+static inline act *trial_out(struct trial *t, const char *name, size_t n, double tolerance)
+{
+    act *place = trial_made(t, TRIAL_ACT, n, 0, (double)POISON);
+    trial_expect(t, name, tolerance);
+    return place;
+}
+static inline float *trial_out_floats(struct trial *t, const char *name, size_t n, double tolerance)
+{
+    float *place = trial_made(t, TRIAL_FLOAT, n, 0, (double)POISON);
+    trial_expect(t, name, tolerance);
+    return place;
+}
+/* What an operation adds to or changes in place. */
+static inline act *trial_change(struct trial *t, const char *name, size_t n, double tolerance)
+{
+    act *place = trial_act(t, n, 1);
+    trial_expect(t, name, tolerance);
+    return place;
+}
+static inline float *trial_change_floats(struct trial *t, const char *name, size_t n,
+                                         double tolerance)
+{
+    float *place = trial_floats(t, n, 1, 0);
+    trial_expect(t, name, tolerance);
+    return place;
+}
+
+static inline void trial_fetch(struct trial *t)
+{
+    t->guards_ok = true;
+    for (size_t a = 0; a < t->n_arrays; a++) {
+        struct trial_array *array = &t->array[a];
+        size_t all = array->n + 2 * (size_t)GUARD;
+        float *host = malloc(all * sizeof *host);
+        if (array->kind == TRIAL_ACT)
+            t->dev->op->act_download(t->dev, host, (act *)(void *)array->base, all);
+        else
+            t->dev->op->download(t->dev, host, array->base, all * sizeof *host);
+        for (size_t i = 0; i < GUARD; i++)
+            t->guards_ok &= host[i] == POISON && host[GUARD + array->n + i] == POISON;
+        memmove(host, host + GUARD, array->n * sizeof *host);
+        array->value = host;
+        t->dev->op->free(t->dev, array->base);
+    }
+}
+
+static inline void trial_run(struct trial *t, struct device *dev, trial_case *run,
+                             const void *context)
+{
+    *t = (struct trial){.dev = dev};
+    rng_seed(&t->rng, 2026);
+    run(t, context);
+    trial_fetch(t);
+}
+
+static inline void trial_release(struct trial *t)
+{
+    for (size_t a = 0; a < t->n_arrays; a++)
+        free(t->array[a].value);
+}
+
+/* Prints what is wrong; false then. Inputs must come out as they went in, so they are compared as
+ * well. */
+static inline bool trial_agrees(const struct trial *found, const struct trial *expected)
+{
+    for (size_t a = 0; a < found->n_arrays; a++) {
+        const struct trial_array *x = &found->array[a], *y = &expected->array[a];
+        for (size_t i = 0; i < x->n && x->kind != TRIAL_INT; i++) {
+            double value = (double)y->value[i], size = fabs(value) > 1 ? fabs(value) : 1;
+            double limit = x->output ? x->tolerance * size : 0;
+            if (!(fabs((double)x->value[i] - value) <= limit)) {
+                printf("# %s: element %zu of %zu: found %.9g, expected %.9g, tolerance %.3g\n",
+                       x->output ? x->name : "input", i, x->n, (double)x->value[i], value, limit);
+                return false;
+            }
+        }
+    }
+    if (!found->guards_ok)
+        printf("# memory beside an array was written\n");
+    return found->guards_ok;
+}
+
+static inline bool trial_repeats(const struct trial *found, const struct trial *again)
+{
+    for (size_t a = 0; a < found->n_arrays; a++)
+        if (memcmp(found->array[a].value, again->array[a].value,
+                   found->array[a].n * sizeof(float)) != 0) {
+            printf("# array %zu (%s): a second run gave other bytes\n", a,
+                   found->array[a].output ? found->array[a].name : "input");
+            return false;
+        }
+    return true;
+}
+
+/* ---- devices ---- */
+struct trial_device {
+    struct device *dev; /* NULL: not on this machine */
+    struct device *close;
+    char name[48];
+    const char *why;
+};
+
+enum { TRIAL_DEVICES = 8 };
+static struct device *trial_reference;
+static struct trial_device trial_devices[TRIAL_DEVICES];
+static size_t trial_n_devices;
+
+static inline void trial_add_device(const char *isa, size_t n_threads, bool lane)
+{
+    struct error err = ERROR_INIT;
+    struct trial_device *d = &trial_devices[trial_n_devices++];
+    setenv("MILLET_ISA", isa, 1);
+    d->close = d->dev = device_cpu_open(n_threads, &err);
+    if (lane && d->dev)
+        d->dev = d->close->op->lane(d->close, 1);
+    snprintf(d->name, sizeof d->name, "cpu %s, %zu threads%s", isa, n_threads,
+             lane ? ", lane" : "");
+    unsetenv("MILLET_ISA");
+}
+
+static inline void trial_open_devices(void)
+{
+    static const char *const isa[] = {"portable", "avx2", "avx512"};
+    struct error err = ERROR_INIT;
+    trial_reference = device_reference_open(&err);
+    trial_must(trial_reference != NULL, &err);
+    for (size_t i = 0; i < 3; i++) {
+        trial_add_device(isa[i], 1, false);
+        trial_add_device(isa[i], 2, false);
+    }
+    trial_add_device("portable", 2, true);
+}
+
+static inline void trial_close_devices(void)
+{
+    struct error err = ERROR_INIT;
+    for (size_t i = 0; i < trial_n_devices; i++)
+        if (trial_devices[i].close)
+            trial_devices[i].close->op->close(trial_devices[i].close);
+    tap_ok(trial_reference->op->sync(trial_reference, &err), "the reference had no error %s",
+           err.text);
+    trial_reference->op->close(trial_reference);
+}
+
+static inline void trial_everywhere(trial_case *run, const void *context, const char *what)
+{
+    struct trial expected, found, again;
+    trial_run(&expected, trial_reference, run, context);
+    for (size_t i = 0; i < trial_n_devices; i++) {
+        struct trial_device *d = &trial_devices[i];
+        struct error err = ERROR_INIT;
+        if (!d->dev)
+            continue; /* said once, by trial_report_devices */
+        trial_run(&found, d->dev, run, context);
+        trial_run(&again, d->dev, run, context);
+        bool ok = trial_agrees(&found, &expected) && trial_repeats(&found, &again) &&
+                  d->dev->op->sync(d->dev, &err);
+        tap_ok(ok, "%s: %s %s", d->name, what, err.text);
+        trial_release(&found);
+        trial_release(&again);
+    }
+    trial_release(&expected);
+}
+
+static inline void trial_report_devices(void)
+{
+    for (size_t i = 0; i < trial_n_devices; i++)
+        if (!trial_devices[i].dev)
+            tap_skip(trial_devices[i].name, "not an instruction set of this machine");
+        else
+            tap_ok(true, "%s opens", trial_devices[i].name);
+}
+
+#endif
