@@ -5,8 +5,7 @@
 
 # An installed Millet, or the one built in this tree.
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-[ -n "${MILLET_BIN:-}" ] && PATH=$MILLET_BIN:$PATH
-[ -z "${MILLET_BIN:-}" ] && [ -x "$here/bin/mtok" ] && PATH=$here/bin:$PATH
+PATH=${MILLET_BIN:-$here/bin}:$PATH
 command -v mtok >/dev/null || { echo "${0##*/}: mtok is not in PATH: run make first" >&2; exit 1; }
 
 say() { printf '\n== %s\n' "$*" >&2; }
