@@ -1,0 +1,232 @@
+/* compact.c: one rule per tensor name, one gather for rows and columns. */
+#include "prune/compact.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/dtype.h"
+#include "core/memory.h"
+
+enum cut { CUT_NOTHING, CUT_HEAD_ROWS, CUT_HEAD_COLS, CUT_NEURON_ROWS, CUT_NEURON_COLS };
+
+static enum cut cut_of(const char *rest)
+{
+    static const struct {
+        const char *rest;
+        enum cut cut;
+    } rule[] = {
+        {"attention.self.query.weight", CUT_HEAD_ROWS},
+        {"attention.self.query.weight_scale", CUT_HEAD_ROWS},
+        {"attention.self.query.bias", CUT_HEAD_ROWS},
+        {"attention.self.key.weight", CUT_HEAD_ROWS},
+        {"attention.self.key.weight_scale", CUT_HEAD_ROWS},
+        {"attention.self.key.bias", CUT_HEAD_ROWS},
+        {"attention.self.value.weight", CUT_HEAD_ROWS},
+        {"attention.self.value.weight_scale", CUT_HEAD_ROWS},
+        {"attention.self.value.bias", CUT_HEAD_ROWS},
+        {"attention.output.dense.weight", CUT_HEAD_COLS},
+        {"intermediate.dense.weight", CUT_NEURON_ROWS},
+        {"intermediate.dense.weight_scale", CUT_NEURON_ROWS},
+        {"intermediate.dense.bias", CUT_NEURON_ROWS},
+        {"output.dense.weight", CUT_NEURON_COLS},
+    };
+    for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++)
+        if (strcmp(rest, rule[i].rest) == 0)
+            return rule[i].cut;
+    return CUT_NOTHING;
+}
+
+/* "bert.encoder.layer.3.output.dense.bias": layer 3, *rest "output.dense.bias", *head the length of
+ * what stands before the number. false: not of a layer. */
+static bool parse_name(const char *name, size_t *layer, size_t *head, const char **rest)
+{
+    static const char *const prefix[] = {"bert.encoder.layer.", "encoder.layer."};
+    for (size_t i = 0; i < 2; i++) {
+        size_t n = strlen(prefix[i]),
+               digits = strspn(name + (strlen(name) < n ? 0 : n), "0123456789");
+        if (strncmp(name, prefix[i], n) != 0 || digits == 0 || digits > 9 ||
+            name[n + digits] != '.')
+            continue;
+        *layer = (size_t)strtoul(name + n, NULL, 10);
+        *head = n;
+        *rest = name + n + digits + 1;
+        return true;
+    }
+    return false;
+}
+
+/* Which slices of a tensor to take: `index` [n] counts runs of `block` rows or columns. */
+struct gather {
+    const size_t *index;
+    size_t n, block, all;
+    bool cols;
+};
+
+static struct gather gather_of(enum cut cut, const struct shape *shape,
+                               const struct keep_layer *layer)
+{
+    bool heads = cut == CUT_HEAD_ROWS || cut == CUT_HEAD_COLS;
+    const struct layer_shape *from = &shape->layer[layer->layer];
+    return (struct gather){
+        .index = heads ? layer->head : layer->neuron,
+        .n = heads ? layer->n_heads : layer->n_neurons,
+        .block = heads ? shape->head_size : 1,
+        .all = heads ? from->heads : from->ffn,
+        .cols = cut == CUT_HEAD_COLS || cut == CUT_NEURON_COLS,
+    };
+}
+
+/* The kept slices of view in new memory; view->data, dims and bytes are changed to the result.
+ * NULL: failed. */
+static void *gather_slices(struct tensor_view *view, const struct gather *gather, struct error *err)
+{
+    int axis = gather->cols ? 1 : 0;
+    if (view->rank < axis + 1 || view->rank > 2 || view->bytes == 0 ||
+        view->dim[axis] != gather->all * gather->block) {
+        char found[128];
+        tensor_view_describe(view, found, sizeof found);
+        error_set(err, "tensor %s is %s, expected %zu %s", view->name, found,
+                  gather->all * gather->block, gather->cols ? "columns" : "rows");
+        return NULL;
+    }
+    /* Outer repetitions of a run of `all` slices of slice bytes. */
+    size_t outer = gather->cols ? (size_t)view->dim[0] : 1;
+    size_t slice = (size_t)view->bytes / outer / gather->all;
+    uint8_t *data = memory_aligned(outer * gather->n, slice, err), *to = data;
+    if (!data)
+        return NULL;
+    for (size_t o = 0; o < outer; o++) {
+        const uint8_t *from = (const uint8_t *)view->data + o * gather->all * slice;
+        for (size_t i = 0; i < gather->n; i++, to += slice)
+            memcpy(to, from + gather->index[i] * slice, slice);
+    }
+    view->data = data;
+    view->dim[axis] = gather->n * gather->block;
+    view->bytes = outer * gather->n * slice;
+    return data;
+}
+
+static const struct keep_layer *find_layer(const struct keep *keep, size_t layer, size_t *number)
+{
+    for (size_t i = 0; i < keep->n_layers; i++)
+        if (keep->layer[i].layer == layer) {
+            *number = i;
+            return &keep->layer[i];
+        }
+    return NULL;
+}
+
+/* One tensor of a layer: dropped, or renamed and cut. */
+static bool add_of_layer(struct compact *compact, const struct tensor_view *view,
+                         const struct shape *shape, const struct keep *keep, size_t layer,
+                         size_t head, const char *rest, struct error *err)
+{
+    size_t number = 0, at = compact->n_tensors;
+    const struct keep_layer *kept = find_layer(keep, layer, &number);
+    if (layer >= shape->n_layers)
+        return error_set(err, "tensor %s: config.json says %zu layers; the weights are not its own",
+                         view->name, shape->n_layers);
+    if (!kept)
+        return true;
+    char *name = memory_format(err, "%.*s%zu.%s", (int)head, view->name, number, rest);
+    if (!name)
+        return false;
+    compact->name[at] = name;
+    compact->tensor[at] = *view;
+    compact->n_tensors++;
+    enum cut cut = cut_of(rest);
+    if (cut != CUT_NOTHING) {
+        struct gather gather = gather_of(cut, shape, kept);
+        if (gather.n < gather.all) {
+            compact->owned[at] = gather_slices(&compact->tensor[at], &gather, err);
+            if (!compact->owned[at])
+                return false;
+        }
+    }
+    compact->tensor[at].name = name;
+    return true;
+}
+
+bool compact_build(struct compact *compact, struct model *model, const struct shape *shape,
+                   const struct keep *keep, struct error *err)
+{
+    size_t n = model->n_tensors;
+    *compact = (struct compact){.tensor = memory_zeroed(n, sizeof *compact->tensor, err),
+                                .name = memory_zeroed(n, sizeof *compact->name, err),
+                                .owned = memory_zeroed(n, sizeof *compact->owned, err)};
+    bool ok = compact->tensor && compact->name && compact->owned;
+    for (size_t i = 0; ok && i < n; i++) {
+        const struct tensor_view *view = &model->tensor[i];
+        size_t layer = 0, head = 0;
+        const char *rest = NULL;
+        ok = bundle_verify(model->bundle, view->data, (size_t)view->bytes, err);
+        if (ok && parse_name(view->name, &layer, &head, &rest))
+            ok = add_of_layer(compact, view, shape, keep, layer, head, rest, err) ||
+                 error_at(err, "%s: ", model->name);
+        else if (ok)
+            compact->tensor[compact->n_tensors++] = *view;
+    }
+    if (!ok)
+        compact_free(compact);
+    return ok;
+}
+
+void compact_free(struct compact *compact)
+{
+    for (size_t i = 0; i < compact->n_tensors; i++) {
+        free(compact->name[i]);
+        free(compact->owned[i]);
+    }
+    free(compact->tensor);
+    free(compact->name);
+    free(compact->owned);
+    *compact = (struct compact){NULL, NULL, NULL, 0};
+}
+
+/* What joins millet.json; steals pruned. */
+static json_t *extra_of(const struct model *model, json_t *pruned, struct error *err)
+{
+    json_t *before = model->millet ? json_object_get(model->millet, "pruned") : NULL;
+    json_t *format = model->millet ? json_object_get(model->millet, "format") : NULL;
+    if (before && pruned)
+        json_object_set(pruned, "before", before);
+    json_t *extra = json_pack("{s:o}", "pruned", pruned);
+    if (extra && (!format || json_object_set(extra, "format", format) == 0))
+        return extra;
+    json_decref(extra);
+    error_set(err, "no memory for millet.json");
+    return NULL;
+}
+
+bool compact_write(struct model *model, const struct shape *shape, const struct keep *keep,
+                   json_t *pruned, json_t *stage, struct output *output, struct error *err)
+{
+    struct compact compact = {NULL, NULL, NULL, 0};
+    struct shape left = {.layer = NULL};
+    json_t *config = NULL, *extra = extra_of(model, pruned, err);
+    bool ok = extra && keep_shape(keep, shape, &left, err) &&
+              compact_build(&compact, model, shape, keep, err);
+    if (ok)
+        config = shape_config(&left, model->config, model->n_labels ? model->label : NULL, err);
+    if (config) {
+        struct model_writer_options options = {
+            .from = model,
+            .config = config,
+            .tensor = compact.tensor,
+            .n_tensors = compact.n_tensors,
+            .stage = stage,
+            .extra = extra,
+        };
+        ok = model_write(output, &options, err);
+    } else {
+        ok = false;
+        json_decref(extra);
+        json_decref(stage);
+    }
+    json_decref(config);
+    compact_free(&compact);
+    shape_free(&left);
+    return ok;
+}

@@ -1,0 +1,43 @@
+/* compact.h: a really smaller model. What is not kept is cut out of the tensors, layers are
+ * renumbered, and config.json is of the shape that is left; the number format of every tensor stays
+ * (int8 rows take their scales along).
+ *
+ *   attention.self.{query,key,value}.{weight,bias}  rows of the kept heads
+ *   attention.output.dense.weight                   columns of the kept heads
+ *   intermediate.dense.{weight,bias}                rows of the kept neurons
+ *   output.dense.weight                             columns of the kept neurons
+ *
+ * A head or neuron that is cut out adds nothing to its layer's sum, exactly as if its activation
+ * were multiplied by zero.
+ */
+#ifndef MILLET_PRUNE_COMPACT_H
+#define MILLET_PRUNE_COMPACT_H
+
+#include <jansson.h>
+
+#include "core/error.h"
+#include "io/model.h"
+#include "io/output.h"
+#include "nn/shape.h"
+#include "prune/keep.h"
+
+struct compact {
+    struct tensor_view *tensor; /* data: the model's or `owned` */
+    char **name;
+    void **owned;
+    size_t n_tensors;
+};
+
+/* The tensors of the smaller model. `model` must outlive them; bytes are verified against its
+ * checksums. Memory: the cut tensors. */
+bool compact_build(struct compact *compact, struct model *model, const struct shape *shape,
+                   const struct keep *keep, struct error *err) MUST_CHECK;
+void compact_free(struct compact *compact); /* safe on a zeroed struct */
+
+/* Build and write. `pruned` goes to millet.json under that name, with what the model said there
+ * before as its "before"; pruned and stage are stolen in any case. */
+bool compact_write(struct model *model, const struct shape *shape, const struct keep *keep,
+                   json_t *pruned, json_t *stage, struct output *output,
+                   struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,135 @@
+/* plan.c: the two methods, and their figures as JSON. */
+#include "prune/plan.h"
+
+#include <stdlib.h>
+
+#include "core/memory.h"
+#include "prune/search.h"
+
+/* keep and n_tokens are set: what follows from them. */
+static bool finish(struct plan *plan, struct error *err)
+{
+    if (!plan->how)
+        return error_set(err, "no memory for the report");
+    if (!keep_shape(&plan->keep, &plan->before, &plan->after, err))
+        return false;
+    plan->macs_before = shape_macs(&plan->before, plan->n_tokens);
+    plan->macs_after = shape_macs(&plan->after, plan->n_tokens);
+    return true;
+}
+
+static bool choose_layers(struct plan *plan, double share, enum layers_rule rule, const char *list,
+                          struct error *err)
+{
+    size_t n_layers = plan->before.n_layers, k = 0, *layer = NULL;
+    if (list) {
+        if (!layers_parse(list, n_layers, &layer, &k, err))
+            return false;
+    } else {
+        k = layers_count(n_layers, share);
+        layer = memory_array(k, sizeof *layer, err);
+        if (!layer)
+            return false;
+        layers_choose(n_layers, k, rule, layer);
+    }
+    bool ok = keep_of_layers(&plan->keep, &plan->before, layer, k, err);
+    free(layer);
+    return ok;
+}
+
+bool plan_layers(struct plan *plan, const struct model *model, double share, enum layers_rule rule,
+                 const char *list, struct error *err)
+{
+    *plan = (struct plan){.n_tokens = PLAN_TOKENS};
+    bool ok =
+        shape_from_model(&plan->before, model, err) && choose_layers(plan, share, rule, list, err);
+    if (ok) {
+        plan->how = list ? json_pack("{s:s, s:s}", "method", "layers", "which", list)
+                         : json_pack("{s:s, s:s, s:f}", "method", "layers", "which",
+                                     layers_rule_name(rule), "keep", share);
+        ok = finish(plan, err);
+    }
+    if (!ok)
+        plan_free(plan);
+    return ok;
+}
+
+bool plan_importance(struct plan *plan, struct model *model, const struct records_set *records,
+                     double share, const struct importance_options *options, struct device *dev,
+                     const struct progress *progress, struct error *err)
+{
+    *plan = (struct plan){.n_tokens = 1};
+    struct importance_result result = {0, 0, 0};
+    struct unit *unit = NULL;
+    size_t n_units = 0;
+    if (records->n_tokens > records->n)
+        plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
+    bool ok = shape_from_model(&plan->before, model, err);
+    if (ok)
+        unit = search_units(&plan->before, plan->n_tokens, &n_units, err);
+    ok = unit &&
+         importance_score(model, &plan->before, records, options, dev, progress, unit, n_units,
+                          &result, err) &&
+         search_keep(unit, n_units, share * search_cost(unit, n_units), err) &&
+         keep_of_units(&plan->keep, &plan->before, unit, n_units, err);
+    if (ok) {
+        plan->how = json_pack(
+            "{s:s, s:f, s:f, s:I, s:I, s:I, s:f}", "method", "importance", "keep", share, "kept",
+            search_cost_kept(unit, n_units) / search_cost(unit, n_units), "samples",
+            (json_int_t)result.n_records, "sample_tokens", (json_int_t)result.n_tokens, "seed",
+            (json_int_t)options->seed, "sample_loss", result.loss);
+        ok = finish(plan, err);
+    }
+    free(unit);
+    if (!ok)
+        plan_free(plan);
+    return ok;
+}
+
+void plan_free(struct plan *plan)
+{
+    shape_free(&plan->before);
+    shape_free(&plan->after);
+    keep_free(&plan->keep);
+    json_decref(plan->how);
+    *plan = (struct plan){.n_tokens = 0};
+}
+
+json_t *plan_pruned(const struct plan *plan, struct error *err)
+{
+    json_t *pruned = json_deep_copy(plan->how), *kept = keep_json(&plan->keep, err);
+    if (pruned && kept && json_object_set(pruned, "layers", kept) == 0) {
+        json_decref(kept);
+        return pruned;
+    }
+    json_decref(pruned);
+    json_decref(kept);
+    error_set(err, "no memory for the report");
+    return NULL;
+}
+
+static json_t *figures(const struct shape *shape, double macs)
+{
+    json_int_t heads = 0, neurons = 0;
+    for (size_t l = 0; l < shape->n_layers; l++) {
+        heads += (json_int_t)shape->layer[l].heads;
+        neurons += (json_int_t)shape->layer[l].ffn;
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:f}", "layers", (json_int_t)shape->n_layers, "heads",
+                     heads, "neurons", neurons, "parameters", (json_int_t)shape_parameters(shape),
+                     "multiply_adds", macs);
+}
+
+json_t *plan_report(const struct plan *plan, struct error *err)
+{
+    json_t *report = plan_pruned(plan, err);
+    if (!report)
+        return NULL;
+    if (json_object_set_new(report, "n_tokens", json_integer((json_int_t)plan->n_tokens)) == 0 &&
+        json_object_set_new(report, "before", figures(&plan->before, plan->macs_before)) == 0 &&
+        json_object_set_new(report, "after", figures(&plan->after, plan->macs_after)) == 0)
+        return report;
+    json_decref(report);
+    error_set(err, "no memory for the report");
+    return NULL;
+}

@@ -1,0 +1,50 @@
+/* plan.h: from a method and its options to what is kept, with the figures before and after; the
+ * work of mprune up to writing (compact.h does that).
+ */
+#ifndef MILLET_PRUNE_PLAN_H
+#define MILLET_PRUNE_PLAN_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "core/error.h"
+#include "core/progress.h"
+#include "io/model.h"
+#include "io/records.h"
+#include "kernels/kernels.h"
+#include "nn/shape.h"
+#include "prune/importance.h"
+#include "prune/keep.h"
+#include "prune/layers.h"
+
+/* Tokens of the text that multiply-adds are counted for where there is no stream to tell. */
+enum { PLAN_TOKENS = 32 };
+
+struct plan {
+    struct shape before, after;
+    struct keep keep;
+    size_t n_tokens;                /* multiply-adds below are of a text of so many tokens */
+    double macs_before, macs_after; /* whole model, as shape_macs() */
+    json_t *how; /* {"method": …, "keep": …}: method, its options and what it measured */
+};
+
+/* share: of the layers, when list is NULL; else list names the layers to keep ("0,2,5") and share
+ * and rule do not matter. */
+bool plan_layers(struct plan *plan, const struct model *model, double share, enum layers_rule rule,
+                 const char *list, struct error *err) MUST_CHECK;
+
+/* share: of the encoder's multiply-adds for a text of the stream's mean length. */
+bool plan_importance(struct plan *plan, struct model *model, const struct records_set *records,
+                     double share, const struct importance_options *options, struct device *dev,
+                     const struct progress *progress, struct error *err) MUST_CHECK;
+
+void plan_free(struct plan *plan); /* safe on a zeroed struct */
+
+/* For millet.json: how, and the kept layers, heads and neurons. New reference. */
+json_t *plan_pruned(const struct plan *plan, struct error *err) MUST_CHECK;
+
+/* The same with "before" and "after": layers, heads and neurons (of all layers), parameters,
+ * multiply_adds. New reference. */
+json_t *plan_report(const struct plan *plan, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,393 @@
+/* format.c: row by row through one buffer of floats: any stored type in, any format out. */
+#include "quant/format.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/dtype.h"
+#include "core/memory.h"
+
+enum { INT8_MAX_CODE = 127 };
+
+static const struct {
+    const char *name;
+    enum dtype type;   /* of what is not an I8 matrix */
+    const char *torch; /* torch_dtype in config.json */
+} known[] = {
+    [FORMAT_FP32] = {"fp32", DTYPE_F32, "float32"},
+    [FORMAT_FP16] = {"fp16", DTYPE_F16, "float16"},
+    [FORMAT_BF16] = {"bf16", DTYPE_BF16, "bfloat16"},
+    [FORMAT_INT8] = {"int8", DTYPE_F32, "float32"},
+};
+
+bool format_from_name(const char *name, enum format *format)
+{
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i].name) == 0) {
+            *format = (enum format)i;
+            return true;
+        }
+    return false;
+}
+
+const char *format_name(enum format format)
+{
+    return known[format].name;
+}
+
+static const char quant_method[] = "millet-int8";
+
+void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data, float *scale)
+{
+    for (size_t r = 0; r < rows; r++, w += cols, data += cols) {
+        float largest = 0;
+        for (size_t c = 0; c < cols; c++)
+            largest = fmaxf(largest, fabsf(w[c]));
+        float s = largest / INT8_MAX_CODE;
+        if (s < FLT_MIN) {
+            scale[r] = 1;
+            memset(data, 0, cols);
+            continue;
+        }
+        scale[r] = s;
+        /* |w| / s may round to just above 127, never to 127.5, so the code cannot leave the range.
+         */
+        for (size_t c = 0; c < cols; c++)
+            data[c] = (int8_t)lrintf(w[c] / s);
+    }
+}
+
+/* The tensors of the result, with what they own. */
+struct batch {
+    struct tensor_view *tensor;
+    void **owned; /* per tensor: data made here, or NULL */
+    char **name;  /* per tensor: name made here, or NULL */
+    size_t n;
+    float *row; /* one row of the tensor at hand */
+    size_t row_capacity;
+};
+
+/* A tensor seen as rows: a matrix as it is, anything else as one row. */
+struct rows {
+    const struct tensor_view *view;
+    const uint8_t *scale; /* of an I8 matrix: F32, any alignment */
+    size_t rows, cols;
+};
+
+static bool batch_open(struct batch *batch, size_t n_tensors, struct error *err)
+{
+    size_t n = 0;
+    *batch = (struct batch){.n = 0};
+    if (!memory_multiply(n_tensors, 2, &n))
+        return error_set(err, "%zu tensors are more than this machine can hold", n_tensors);
+    batch->tensor = memory_zeroed(n, sizeof *batch->tensor, err);
+    batch->owned = memory_zeroed(n, sizeof *batch->owned, err);
+    batch->name = memory_zeroed(n, sizeof *batch->name, err);
+    return batch->tensor && batch->owned && batch->name;
+}
+
+static void batch_free(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->n; i++) {
+        free(batch->owned[i]);
+        free(batch->name[i]);
+    }
+    free(batch->tensor);
+    free(batch->owned);
+    free(batch->name);
+    free(batch->row);
+}
+
+/* owned and name may be NULL; both are the batch's from here on. */
+static void batch_add(struct batch *batch, struct tensor_view view, void *owned, char *name)
+{
+    batch->owned[batch->n] = owned;
+    batch->name[batch->n] = name;
+    batch->tensor[batch->n++] = view;
+}
+
+static const struct tensor_view *find_scale(const struct model *model, const char *name,
+                                            struct error *err)
+{
+    char *text = memory_format(err, "%s_scale", name);
+    const struct tensor_view *scale = text ? model_find(model, text) : NULL;
+    free(text);
+    return scale;
+}
+
+/* "x_scale" where x is I8: it travels with x. */
+static bool is_scale(const struct model *model, const struct tensor_view *view, bool *yes,
+                     struct error *err)
+{
+    static const char suffix[] = "_scale";
+    size_t n = strlen(view->name), tail = sizeof suffix - 1;
+    *yes = false;
+    if (n <= tail || strcmp(view->name + n - tail, suffix) != 0)
+        return true;
+    char *base = memory_copy(view->name, n - tail, err);
+    if (!base)
+        return false;
+    const struct tensor_view *of = model_find(model, base);
+    *yes = of && of->type == DTYPE_I8;
+    free(base);
+    return true;
+}
+
+static bool rows_of(struct model *model, const struct tensor_view *view, struct rows *rows,
+                    struct error *err)
+{
+    *rows = (struct rows){.view = view, .rows = 1, .cols = (size_t)tensor_view_elements(view)};
+    if (view->rank == 2 && rows->cols > 0) {
+        rows->rows = (size_t)view->dim[0];
+        rows->cols = (size_t)view->dim[1];
+    }
+    if (view->type != DTYPE_I8)
+        return true;
+    const struct tensor_view *scale = find_scale(model, view->name, err);
+    if (!scale)
+        return error_set(err, "%s: tensor \"%s\" is I8 but there is no \"%s_scale\" beside it",
+                         model->name, view->name, view->name);
+    if (view->rank != 2 || scale->type != DTYPE_F32 || tensor_view_elements(scale) != view->dim[0])
+        return error_set(err,
+                         "%s: tensor \"%s\": an I8 matrix [rows, cols] needs a scale F32 [rows]; "
+                         "\"%s\" is %s with %llu values",
+                         model->name, view->name, scale->name, dtype_name(scale->type),
+                         (unsigned long long)tensor_view_elements(scale));
+    rows->scale = scale->data;
+    return bundle_verify(model->bundle, scale->data, (size_t)scale->bytes, err);
+}
+
+/* Row r as floats into batch->row; false when a value is not finite. */
+static bool read_row(const struct model *model, struct batch *batch, const struct rows *rows,
+                     size_t r, struct error *err)
+{
+    const struct tensor_view *view = rows->view;
+    const uint8_t *from = (const uint8_t *)view->data + r * rows->cols * dtype_bytes(view->type);
+    dtype_to_float(view->type, from, rows->cols, batch->row);
+    if (rows->scale) {
+        float scale;
+        memcpy(&scale, rows->scale + r * sizeof scale, sizeof scale);
+        for (size_t c = 0; c < rows->cols; c++)
+            batch->row[c] *= scale;
+    }
+    for (size_t c = 0; c < rows->cols; c++)
+        if (!isfinite(batch->row[c]))
+            return error_set(
+                err,
+                "%s: tensor \"%s\": value %zu is %g, not a finite number that fp32 can "
+                "hold; the model is damaged or its training diverged",
+                model->name, view->name, r * rows->cols + c, (double)batch->row[c]);
+    return true;
+}
+
+static bool write_row(const struct model *model, const struct batch *batch, const struct rows *rows,
+                      size_t r, enum dtype type, uint8_t *to, struct error *err)
+{
+    const float *row = batch->row;
+    float largest = 0;
+    uint16_t half = 0;
+    dtype_from_float(type, row, rows->cols, to);
+    if (type == DTYPE_F32)
+        return true;
+    for (size_t c = 0; c < rows->cols; c++)
+        largest = fmaxf(largest, fabsf(row[c]));
+    dtype_from_float(type, &largest, 1, &half);
+    if (isfinite(type == DTYPE_F16 ? dtype_half_to_float(half) : dtype_bf16_to_float(half)))
+        return true;
+    return error_set(err,
+                     "%s: tensor \"%s\": row %zu holds the magnitude %g, too large for %s; use %s",
+                     model->name, rows->view->name, r, (double)largest, dtype_name(type),
+                     type == DTYPE_F16 ? "--to bf16" : "--to fp32");
+}
+
+/* A floating-point tensor, or an I8 matrix, to plain `type`. */
+static bool convert_plain(const struct model *model, struct batch *batch, const struct rows *rows,
+                          enum dtype type, struct error *err)
+{
+    struct tensor_view made = *rows->view;
+    bool copy = made.type != type;
+    uint8_t *data = NULL;
+    if (copy) {
+        data = memory_aligned((size_t)tensor_view_elements(&made), dtype_bytes(type), err);
+        if (!data)
+            return error_at(err, "%s: tensor \"%s\": ", model->name, made.name);
+        made.type = type;
+        made.data = data;
+        made.bytes = tensor_view_elements(&made) * dtype_bytes(type);
+    }
+    bool ok = true;
+    for (size_t r = 0; ok && r < rows->rows; r++) {
+        ok = read_row(model, batch, rows, r, err);
+        if (ok && copy)
+            ok = write_row(model, batch, rows, r, type, data + r * rows->cols * dtype_bytes(type),
+                           err);
+    }
+    if (!ok) {
+        free(data);
+        return false;
+    }
+    batch_add(batch, made, data, NULL);
+    return true;
+}
+
+/* A floating-point matrix to I8 and its scales. */
+static bool convert_int8(const struct model *model, struct batch *batch, const struct rows *rows,
+                         struct error *err)
+{
+    const char *name = rows->view->name;
+    if (find_scale(model, name, err))
+        return error_set(err, "%s: there is a tensor \"%s_scale\" already; it must be renamed",
+                         model->name, name);
+    char *scale_name = memory_format(err, "%s_scale", name);
+    int8_t *data = memory_aligned((size_t)tensor_view_elements(rows->view), 1, err);
+    float *scale = memory_aligned(rows->rows, sizeof *scale, err);
+    bool ok = scale_name && data && scale;
+    for (size_t r = 0; ok && r < rows->rows; r++) {
+        ok = read_row(model, batch, rows, r, err);
+        if (ok)
+            format_quantise_rows(batch->row, 1, rows->cols, data + r * rows->cols, scale + r);
+    }
+    if (!ok) {
+        free(scale_name);
+        free(data);
+        free(scale);
+        return false;
+    }
+    batch_add(batch, tensor_view_2d(name, DTYPE_I8, rows->rows, rows->cols, data), data, NULL);
+    batch_add(batch, tensor_view_1d(scale_name, DTYPE_F32, rows->rows, scale), scale, scale_name);
+    return true;
+}
+
+/* An I8 matrix that stays one: requantising could only lose. */
+static bool keep_int8(struct model *model, struct batch *batch, const struct rows *rows,
+                      struct error *err)
+{
+    for (size_t r = 0; r < rows->rows; r++)
+        if (!read_row(model, batch, rows, r, err))
+            return false;
+    batch_add(batch, *rows->view, NULL, NULL);
+    batch_add(batch, *find_scale(model, rows->view->name, err), NULL, NULL);
+    return true;
+}
+
+static bool convert_tensor(struct model *model, struct batch *batch, const struct tensor_view *view,
+                           enum format to, uint64_t *weights, struct error *err)
+{
+    bool scale = false;
+    struct rows rows;
+    if (!is_scale(model, view, &scale, err))
+        return false;
+    if (scale)
+        return true;
+    if (!bundle_verify(model->bundle, view->data, (size_t)view->bytes, err))
+        return false;
+    *weights += tensor_view_elements(view);
+    if (!dtype_is_float(view->type) && view->type != DTYPE_I8) {
+        batch_add(batch, *view, NULL, NULL);
+        return true;
+    }
+    if (!rows_of(model, view, &rows, err) ||
+        !memory_grow(&batch->row, &batch->row_capacity, rows.cols, sizeof *batch->row, err))
+        return false;
+    if (to != FORMAT_INT8 || view->rank != 2 || rows.cols == 0)
+        return convert_plain(model, batch, &rows, known[to].type, err);
+    return view->type == DTYPE_I8 ? keep_int8(model, batch, &rows, err)
+                                  : convert_int8(model, batch, &rows, err);
+}
+
+/* A model that another program quantised has tensors whose meaning is not ours to guess. */
+static bool refuse_foreign(const struct model *model, struct error *err)
+{
+    const json_t *quantisation = json_object_get(model->config, "quantization_config");
+    const char *method = json_string_value(json_object_get(quantisation, "quant_method"));
+    if (!quantisation || json_is_null(quantisation) || (method && strcmp(method, quant_method) == 0))
+        return true;
+    return error_set(
+        err,
+        "%s: config.json: quantization_config names the method \"%s\", expected none or "
+        "\"%s\"; start from the model before it was quantised",
+        model->name, method ? method : "?", quant_method);
+}
+
+/* config.json with the new type. "quant_method" makes transformers say that it does not know the
+ * format; without it the codes would be loaded as if they were weights. */
+static json_t *config_of(const struct model *model, enum format to, struct error *err)
+{
+    json_t *config = json_deep_copy(model->config);
+    bool ok =
+        config && json_object_set_new(config, "torch_dtype", json_string(known[to].torch)) == 0;
+    if (ok && json_object_get(config, "dtype"))
+        ok = json_object_set_new(config, "dtype", json_string(known[to].torch)) == 0;
+    json_object_del(config, "quantization_config");
+    if (ok && to == FORMAT_INT8)
+        ok = json_object_set_new(config, "quantization_config",
+                                 json_pack("{s:s}", "quant_method", quant_method)) == 0;
+    if (ok)
+        return config;
+    json_decref(config);
+    error_set(err, "no memory for config.json");
+    return NULL;
+}
+
+/* What joins millet.json: the format, and what earlier stages said was pruned. */
+static json_t *extra_of(const struct model *model, enum format to, struct error *err)
+{
+    json_t *extra = json_pack("{s:s}", "format", format_name(to));
+    json_t *pruned = model->millet ? json_object_get(model->millet, "pruned") : NULL;
+    if (extra && (!pruned || json_object_set(extra, "pruned", pruned) == 0))
+        return extra;
+    json_decref(extra);
+    error_set(err, "no memory for millet.json");
+    return NULL;
+}
+
+static bool write_batch(struct model *model, const struct batch *batch, enum format to,
+                        json_t *stage, struct output *output, struct error *err)
+{
+    json_t *config = config_of(model, to, err);
+    json_t *extra = config ? extra_of(model, to, err) : NULL;
+    if (!extra) {
+        json_decref(config);
+        json_decref(stage);
+        return false;
+    }
+    struct model_writer_options options = {
+        .from = model,
+        .config = config,
+        .tensor = batch->tensor,
+        .n_tensors = batch->n,
+        .stage = stage,
+        .extra = extra,
+    };
+    bool ok = model_write(output, &options, err);
+    json_decref(config);
+    return ok;
+}
+
+bool format_write(struct model *model, enum format to, json_t *stage, struct output *output,
+                  struct format_result *result, struct error *err)
+{
+    struct format_result sizes = {0, 0, 0};
+    struct batch batch;
+    bool ok = batch_open(&batch, model->n_tensors, err);
+    if (ok && model->n_tensors == 0)
+        ok = error_set(err, "%s: the model has no weights; train it with mstudent first",
+                       model->name);
+    ok = ok && refuse_foreign(model, err);
+    for (size_t i = 0; ok && i < model->n_tensors; i++) {
+        sizes.bytes_before += model->tensor[i].bytes;
+        ok = convert_tensor(model, &batch, &model->tensor[i], to, &sizes.weights, err);
+    }
+    for (size_t i = 0; ok && i < batch.n; i++)
+        sizes.bytes_after += batch.tensor[i].bytes;
+    if (ok)
+        ok = write_batch(model, &batch, to, stage, output, err);
+    else
+        json_decref(stage);
+    batch_free(&batch);
+    if (ok && result)
+        *result = sizes;
+    return ok;
+}

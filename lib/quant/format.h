@@ -1,0 +1,47 @@
+/* format.h: the number formats of a model's weights and the conversion from any of them to any
+ * other. The work of mquant.
+ *
+ *   fp32 fp16 bf16   every floating-point tensor in that type, norms and biases too, as
+ * save_pretrained() of a model cast to that type writes it; config.json says so in torch_dtype.
+ *   int8             every matrix (rank 2: linear weights of the encoder, pooler and classifier,
+ * and the embedding tables) as I8 with one scale per row, in a second tensor "<name>_scale" F32
+ * [rows]: value = scale[row] * data. A row is an output channel of a linear layer or one entry of a
+ * table. Symmetric, no zero point: scale = max|w| / 127, data = w / scale to the nearest, ties to
+ * even. All else is F32.
+ *
+ * Tensors of integers that are not I8 with a scale (position_ids) pass unchanged. Values that are
+ * not finite, and values that do not fit the new format, are refused with the tensor's name.
+ */
+#ifndef MILLET_QUANT_FORMAT_H
+#define MILLET_QUANT_FORMAT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "io/model.h"
+#include "io/output.h"
+
+enum format { FORMAT_FP32, FORMAT_FP16, FORMAT_BF16, FORMAT_INT8 };
+
+bool format_from_name(const char *name, enum format *format); /* false: unknown */
+const char *format_name(enum format format);                  /* "fp32" … */
+
+/* w [rows, cols] to data and scale [rows]. The values must be finite. A row of zeros, or of values
+ * so small that the scale would be subnormal (below 1.5e-36), gets scale 1 and zeros. */
+void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data, float *scale);
+
+struct format_result {
+    uint64_t weights;      /* values converted or kept, scales not counted */
+    uint64_t bytes_before; /* of all tensors, scales counted */
+    uint64_t bytes_after;
+};
+
+/* Convert the model and write it. stage (history) is stolen in any case. Memory: the tensors of the
+ * result; those that are already in the format are not copied. `result` may be NULL. */
+bool format_write(struct model *model, enum format to, json_t *stage, struct output *output,
+                  struct format_result *result, struct error *err) MUST_CHECK;
+
+#endif
