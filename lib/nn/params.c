@@ -191,12 +191,11 @@ static bool start(struct params *p, struct model *model, bool new_head, uint64_t
             return false;
     }
     for (size_t i = 0; i < p->n_entries; i++) {
-        const struct params_entry *e = &p->entry[i];
-        bool fresh = is_fresh(e, model, new_head);
-        p->n_fresh += model && fresh;
+        struct params_entry *e = &p->entry[i];
+        e->fresh = is_fresh(e, model, new_head);
         bool ok =
-            fresh ? start_fresh(p, seed, 2 + i, e->name, e->rows, e->cols, p->w + e->offset, err)
-                  : load(p, model, e->name, e->rows, e->cols, p->w + e->offset, err);
+            e->fresh ? start_fresh(p, seed, 2 + i, e->name, e->rows, e->cols, p->w + e->offset, err)
+                     : load(p, model, e->name, e->rows, e->cols, p->w + e->offset, err);
         if (!ok)
             return false;
     }
@@ -348,24 +347,32 @@ static void device_free(struct device *dev, float *memory)
         dev->op->free(dev, memory);
 }
 
+void params_drop_moments(struct params *params)
+{
+    float **memory[] = {
+        &params->m,         &params->v,          &params->word.m,     &params->word.v,
+        &params->word.grad, &params->position.m, &params->position.v, &params->position.grad};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
+        device_free(params->dev, *memory[i]);
+        *memory[i] = NULL;
+    }
+    params->word.room = params->position.room = 0;
+}
+
 void params_close(struct params *params)
 {
     struct device *dev = params->dev;
     if (!dev)
         return;
     weights_free(&params->weights);
+    params_drop_moments(params);
     struct params_table *table[] = {&params->word, &params->position};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         device_free(dev, table[i]->w);
-        device_free(dev, table[i]->m);
-        device_free(dev, table[i]->v);
-        device_free(dev, table[i]->grad);
         free(table[i]->touched);
     }
     device_free(dev, params->w);
     device_free(dev, params->grad);
-    device_free(dev, params->m);
-    device_free(dev, params->v);
     free(params->entry);
     free(params->linear);
     shape_free(&params->shape);

@@ -35,6 +35,7 @@ struct params_entry {
     size_t rows, cols; /* cols 0: a vector */
     size_t offset;     /* in the block, elements */
     enum params_group group;
+    bool fresh; /* started at random */
 };
 
 struct params_table {
@@ -58,8 +59,6 @@ struct params {
     struct weights weights; /* bound to w and grad */
     struct linear **linear; /* the matrices of weights */
     size_t n_linears;
-    size_t n_fresh; /* entries that started at random although a model was given: a new pooler or
-                       classifier */
 };
 
 /* Values from the model (any float type, int8 with scales); a missing pooler or classifier starts
@@ -68,6 +67,9 @@ struct params {
 bool params_open(struct params *params, const struct shape *shape, struct model *model,
                  bool new_head, uint64_t seed, struct device *dev, struct error *err) MUST_CHECK;
 void params_close(struct params *params); /* safe on a zeroed struct */
+
+/* Free the moments and the tables' gradients before writing: no step after this. */
+void params_drop_moments(struct params *params);
 
 /* Tell the device that w has changed (after a step or a restore). */
 void params_refresh(struct params *params);

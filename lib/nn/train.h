@@ -24,6 +24,7 @@ struct train_options {
     double weight_decay;       /* on matrices only; 0.01 */
     double clip;               /* global gradient norm; 1; 0 = off */
     double dropout;            /* < 0: the model's own */
+    bool new_head;             /* a new classifier even where the model has one */
     bool distil;               /* needs logits in the records */
     double alpha, temperature; /* 0.9, 2 */
     uint64_t seed;
@@ -36,11 +37,17 @@ void train_defaults(struct train_options *options);
 struct train_result {
     size_t steps, best_epoch;
     double seconds, train_loss, dev_accuracy; /* dev_accuracy NaN without dev */
+    bool fresh_pooler, fresh_classifier;      /* the model given had none */
 };
 
-/* Train and write the model to `output`. With `shape` NULL the model's weights are the start (a
- * missing pooler or classifier starts at random, said through `stage`); otherwise random weights of
- * that shape, tokenizer from the model. Labels come from the records. */
+/* Peak memory: on the device 16 bytes a parameter of the encoder (weight, gradient, two moments),
+ * for the word table 4 bytes a value and 8 more for touched rows, the tape of one batch
+ * (encoder.h); on the host the best epoch's copy, and at the end the weights once more.
+ *
+ * Train and write the model to `output`. With `shape` NULL the model's weights are the start (a
+ * missing pooler or classifier starts at random, listed in the stage's "fresh"); otherwise random
+ * weights of that shape, tokenizer from the model. Labels come from the records; a classifier that
+ * is kept must have the same. `stage` is stolen. */
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
            const struct train_options *options, struct device *dev, struct threads *team,
            const struct progress *progress, json_t *stage, struct output *output,

@@ -1,0 +1,305 @@
+/* train.c: a training run: what is checked before, the epochs, the best of them, the written model.
+ */
+#include "nn/train.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "nn/trainer.h"
+
+void train_defaults(struct train_options *options)
+{
+    *options = (struct train_options){.epochs = 3,
+                                      .batch_tokens = 1024,
+                                      .head_lr_factor = 1,
+                                      .warmup = 0.1,
+                                      .weight_decay = 0.01,
+                                      .clip = 1,
+                                      .dropout = -1,
+                                      .alpha = 0.9,
+                                      .temperature = 2,
+                                      .log_every = 10};
+}
+
+/* ---- checks
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static bool same_labels(char *const *a, size_t n_a, char *const *b, size_t n_b)
+{
+    if (n_a != n_b)
+        return false;
+    for (size_t i = 0; i < n_a; i++)
+        if (strcmp(a[i], b[i]) != 0)
+            return false;
+    return true;
+}
+
+/* Ids and lengths of every record against the shape; `what` names the stream. Counts labelled
+ * records. */
+static bool check_set(const struct records_set *set, const struct shape *shape, const char *what,
+                      size_t *labelled, struct error *err)
+{
+    *labelled = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        struct record r = records_get(set, i);
+        *labelled += r.label >= 0;
+        if (r.n_ids < 1 || r.n_ids > shape->positions)
+            return error_set(
+                err,
+                "%s: record %zu has %zu tokens, expected 1 to %zu (the model's positions); "
+                "tokenise with mtok --max-tokens %zu",
+                what, i + 1, r.n_ids, shape->positions, shape->positions);
+        for (size_t t = 0; t < r.n_ids; t++)
+            if (r.id[t] < 0 || (size_t)r.id[t] >= shape->vocab)
+                return error_set(err,
+                                 "%s: record %zu: token id %" PRId32
+                                 " is outside the vocabulary of %zu; tokenise with the model's own "
+                                 "tokenizer (mtok -m)",
+                                 what, i + 1, r.id[t], shape->vocab);
+    }
+    return true;
+}
+
+static bool check_dev(const struct trainer *t, const struct shape *shape, struct error *err)
+{
+    const struct records_set *dev = t->options->dev;
+    size_t labelled;
+    if (!dev)
+        return true;
+    if (!same_labels(dev->header.label, dev->header.n_labels, t->records->header.label,
+                     t->records->header.n_labels))
+        return error_set(err,
+                         "the labels of the dev records are not those of the training records; "
+                         "tokenise both with mtok -m of one model");
+    if (!check_set(dev, shape, "dev", &labelled, err))
+        return false;
+    if (!labelled)
+        return error_set(err, "the dev records carry no labels to score against");
+    return true;
+}
+
+static bool check_records(const struct trainer *t, const struct shape *shape, struct error *err)
+{
+    const struct records_set *records = t->records;
+    size_t labelled;
+    if (records->header.n_labels == 0)
+        return error_set(err,
+                         "the records name no labels; tokenise labelled text with mtok --label");
+    if (records->n == 0)
+        return error_set(err, "the stream has no records to train on");
+    if (t->options->distil && !records->has_logits)
+        return error_set(
+            err, "--kd: the records carry no logits; run them through mteach -m TEACHER first");
+    if (!check_set(records, shape, "training", &labelled, err))
+        return false;
+    if (!labelled && !t->options->distil)
+        return error_set(err,
+                         "none of the %zu records has a label; tokenise with mtok --label, or "
+                         "distil with --kd",
+                         records->n);
+    return check_dev(t, shape, err);
+}
+
+/* The shape to train: the model's own with the records' labels, or the one asked for. */
+static bool find_shape(struct shape *shape, const struct shape *asked, const struct model *model,
+                       const struct records_set *records, const struct train_options *options,
+                       struct error *err)
+{
+    const struct records_header *header = &records->header;
+    if (asked ? !shape_copy(asked, shape, err) : !shape_from_model(shape, model, err))
+        return false;
+    bool keeps_classifier = !asked && shape->has_classifier && !options->new_head;
+    if (keeps_classifier && model->n_labels &&
+        !same_labels(model->label, model->n_labels, header->label, header->n_labels))
+        return error_set(err,
+                         "%s: the classifier's %zu labels are not the %zu of the records; tokenise "
+                         "with mtok -m of this model, or start a new classifier with --new-head",
+                         model->name, model->n_labels, header->n_labels);
+    if (keeps_classifier && shape->n_labels != header->n_labels)
+        return error_set(err,
+                         "%s: the classifier has %zu classes, the records have %zu labels; start a "
+                         "new one with --new-head",
+                         model->name, shape->n_labels, header->n_labels);
+    shape->n_labels = header->n_labels;
+    if (options->dropout >= 0)
+        shape->hidden_dropout = shape->attention_dropout = shape->classifier_dropout =
+            (float)options->dropout;
+    return true;
+}
+
+/* ---- the run
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static bool plan(const struct trainer *t, size_t epoch, struct schedule *schedule,
+                 struct error *err)
+{
+    return schedule_plan(schedule, t->length, t->records->n, t->options->batch_tokens,
+                         trainer_seed(t, TRAINER_ORDER, epoch), err);
+}
+
+/* Batches differ a little between epochs; the learning rate's end must be exact. */
+static bool count_steps(struct trainer *t, struct error *err)
+{
+    for (size_t epoch = 1; epoch <= t->options->epochs; epoch++) {
+        struct schedule schedule;
+        if (!plan(t, epoch, &schedule, err))
+            return false;
+        t->total_steps += schedule.n_batches;
+        schedule_free(&schedule);
+    }
+    return true;
+}
+
+static bool open_trainer(struct trainer *t, const struct shape *shape, struct model *from,
+                         struct error *err)
+{
+    const struct train_options *o = t->options;
+    size_t n = t->records->n;
+    t->dropout = (struct encoder_dropout){.hidden = shape->hidden_dropout,
+                                          .attention = shape->attention_dropout,
+                                          .classifier = shape->classifier_dropout};
+    t->lr = o->lr > 0 ? o->lr : from ? 1e-4 : 5e-4;
+    t->last_loss = NAN;
+    batch_init(&t->batch, t->dev, o->distil ? shape->n_labels : 0, true);
+    batch_init(&t->dev_batch, t->dev, 0, false);
+    if (!params_open(&t->params, shape, from, o->new_head, trainer_seed(t, TRAINER_WEIGHTS, 0),
+                     t->dev, err) ||
+        !optimizer_open(&t->optimizer, &t->params, o->clip, o->weight_decay, o->head_lr_factor,
+                        err))
+        return false;
+    t->encoder = encoder_open(t->dev, &t->params.shape, true, err);
+    t->length = memory_array(n, sizeof *t->length, err);
+    t->host_loss = memory_array(n, sizeof *t->host_loss, err);
+    t->row_loss = t->dev->op->alloc(t->dev, n * sizeof *t->row_loss, err);
+    if (!t->encoder || !t->length || !t->host_loss || !t->row_loss)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        t->length[i] = (uint32_t)records_get(t->records, i).n_ids;
+    return count_steps(t, err);
+}
+
+static void close_trainer(struct trainer *t)
+{
+    if (t->row_loss)
+        t->dev->op->free(t->dev, t->row_loss);
+    free(t->host_loss);
+    free(t->length);
+    free(t->step_end);
+    encoder_close(t->encoder);
+    batch_free(&t->batch);
+    batch_free(&t->dev_batch);
+    optimizer_close(&t->optimizer);
+    params_close(&t->params);
+}
+
+static bool log_dev(const struct trainer *t, double loss, double accuracy, struct error *err)
+{
+    if (!t->options->log)
+        return true;
+    json_t *line = json_pack("{s:I, s:I, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
+                             (json_int_t)t->epoch, "epoch_loss", loss, "dev_accuracy", accuracy);
+    if (!line)
+        return error_set(err, "no memory for a log line");
+    return log_write(t->options->log, line, err);
+}
+
+/* All epochs; at the end the parameters are the best epoch's (the last one's without dev). */
+static bool run_epochs(struct trainer *t, struct train_result *result, struct error *err)
+{
+    struct params_copy best = {0};
+    bool ok = true;
+    result->dev_accuracy = NAN;
+    for (t->epoch = 1; ok && t->epoch <= t->options->epochs; t->epoch++) {
+        struct schedule schedule;
+        double accuracy = 0;
+        if (!plan(t, t->epoch, &schedule, err)) {
+            ok = false;
+            break;
+        }
+        ok = trainer_epoch(t, &schedule, &result->train_loss, err);
+        schedule_free(&schedule);
+        if (!ok || !t->options->dev) {
+            result->best_epoch = t->epoch;
+            continue;
+        }
+        ok = trainer_evaluate(t, t->options->dev, &accuracy, err) &&
+             log_dev(t, result->train_loss, accuracy, err);
+        if (ok && !(accuracy <= result->dev_accuracy)) {
+            result->dev_accuracy = accuracy;
+            result->best_epoch = t->epoch;
+            if (t->epoch < t->options->epochs)
+                ok = params_save(&t->params, &best, err);
+        }
+    }
+    if (ok && result->best_epoch < t->options->epochs)
+        params_restore(&t->params, &best);
+    params_copy_free(&best);
+    result->steps = t->step;
+    return ok;
+}
+
+/* What the history says of this run, and the tensors that started at random although a model was
+ * given. */
+static bool describe(const struct trainer *t, bool scratch, struct train_result *result,
+                     json_t *stage, struct error *err)
+{
+    json_t *run = json_pack("{s:I, s:I, s:I, s:f}", "records", (json_int_t)t->records->n, "steps",
+                            (json_int_t)result->steps, "best_epoch", (json_int_t)result->best_epoch,
+                            "loss", result->train_loss);
+    json_t *fresh = json_array();
+    bool ok = run && fresh;
+    if (ok && t->options->dev)
+        ok = json_object_set_new(run, "dev_accuracy", json_real(result->dev_accuracy)) == 0;
+    for (size_t i = 0; ok && !scratch && i < t->params.n_entries; i++) {
+        const struct params_entry *e = &t->params.entry[i];
+        if (!e->fresh)
+            continue;
+        ok = json_array_append_new(fresh, json_string(e->name)) == 0;
+        result->fresh_pooler |= strncmp(e->name, "bert.pooler", 11) == 0;
+        result->fresh_classifier |= strncmp(e->name, "classifier", 10) == 0;
+    }
+    if (ok && stage) {
+        ok = json_object_set(stage, "run", run) == 0;
+        if (ok && json_array_size(fresh))
+            ok = json_object_set(stage, "fresh", fresh) == 0;
+    }
+    json_decref(run);
+    json_decref(fresh);
+    return ok || error_set(err, "no memory for the model's history");
+}
+
+bool train(struct model *model, const struct shape *shape, const struct records_set *records,
+           const struct train_options *options, struct device *dev, struct threads *team,
+           const struct progress *progress, json_t *stage, struct output *output,
+           struct train_result *result, struct error *err)
+{
+    struct trainer t = {.options = options, .records = records, .progress = progress, .dev = dev};
+    struct shape full = {0};
+    json_t *config = NULL;
+    double start = progress_clock();
+    (void)team;
+    *result = (struct train_result){0};
+    bool ok = find_shape(&full, shape, model, records, options, err) &&
+              check_records(&t, &full, err) && open_trainer(&t, &full, shape ? NULL : model, err) &&
+              run_epochs(&t, result, err) && describe(&t, shape != NULL, result, stage, err);
+    if (ok) {
+        config = shape_config(&full, model->config, records->header.label, err);
+        ok = config != NULL;
+    }
+    if (ok) {
+        params_drop_moments(&t.params);
+        ok = params_write(&t.params, model, config, stage, output, err);
+        stage = NULL;
+    }
+    result->seconds = progress_clock() - start;
+    json_decref(stage);
+    json_decref(config);
+    close_trainer(&t);
+    shape_free(&full);
+    return ok;
+}

@@ -1,0 +1,203 @@
+/* trainer.c: the steps of an epoch, and the dev set. Nothing of a step comes back to the host until
+ * its loss is looked at, every log_every steps. */
+#include "nn/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/memory.h"
+#include "core/rng.h"
+
+uint64_t trainer_seed(const struct trainer *trainer, enum trainer_stream stream, uint64_t n)
+{
+    return rng_hash(rng_hash(trainer->options->seed, stream), n);
+}
+
+static bool load_batch(struct trainer *t, const uint32_t *record, size_t n, struct error *err)
+{
+    batch_clear(&t->batch);
+    for (size_t i = 0; i < n; i++) {
+        struct record r = records_get(t->records, record[i]);
+        if (!batch_add(&t->batch, r.id, r.n_ids, r.label, r.logits, err))
+            return false;
+    }
+    return batch_upload(&t->batch, err) &&
+           encoder_reserve(t->encoder, t->batch.n_tokens, t->batch.n, err);
+}
+
+/* Forward, loss, backward, update. row_loss: where on the device the losses of the batch's records
+ * go. */
+static bool step(struct trainer *t, float *row_loss, struct error *err)
+{
+    struct device *dev = t->dev;
+    const struct batch *batch = &t->batch;
+    struct encoder_rows_grad rows;
+    if (!params_zero_grad(&t->params, batch, &rows, err))
+        return false;
+    t->dropout.seed = trainer_seed(t, TRAINER_DROPOUT, t->step);
+    const act *logits = encoder_forward(t->encoder, &t->params.weights, batch, &t->dropout);
+    const struct loss loss = {.kind = t->options->distil ? LOSS_DISTIL : LOSS_CROSS_ENTROPY,
+                              .alpha = (float)t->options->alpha,
+                              .temperature = (float)t->options->temperature,
+                              .scale = 1 / (float)batch->n};
+    dev->op->loss(dev, &loss, logits, batch->device_label, batch->device_teacher, batch->n,
+                  t->params.shape.n_labels, row_loss, encoder_dlogits(t->encoder));
+    encoder_backward(t->encoder, &t->params.weights, batch, &t->dropout, &rows, NULL);
+    optimizer_step(&t->optimizer, batch,
+                   schedule_lr(t->lr, t->options->warmup, t->step, t->total_steps));
+    t->step++;
+    return true;
+}
+
+static bool log_step(struct trainer *t, double loss, size_t tokens, struct error *err)
+{
+    double now = progress_clock(), seconds = now - t->clock;
+    t->clock = now;
+    if (!t->options->log)
+        return true;
+    json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
+                             (json_int_t)t->epoch, "loss", loss, "lr",
+                             schedule_lr(t->lr, t->options->warmup, t->step - 1, t->total_steps),
+                             "grad_norm", optimizer_grad_norm(&t->optimizer), "tokens_per_s",
+                             (double)tokens / fmax(seconds, 1e-9));
+    if (!line)
+        return error_set(err, "no memory for a log line, or a gradient norm that is not finite");
+    return log_write(t->options->log, line, err);
+}
+
+static bool diverged(const struct trainer *t, size_t at, struct error *err)
+{
+    return error_set(
+        err,
+        "the loss of step %zu (epoch %zu) is not finite: training diverged at learning "
+        "rate %g; lower --lr, or lengthen --warmup",
+        at, t->epoch, t->lr);
+}
+
+/* Bring the waiting losses to the host: sum them, refuse what is not finite, write a log line. */
+static bool look(struct trainer *t, double *sum, struct error *err)
+{
+    if (t->n_waiting == 0)
+        return true;
+    size_t begin = t->seen, end = t->step_end[t->n_waiting - 1];
+    t->dev->op->download(t->dev, t->host_loss, t->row_loss + begin,
+                         (end - begin) * sizeof *t->host_loss);
+    if (!t->dev->op->sync(t->dev, err))
+        return false;
+    double all = 0;
+    for (size_t s = 0, i = begin; s < t->n_waiting; s++) {
+        double of_step = 0;
+        for (; i < t->step_end[s]; i++)
+            of_step += (double)t->host_loss[i - begin];
+        if (!isfinite(of_step))
+            return diverged(t, t->step - t->n_waiting + s + 1, err);
+        all += of_step;
+    }
+    *sum += all;
+    t->last_loss = all / (double)(end - begin);
+    t->seen = end;
+    t->n_waiting = 0;
+    size_t tokens = t->seen_tokens;
+    t->seen_tokens = 0;
+    return log_step(t, t->last_loss, tokens, err);
+}
+
+static bool wait_for(struct trainer *t, size_t end, struct error *err)
+{
+    if (!memory_grow(&t->step_end, &t->room_steps, t->n_waiting + 1, sizeof *t->step_end, err))
+        return false;
+    t->step_end[t->n_waiting++] = end;
+    t->seen_tokens += t->batch.n_tokens;
+    return true;
+}
+
+bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, double *loss,
+                   struct error *err)
+{
+    double sum = 0;
+    trainer->seen = trainer->n_waiting = trainer->seen_tokens = 0;
+    trainer->clock = progress_clock();
+    for (size_t b = 0; b < schedule->n_batches; b++) {
+        size_t begin = schedule->first[b], end = schedule->first[b + 1];
+        if (!load_batch(trainer, schedule->record + begin, end - begin, err) ||
+            !step(trainer, trainer->row_loss + begin, err) || !wait_for(trainer, end, err))
+            return false;
+        if ((trainer->n_waiting >= trainer->options->log_every || b + 1 == schedule->n_batches) &&
+            !look(trainer, &sum, err))
+            return false;
+        const struct progress_event event = {.stage = "train",
+                                             .done = trainer->step,
+                                             .total = trainer->total_steps,
+                                             .unit = "steps",
+                                             .loss = trainer->last_loss};
+        progress_report(trainer->progress, &event);
+    }
+    *loss = sum / (double)schedule->n;
+    return true;
+}
+
+/* ---- dev
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* Right answers among the labelled records of the dev batch. */
+static bool count_right(struct trainer *t, float *logits, size_t *right, struct error *err)
+{
+    const struct batch *batch = &t->dev_batch;
+    size_t n = batch->n, classes = t->params.shape.n_labels;
+    if (!batch_upload(&t->dev_batch, err) || !encoder_reserve(t->encoder, batch->n_tokens, n, err))
+        return false;
+    const act *out = encoder_forward(t->encoder, &t->params.weights, batch, NULL);
+    t->dev->op->act_download(t->dev, logits, out, n * classes);
+    if (!t->dev->op->sync(t->dev, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const float *row = logits + i * classes;
+        size_t best = 0;
+        for (size_t c = 0; c < classes; c++) {
+            if (!isfinite(row[c]))
+                return diverged(t, t->step, err);
+            best = row[c] > row[best] ? c : best;
+        }
+        *right += batch->label[i] == (int32_t)best;
+    }
+    return true;
+}
+
+/* Fill the dev batch with labelled records from *next on, up to the budget. */
+static bool fill_dev(struct trainer *t, const struct records_set *dev, size_t *next,
+                     struct error *err)
+{
+    struct batch *batch = &t->dev_batch;
+    batch_clear(batch);
+    for (; *next < dev->n; ++*next) {
+        struct record r = records_get(dev, *next);
+        if (r.label < 0)
+            continue;
+        if (batch->n && batch->n_tokens + r.n_ids > t->options->batch_tokens)
+            break;
+        if (!batch_add(batch, r.id, r.n_ids, r.label, NULL, err))
+            return false;
+    }
+    return true;
+}
+
+bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *accuracy,
+                      struct error *err)
+{
+    size_t right = 0, labelled = 0, next = 0, room = 0;
+    float *logits = NULL;
+    bool ok = true;
+    while (ok && next < dev->n) {
+        ok = fill_dev(trainer, dev, &next, err);
+        if (!ok || trainer->dev_batch.n == 0)
+            break;
+        labelled += trainer->dev_batch.n;
+        ok = memory_grow(&logits, &room, trainer->dev_batch.n * trainer->params.shape.n_labels,
+                         sizeof *logits, err) &&
+             count_right(trainer, logits, &right, err);
+    }
+    free(logits);
+    *accuracy = (double)right / (double)(labelled ? labelled : 1);
+    return ok;
+}

@@ -1,0 +1,55 @@
+/* trainer.h: the state of a training run and its two movements, an epoch over the records and a
+ * pass over the dev set. Private to train.c and trainer.c.
+ */
+#ifndef MILLET_NN_TRAINER_H
+#define MILLET_NN_TRAINER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "nn/batch.h"
+#include "nn/encoder.h"
+#include "nn/optimizer.h"
+#include "nn/params.h"
+#include "nn/schedule.h"
+#include "nn/train.h"
+
+struct trainer {
+    const struct train_options *options;
+    const struct records_set *records;
+    const struct progress *progress;
+    struct device *dev;
+    struct params params;
+    struct optimizer optimizer;
+    struct encoder *encoder;
+    struct batch batch, dev_batch;
+    struct encoder_dropout dropout; /* rates; the seed changes with the step */
+    uint32_t *length;               /* [records->n] */
+    double lr;
+    size_t epoch; /* from 1 */
+    size_t step, total_steps;
+    /* losses wait on the device until they are looked at */
+    float *row_loss;  /* device [records->n] */
+    float *host_loss; /* [records->n] */
+    size_t *step_end; /* [room_steps] end in row_loss of each waiting step */
+    size_t n_waiting, room_steps, seen;
+    size_t seen_tokens;
+    double clock;
+    double last_loss; /* of the last steps looked at; NaN before */
+};
+
+/* `stream` seeds the random numbers of one purpose. */
+enum trainer_stream { TRAINER_WEIGHTS = 1, TRAINER_ORDER, TRAINER_DROPOUT };
+uint64_t trainer_seed(const struct trainer *trainer, enum trainer_stream stream, uint64_t n);
+
+/* All steps of epoch trainer->epoch; *loss is the mean over its records. */
+bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, double *loss,
+                   struct error *err) MUST_CHECK;
+
+/* Accuracy of the current weights on the labelled records, dropout off. */
+bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *accuracy,
+                      struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,146 @@
+/* The gradient of the whole model against central differences of its loss, on the reference device:
+ * every kind of parameter, layers of different shapes, first-rows-only last layer, dropout on (its
+ * masks are fixed by the seed), both losses.
+ *
+ * Step 4e-3: the loss is of order 1 and computed in float activations (rounding about 3e-7), so a
+ * difference carries 3e-7 / 8e-3 = 4e-5 of noise; the truncation h²/6 f''' is below 1e-3 relative
+ * for weights of 0.4. Tolerance 4e-4 + 1 %. */
+#include "tests/tap.h"
+#include "tests/unit/tiny_model.h"
+
+#include "nn/encoder.h"
+
+enum { SAMPLES = 4 };
+static const float step = 4e-3f;
+
+struct problem {
+    struct device *dev;
+    struct shape shape;
+    struct params params;
+    struct batch batch;
+    struct encoder *encoder;
+    struct encoder_dropout dropout;
+    struct loss loss;
+    float *row_loss;
+    struct encoder_rows_grad rows;
+};
+
+static double loss_of(struct problem *p, bool backward)
+{
+    const struct device_ops *op = p->dev->op;
+    float host[TINY_RECORDS];
+    double sum = 0;
+    const act *logits = encoder_forward(p->encoder, &p->params.weights, &p->batch, &p->dropout);
+    op->loss(p->dev, &p->loss, logits, p->batch.device_label, p->batch.device_teacher, p->batch.n,
+             TINY_LABELS, p->row_loss, encoder_dlogits(p->encoder));
+    if (backward)
+        encoder_backward(p->encoder, &p->params.weights, &p->batch, &p->dropout, &p->rows, NULL);
+    op->download(p->dev, host, p->row_loss, sizeof host);
+    for (size_t i = 0; i < TINY_RECORDS; i++)
+        sum += (double)host[i];
+    return sum / TINY_RECORDS;
+}
+
+/* d loss / d *w by central differences. */
+static double difference(struct problem *p, float *w)
+{
+    const struct device_ops *op = p->dev->op;
+    float old, moved;
+    double loss[2];
+    op->download(p->dev, &old, w, sizeof old);
+    for (int side = 0; side < 2; side++) {
+        moved = old + (side ? step : -step);
+        op->upload(p->dev, w, &moved, sizeof moved);
+        params_refresh(&p->params);
+        loss[side] = loss_of(p, false);
+    }
+    op->upload(p->dev, w, &old, sizeof old);
+    params_refresh(&p->params);
+    return (loss[1] - loss[0]) / (2 * (double)step);
+}
+
+/* Compare `n` sampled elements of w with grad; both device. */
+static bool agree(struct problem *p, const char *name, float *w, const float *grad, size_t n,
+                  uint64_t salt)
+{
+    bool ok = true;
+    for (size_t s = 0; s < SAMPLES; s++) {
+        size_t i = rng_hash(salt, s) % n;
+        float found;
+        p->dev->op->download(p->dev, &found, grad + i, sizeof found);
+        double expected = difference(p, w + i), diff = fabs((double)found - expected);
+        if (!(diff <= 4e-4 + 0.01 * fabs(expected))) {
+            printf("# %s[%zu]: gradient %.6g, by differences %.6g\n", name, i, (double)found,
+                   expected);
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+static void open_problem(struct problem *p, enum epilogue activation, enum loss_kind kind)
+{
+    struct error err = ERROR_INIT;
+    p->dev = device_reference_open(&err);
+    tiny_need(p->dev, &err);
+    p->shape = tiny_shape(2);
+    p->shape.activation = activation;
+    tiny_params(&p->params, &p->shape, p->dev);
+    tiny_batch(&p->batch, p->dev, kind == LOSS_DISTIL);
+    p->encoder = encoder_open(p->dev, &p->params.shape, true, &err);
+    tiny_need(p->encoder && encoder_reserve(p->encoder, p->batch.n_tokens, p->batch.n, &err), &err);
+    p->dropout = (struct encoder_dropout){
+        .hidden = 0.2f, .attention = 0.15f, .classifier = 0.25f, .seed = 99};
+    p->loss =
+        (struct loss){.kind = kind, .alpha = 0.7f, .temperature = 2, .scale = 1.0f / TINY_RECORDS};
+    p->row_loss = p->dev->op->alloc(p->dev, TINY_RECORDS * sizeof(float), &err);
+    tiny_need(p->row_loss, &err);
+}
+
+static void close_problem(struct problem *p)
+{
+    p->dev->op->free(p->dev, p->row_loss);
+    encoder_close(p->encoder);
+    batch_free(&p->batch);
+    params_close(&p->params);
+    shape_free(&p->shape);
+    p->dev->op->close(p->dev);
+}
+
+static void check_table(struct problem *p, struct params_table *table,
+                        const struct batch_rows *rows, const char *what)
+{
+    bool ok = rows->n > 1;
+    for (size_t slot = 0; slot < rows->n; slot++)
+        ok = agree(p, table->name, table->w + (size_t)rows->row[slot] * TINY_HIDDEN,
+                   table->grad + slot * TINY_HIDDEN, TINY_HIDDEN, 1000 + slot) &&
+             ok;
+    tap_ok(ok, "%s: every touched row of %s", what, table->name);
+}
+
+static void check(enum epilogue activation, enum loss_kind kind, const char *what)
+{
+    struct error err = ERROR_INIT;
+    struct problem p = {0};
+    open_problem(&p, activation, kind);
+    tiny_need(params_zero_grad(&p.params, &p.batch, &p.rows, &err), &err);
+    double loss = loss_of(&p, true);
+    tap_ok(isfinite(loss) && loss > 0.1, "%s: the loss is %g", what, loss);
+    for (size_t i = 0; i < p.params.n_entries; i++) {
+        const struct params_entry *e = &p.params.entry[i];
+        tap_ok(agree(&p, e->name, p.params.w + e->offset, p.params.grad + e->offset,
+                     e->rows * (e->cols ? e->cols : 1), i),
+               "%s: %s", what, e->name);
+    }
+    check_table(&p, &p.params.word, &p.batch.word, what);
+    check_table(&p, &p.params.position, &p.batch.position, what);
+    tap_ok(p.dev->op->sync(p.dev, &err), "%s: the device reports no failure", what);
+    close_problem(&p);
+}
+
+int main(void)
+{
+    check(EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "gelu, cross-entropy");
+    check(EPILOGUE_GELU_TANH, LOSS_DISTIL, "gelu_new, distillation");
+    return tap_done();
+}
