@@ -56,8 +56,8 @@ static inline size_t trial_bytes(const struct trial *t, enum trial_kind kind)
     return kind == TRIAL_ACT ? t->dev->act_bytes : sizeof(float);
 }
 
-/* Device memory for `from` [n] with guards around. */
-static inline void *trial_place(struct trial *t, enum trial_kind kind, const float *from, size_t n)
+/* Device memory for `from` [n] (floats, or 32-bit integers) with guards around. */
+static inline void *trial_place(struct trial *t, enum trial_kind kind, const void *from, size_t n)
 {
     struct error err = ERROR_INIT;
     size_t all = n + 2 * (size_t)GUARD, bytes = trial_bytes(t, kind);
@@ -65,7 +65,8 @@ static inline void *trial_place(struct trial *t, enum trial_kind kind, const flo
     char *base = t->dev->op->alloc(t->dev, all * bytes, &err);
     trial_must(base && host && t->n_arrays < TRIAL_MAX, &err);
     for (size_t i = 0; i < all; i++)
-        host[i] = i >= GUARD && i < GUARD + n ? from[i - GUARD] : POISON;
+        host[i] = POISON;
+    memcpy(host + GUARD, from, n * sizeof *host);
     if (kind == TRIAL_ACT)
         t->dev->op->act_upload(t->dev, (act *)(void *)base, host, all);
     else
@@ -105,7 +106,7 @@ static inline float *trial_floats(struct trial *t, size_t n, double size, double
 }
 static inline int32_t *trial_ints(struct trial *t, const int32_t *from, size_t n)
 {
-    return trial_place(t, TRIAL_INT, (const float *)(const void *)from, n); /* bytes, not values */
+    return trial_place(t, TRIAL_INT, from, n);
 }
 
 /* What an operation writes: POISON before. */

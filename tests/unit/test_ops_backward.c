@@ -1,0 +1,378 @@
+/* test_ops_backward.c: backward operations, losses, optimizer and pruning scores of every device
+ * against the reference (whose own gradients are checked by test_ops_gradients.c). Gradients of
+ * activations are written, of parameters added to: the latter start with random values. */
+#include "tests/unit/ops_trial.h"
+
+/* ---- products ---- */
+struct linear_shape {
+    size_t rows, in, out, gap;
+    bool dx, dw, db;
+};
+
+/* Sums of n products of size 1: n roundings of partial sums of size √n; n √n allowed relative to 1,
+ * the values being √n large. */
+static void linear_case(struct trial *t, const void *context)
+{
+    const struct linear_shape *s = context;
+    struct error err = ERROR_INIT;
+    float *w = trial_floats(t, s->out * s->in, 1, 0), *b = trial_floats(t, s->out, 1, 0);
+    size_t x_stride = s->in + s->gap, dy_stride = s->out + 2 * s->gap;
+    double by_out = (double)s->out * sqrt((double)s->out) + 4;
+    double by_rows = (double)s->rows * sqrt((double)s->rows) + 4;
+    act *x = trial_act(t, s->rows * x_stride, 1), *dy = trial_act(t, s->rows * dy_stride, 1);
+    act *dx = s->dx ? trial_out(t, "dx", s->rows * x_stride, by_out * EPSILON) : NULL;
+    float *dw = s->dw ? trial_change_floats(t, "dw", s->out * s->in, by_rows * EPSILON) : NULL;
+    float *db = s->db ? trial_change_floats(t, "db", s->out, by_rows * EPSILON) : NULL;
+    struct linear *linear = t->dev->op->linear_bind(t->dev, w, b, s->out, s->in, &err);
+    trial_must(linear != NULL, &err);
+    t->dev->op->linear_backward(t->dev, linear, x, x_stride, dy, dy_stride, s->rows, dx, x_stride,
+                                dw, db);
+    t->dev->op->linear_free(t->dev, linear);
+}
+
+static void test_linear(void)
+{
+    static const struct linear_shape shapes[] = {
+        {1, 1, 1, 0, true, true, true},      {3, 17, 33, 0, true, true, true},
+        {33, 3, 17, 1, true, true, false},   {100, 33, 3, 2, false, true, true},
+        {17, 100, 33, 3, true, false, true}, {200, 64, 96, 0, true, true, true},
+        {20, 64, 64, 4, true, false, false}, {1, 130, 70, 0, true, true, true}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        char what[96];
+        snprintf(what, sizeof what, "linear_backward %zu × %zu × %zu", shapes[i].rows, shapes[i].in,
+                 shapes[i].out);
+        trial_everywhere(linear_case, &shapes[i], what);
+    }
+}
+
+/* Slopes carry 1e-6 (vec.h) = 17 ε at most, times dy, of size up to 4. */
+static void epilogue_case(struct trial *t, const void *context)
+{
+    enum epilogue epilogue = *(const enum epilogue *)context;
+    enum { N = 1003 };
+    act *pre = trial_act(t, N, 3), *dy = trial_act(t, N, 1);
+    act *dpre = trial_out(t, "dpre", N, 4 * 20 * EPSILON);
+    t->dev->op->epilogue_backward(t->dev, epilogue, pre, dy, N, dpre);
+    act *same = trial_change(t, "dpre in place", N, 4 * 20 * EPSILON);
+    t->dev->op->epilogue_backward(t->dev, epilogue, pre, same, N, same);
+}
+
+/* ---- add_norm ---- */
+struct norm_shape {
+    size_t rows, cols;
+    float rate;
+    bool in_place, dx;
+};
+
+/* xhat and dy have size 1; dz = rstd (g - mean(g) - xhat mean(g xhat)) is a difference of values of
+ * size up to 4 with rstd about 1, means of n terms (n ε allowed). dgain and dbias are sums over
+ * rows of products of size up to 16: rows ε √rows, 4 times. */
+static void norm_case(struct trial *t, const void *context)
+{
+    const struct norm_shape *s = context;
+    size_t n = s->rows * s->cols;
+    double tolerance = (double)(s->cols + 64) * EPSILON;
+    double by_rows = 4 * (double)s->rows * sqrt((double)s->rows) * EPSILON + tolerance;
+    float host_stats[2 * 256];
+    for (size_t r = 0; r < s->rows; r++) {
+        host_stats[2 * r] = (float)(0.1 * rng_normal(&t->rng));
+        host_stats[2 * r + 1] = (float)(0.8 + 0.4 * rng_uniform(&t->rng));
+    }
+    act *sum = trial_act(t, n, 1);
+    float *stats = trial_place(t, TRIAL_FLOAT, host_stats, 2 * s->rows);
+    float *gain = trial_floats(t, s->cols, 1, 0);
+    act *dy = s->in_place ? trial_change(t, "dz", n, tolerance) : trial_act(t, n, 1);
+    act *dz = s->in_place ? dy : trial_out(t, "dz", n, tolerance);
+    act *dx = s->dx ? trial_out(t, "dx", n, 2 * tolerance) : NULL;
+    float *dgain = trial_change_floats(t, "dgain", s->cols, by_rows);
+    float *dbias = trial_change_floats(t, "dbias", s->cols, by_rows);
+    t->dev->op->add_norm_backward(t->dev, sum, stats, gain, dy, (struct dropout){s->rate, 42},
+                                  s->rows, s->cols, dz, dx, dgain, dbias);
+}
+
+static void test_norm(void)
+{
+    static const struct norm_shape shapes[] = {
+        {1, 1, 0, false, false},     {3, 17, 0, false, true},     {100, 33, 0.1F, false, true},
+        {17, 100, 0, true, false},   {200, 64, 0.5F, true, true}, {3, 768, 0.1F, true, true},
+        {130, 3, 0.25F, false, true}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        char what[96];
+        snprintf(what, sizeof what, "add_norm_backward %zu × %zu, dropout %g", shapes[i].rows,
+                 shapes[i].cols, (double)shapes[i].rate);
+        trial_everywhere(norm_case, &shapes[i], what);
+    }
+}
+
+/* ---- attention ---- */
+struct attention_shape {
+    size_t heads, size;
+    const int32_t *offset;
+    size_t n, longest;
+    bool first_only;
+    float rate;
+};
+
+static const int32_t short_offset[] = {0, 1, 4, 21, 54, 154}, one_offset[] = {0, 1},
+                     long_offset[] = {0, 300, 305};
+
+/* As in test_ops_forward.c, a probability has relative error (size + n + 16) ε. u = dout · v has
+ * size √size, up to 4 √size, and its error size √size ε; dq and dk are sums over up to `longest`
+ * rows of p (u - mean) / √size times values of size up to 4; probabilities of a row sum to 1, and
+ * those of a column to about 1, more for keys that many queries favour. Hence the factor 16, and
+ * twice that for dropout ½, which doubles the kept. */
+static void attention_case(struct trial *t, const void *context)
+{
+    const struct attention_shape *s = context;
+    const struct device_ops *op = t->dev->op;
+    size_t tokens = (size_t)s->offset[s->n], width = s->heads * s->size, stride = 3 * width + 5;
+    size_t q_rows = s->first_only ? s->n : tokens, q_stride = s->first_only ? width + 1 : stride;
+    size_t out_stride = width + 3;
+    double tolerance = 16 * (s->rate > 0 ? 2 : 1) * (double)(s->size + s->longest + 16) * EPSILON;
+    struct attention a = {.seqs = {s->n, tokens, s->longest, trial_ints(t, s->offset, s->n + 1)},
+                          .heads = s->heads,
+                          .head_size = s->size,
+                          .scale = (float)(1 / sqrt((double)s->size)),
+                          .first_only = s->first_only,
+                          .q_stride = q_stride,
+                          .kv_stride = stride,
+                          .out_stride = out_stride,
+                          .dropout = {s->rate, 77}};
+    act *qkv = trial_act(t, tokens * stride, 1);
+    act *q = s->first_only ? trial_act(t, q_rows * q_stride, 1) : qkv;
+    act *dout = trial_act(t, q_rows * out_stride, 1);
+    act *out = trial_out(t, "out", q_rows * out_stride, tolerance);
+    float *lse = trial_out_floats(t, "lse", q_rows * s->heads, tolerance);
+    act *dqkv = trial_out(t, "dqkv", tokens * stride, tolerance);
+    act *dq = s->first_only ? trial_out(t, "dq", q_rows * q_stride, tolerance) : dqkv;
+    const act *k = act_at(t->dev, qkv, width), *v = act_at(t->dev, qkv, 2 * width);
+    op->attention(t->dev, &a, q, k, v, out, lse);
+    op->attention_backward(t->dev, &a, q, k, v, out, lse, dout, dq, act_at(t->dev, dqkv, width),
+                           act_at(t->dev, dqkv, 2 * width));
+}
+
+static void test_attention(void)
+{
+    static const size_t sizes[] = {8, 16, 20, 32, 64, 3};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (size_t k = 0; k < 4; k++) {
+            struct attention_shape s = {.heads = i % 2 ? 3 : 1, .size = sizes[i]};
+            s.offset = k == 1 ? one_offset : k == 3 ? long_offset : short_offset;
+            s.n = k == 1 ? 1 : k == 3 ? 2 : 5;
+            s.longest = k == 1 ? 1 : k == 3 ? 300 : 100;
+            s.first_only = k == 2;
+            s.rate = (i + k) % 2 ? 0.5F : 0;
+            char what[96];
+            snprintf(what, sizeof what, "attention_backward %zu × %zu, longest %zu, dropout %g%s",
+                     s.heads, s.size, s.longest, (double)s.rate,
+                     s.first_only ? ", first rows" : "");
+            trial_everywhere(attention_case, &s, what);
+        }
+}
+
+/* ---- sums ---- */
+struct sum_shape {
+    size_t rows, cols;
+};
+
+/* n terms of size 1: n roundings of partial sums of size √n. */
+static void column_sum_case(struct trial *t, const void *context)
+{
+    const struct sum_shape *s = context;
+    double tolerance = ((double)s->rows * sqrt((double)s->rows) + 4) * EPSILON;
+    act *d = trial_act(t, s->rows * s->cols, 1);
+    t->dev->op->column_sum(t->dev, d, s->rows, s->cols,
+                           trial_change_floats(t, "grad", s->cols, tolerance));
+    act *y = trial_change(t, "y", s->rows * s->cols, EPSILON);
+    t->dev->op->add(t->dev, d, s->rows * s->cols, y);
+}
+
+/* Slots with 1, 0, 5 and 3 rows and so on, 40 in all. */
+static void rows_sum_case(struct trial *t, const void *context)
+{
+    size_t cols = *(const size_t *)context;
+    enum { SLOTS = 12, ROWS = 40 };
+    int32_t order[ROWS], bound[SLOTS + 1] = {0, 1, 1, 6, 9, 10, 11, 12, 20, 21, 22, 39, 40};
+    for (int32_t i = 0; i < ROWS; i++)
+        order[i] = (i * 7) % ROWS;
+    int32_t *order_at = trial_ints(t, order, ROWS), *bound_at = trial_ints(t, bound, SLOTS + 1);
+    act *d = trial_act(t, ROWS * cols, 1);
+    float *grad = trial_change_floats(t, "grad", SLOTS * cols, 80 * EPSILON);
+    t->dev->op->rows_sum(t->dev, d, order_at, bound_at, SLOTS, cols, grad);
+}
+
+static void scatter_case(struct trial *t, const void *context)
+{
+    size_t cols = *(const size_t *)context;
+    struct seqs seqs = {5, 154, 100, trial_ints(t, short_offset, 6)};
+    act *dy = trial_act(t, 5 * cols, 1), *x = trial_change(t, "x", 154 * cols, EPSILON);
+    t->dev->op->scatter_first_add(t->dev, dy, &seqs, cols, x);
+}
+
+/* ---- losses ---- */
+struct loss_shape {
+    enum loss_kind kind;
+    size_t rows, classes;
+    bool labels, gradient;
+};
+
+/* The definition is double arithmetic on every device so far; 1e-5 leaves room for one that uses
+ * floats: logits of size 3 have log-sum-exps of size 10, times T² = 4, so 40 ε = 2.4e-6. */
+static void loss_case(struct trial *t, const void *context)
+{
+    const struct loss_shape *s = context;
+    int32_t label[512];
+    for (size_t r = 0; r < s->rows; r++)
+        label[r] = (int32_t)rng_below(&t->rng, s->classes + 1) - 1;
+    int32_t *labels = trial_ints(t, label, s->rows);
+    struct loss loss = {s->kind, 0.9F, 2.0F, 0.125F};
+    act *logits = trial_act(t, s->rows * s->classes, 3);
+    float *teacher = s->kind == LOSS_DISTIL ? trial_floats(t, s->rows * s->classes, 3, 0) : NULL;
+    float *row_loss = trial_out_floats(t, "row_loss", s->rows, 1e-5);
+    act *dlogits = s->gradient ? trial_out(t, "dlogits", s->rows * s->classes, 1e-5) : NULL;
+    t->dev->op->loss(t->dev, &loss, logits, s->labels ? labels : NULL, teacher, s->rows, s->classes,
+                     row_loss, dlogits);
+}
+
+static void test_loss(void)
+{
+    static const struct loss_shape shapes[] = {
+        {LOSS_CROSS_ENTROPY, 1, 2, true, true},     {LOSS_CROSS_ENTROPY, 300, 17, true, true},
+        {LOSS_CROSS_ENTROPY, 33, 100, true, false}, {LOSS_DISTIL, 3, 12, true, true},
+        {LOSS_DISTIL, 500, 12, true, true},         {LOSS_DISTIL, 17, 1, false, true}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        char what[64];
+        snprintf(what, sizeof what, "loss %d, %zu × %zu", (int)shapes[i].kind, shapes[i].rows,
+                 shapes[i].classes);
+        trial_everywhere(loss_case, &shapes[i], what);
+    }
+}
+
+/* ---- optimizer ---- */
+static const struct adamw settings = {
+    .lr = 0.01F, .beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-6F, .weight_decay = 0.1F, .step = 3};
+
+/* v must not be negative: 1 ± 0.1. */
+static float *second_moment(struct trial *t, size_t n)
+{
+    float *v = trial_floats(t, n, 0.1, 1);
+    trial_expect(t, "v", 4 * EPSILON);
+    return v;
+}
+
+/* A handful of roundings of values of size 1; in w the move, of size lr / (1 - beta1^3) m / √v·…,
+ * is below 1. */
+static void adamw_case(struct trial *t, const void *context)
+{
+    size_t n = *(const size_t *)context;
+    const float factor = 0.5F;
+    float *clip = trial_place(t, TRIAL_FLOAT, &factor, 1), *grad = trial_floats(t, n, 1, 0);
+    float *m = trial_change_floats(t, "m", n, 4 * EPSILON), *v = second_moment(t, n);
+    float *w = trial_change_floats(t, "w", n, 8 * EPSILON);
+    t->dev->op->adamw(t->dev, &settings, clip, n, grad, m, v, w);
+}
+
+static void adamw_rows_case(struct trial *t, const void *context)
+{
+    size_t cols = *(const size_t *)context;
+    enum { TABLE = 20, ROWS = 7 };
+    static const int32_t row[ROWS] = {0, 3, 4, 11, 12, 18, 19};
+    const float factor = 1;
+    float *clip = trial_place(t, TRIAL_FLOAT, &factor, 1);
+    int32_t *rows = trial_ints(t, row, ROWS);
+    float *grad = trial_floats(t, ROWS * cols, 1, 0);
+    float *m = trial_change_floats(t, "m", TABLE * cols, 4 * EPSILON);
+    float *v = second_moment(t, TABLE * cols);
+    float *w = trial_change_floats(t, "w", TABLE * cols, 8 * EPSILON);
+    t->dev->op->adamw_rows(t->dev, &settings, clip, rows, ROWS, cols, grad, m, v, w);
+}
+
+/* The sum is a double, made of floats over at most 1024 elements each: relative error 64 ε (one
+ * chain of 1024/16). */
+static void clip_case(struct trial *t, const void *context)
+{
+    size_t n = *(const size_t *)context;
+    float *x = trial_floats(t, n, 1, 0);
+    float *sum = trial_made(t, TRIAL_INT, 2, 0, 0); /* one double of zero bytes */
+    t->dev->op->sum_squares(t->dev, x, n, (double *)(void *)sum);
+    static const float limits[] = {0, 0.5F, 1e6F};
+    for (size_t i = 0; i < 3; i++)
+        t->dev->op->clip_factor(t->dev, (const double *)(const void *)sum, limits[i],
+                                trial_out_floats(t, "factor", 1, 256 * EPSILON));
+    t->dev->op->sum_squares(t->dev, x, n, (double *)(void *)sum); /* adds: √2 more */
+    t->dev->op->clip_factor(t->dev, (const double *)(const void *)sum, 1,
+                            trial_out_floats(t, "factor of twice the sum", 1, 256 * EPSILON));
+}
+
+/* A NaN gradient must stay visible. */
+static void test_nan_clip(void)
+{
+    for (size_t i = 0; i < trial_n_devices; i++) {
+        struct device *dev = trial_devices[i].dev;
+        struct error err = ERROR_INIT;
+        if (!dev)
+            continue;
+        const double nan_sum = (double)NAN;
+        float found = 0, *factor = dev->op->alloc(dev, sizeof *factor, &err);
+        double *sum = dev->op->alloc(dev, sizeof *sum, &err);
+        trial_must(factor && sum, &err);
+        dev->op->upload(dev, sum, &nan_sum, sizeof nan_sum);
+        dev->op->clip_factor(dev, sum, 1, factor);
+        dev->op->download(dev, &found, factor, sizeof found);
+        tap_ok(isnan(found), "%s: clipping does not hide a NaN", trial_devices[i].name);
+        dev->op->free(dev, factor);
+        dev->op->free(dev, sum);
+    }
+}
+
+/* ---- pruning ---- */
+struct fisher_shape {
+    size_t cols, group;
+};
+
+/* Slopes are sums of up to 100 rows × group products, size √(100 group) ≤ 80, their error n √n ε;
+ * scores are squares, added up: relative error 2 n ε; scores are large, so the tolerance is
+ * relative; small ones have errors relative to 80². */
+static void fisher_case(struct trial *t, const void *context)
+{
+    const struct fisher_shape *s = context;
+    double n = 100 * (double)s->group;
+    struct seqs seqs = {5, 154, 100, trial_ints(t, short_offset, 6)};
+    act *x = trial_act(t, 154 * s->cols, 1), *dx = trial_act(t, 154 * s->cols, 1);
+    float *score = trial_change_floats(t, "score", s->cols / s->group, 2 * n * EPSILON);
+    t->dev->op->unit_fisher(t->dev, x, dx, &seqs, s->cols, s->group, score);
+}
+
+int main(void)
+{
+    static const enum epilogue epilogues[] = {EPILOGUE_NONE, EPILOGUE_GELU, EPILOGUE_GELU_TANH,
+                                              EPILOGUE_RELU, EPILOGUE_TANH};
+    static const size_t sizes[] = {1, 17, 33, 1000, 70001};
+    static const struct sum_shape sums[] = {{1, 1}, {3, 17}, {100, 33}, {17, 1000}};
+    static const struct fisher_shape units[] = {{192, 64}, {100, 1}, {60, 20}, {3, 3}};
+    trial_open_devices();
+    trial_report_devices();
+    test_linear();
+    for (size_t i = 0; i < 5; i++)
+        trial_everywhere(epilogue_case, &epilogues[i], "epilogue_backward");
+    test_norm();
+    test_attention();
+    for (size_t i = 0; i < 4; i++)
+        trial_everywhere(column_sum_case, &sums[i], "column_sum and add");
+    for (size_t i = 0; i < 4; i++)
+        trial_everywhere(rows_sum_case, &sizes[i], "rows_sum");
+    for (size_t i = 0; i < 3; i++)
+        trial_everywhere(scatter_case, &sizes[i], "scatter_first_add");
+    test_loss();
+    for (size_t i = 0; i < 5; i++)
+        trial_everywhere(adamw_case, &sizes[i], "adamw");
+    for (size_t i = 0; i < 4; i++)
+        trial_everywhere(adamw_rows_case, &sizes[i], "adamw_rows");
+    for (size_t i = 0; i < 5; i++)
+        trial_everywhere(clip_case, &sizes[i], "sum_squares and clip_factor");
+    test_nan_clip();
+    for (size_t i = 0; i < 4; i++)
+        trial_everywhere(fisher_case, &units[i], "unit_fisher");
+    trial_close_devices();
+    return tap_done();
+}
