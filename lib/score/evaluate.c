@@ -1,0 +1,202 @@
+/* evaluate.c: predictions of each subject over a record set, then metrics, comparison and timing.
+ */
+#include "score/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/memory.h"
+
+/* One subject at work on the set; also the context of its timing callbacks. */
+struct work {
+    const struct subject *subject;
+    const struct records_set *set;
+    size_t n_labels;
+    float *logits;      /* [records of the largest part, n_labels], owned */
+    int32_t *predicted; /* [set->n], owned */
+};
+
+static void work_close(struct work *work)
+{
+    free(work->logits);
+    free(work->predicted);
+}
+
+static bool work_open(struct work *work, const struct subject *subject,
+                      const struct records_set *set, const char *stream_name, struct error *err)
+{
+    *work = (struct work){.subject = subject, .set = set};
+    if (!subject_check(subject, &set->header, stream_name, err))
+        return false;
+    work->n_labels = subject_n_labels(subject, &set->header);
+    if (work->n_labels != set->header.n_labels)
+        return error_set(
+            err,
+            "%s: %s tells %zu labels apart, the stream has %zu; score with the stream's own model",
+            stream_name, subject->name, work->n_labels, set->header.n_labels);
+    size_t largest = 0, n_values;
+    for (size_t p = 0; p < set->n_parts; p++)
+        largest = set->part[p].n > largest ? set->part[p].n : largest;
+    if (!memory_multiply(largest, work->n_labels, &n_values))
+        return error_set(err, "%s: %zu records of %zu labels are too many for one part",
+                         stream_name, largest, work->n_labels);
+    work->logits = memory_array(n_values, sizeof *work->logits, err);
+    work->predicted = memory_array(set->n, sizeof *work->predicted, err);
+    return work->logits && work->predicted;
+}
+
+static bool predict(struct work *work, const char *stream_name, const struct progress *progress,
+                    struct error *err)
+{
+    for (size_t p = 0; p < work->set->n_parts; p++) {
+        const struct records_part *part = &work->set->part[p];
+        size_t first = work->set->first[p];
+        if (!subject_logits(work->subject, part, work->n_labels, work->logits, err))
+            return error_at(err, "%s", stream_name);
+        for (size_t i = 0; i < part->n; i++)
+            if (!metrics_argmax(work->logits + i * work->n_labels, work->n_labels,
+                                &work->predicted[first + i])) {
+                subject_not_finite(work->subject, first + i, err);
+                return error_at(err, "%s", stream_name);
+            }
+        progress_report(progress, &(struct progress_event){.stage = "score",
+                                                           .done = first + part->n,
+                                                           .total = work->set->n,
+                                                           .unit = "records",
+                                                           .loss = NAN});
+    }
+    return true;
+}
+
+static bool time_pass(void *context, struct error *err)
+{
+    const struct work *work = context;
+    for (size_t p = 0; p < work->set->n_parts; p++)
+        if (!subject_logits(work->subject, &work->set->part[p], work->n_labels, work->logits, err))
+            return false;
+    return true;
+}
+
+static bool time_single(void *context, size_t i, struct error *err)
+{
+    const struct work *work = context;
+    struct record record = records_get(work->set, i);
+    return classifier_run(work->subject->classifier, (const int64_t[]){0, (int64_t)record.n_ids},
+                          record.id, 1, work->logits, err);
+}
+
+static bool measure(struct work *work, size_t n_subjects, const struct evaluate_options *options,
+                    const struct progress *progress, struct report *report, struct error *err)
+{
+    struct timing_subject subject[2];
+    struct timing_result result[2];
+    struct timing_options timing = options->timing;
+    timing.n_texts = work[0].set->n;
+    for (size_t s = 0; s < n_subjects; s++)
+        subject[s] = (struct timing_subject){time_pass, time_single, &work[s]};
+    if (!timing_run(subject, n_subjects, &timing, progress, result, err))
+        return false;
+    report->model.timing = result[0];
+    report->model.timed = true;
+    if (n_subjects == 2) {
+        report->baseline.timing = result[1];
+        report->baseline.timed = true;
+        report->compare.speedup = result[0].texts_per_s / result[1].texts_per_s;
+        report->compare.latency_speedup = result[1].p50_ms / result[0].p50_ms;
+    }
+    return true;
+}
+
+/* Quality and size of one subject whose predictions are made. */
+static bool describe(const struct work *work, const int32_t *label, const struct report *report,
+                     struct report_subject *to, struct error *err)
+{
+    to->name = work->subject->name;
+    if (!metrics_compute(&to->metrics, label, work->predicted, work->set->n, work->n_labels, err))
+        return false;
+    to->accuracy_ci95 = significance_wilson(to->metrics.correct, to->metrics.n);
+    to->is_model = work->subject->is_model;
+    if (!to->is_model)
+        return true;
+    const struct shape *shape = classifier_shape(work->subject->classifier);
+    to->parameters = shape_parameters(shape);
+    to->macs = shape_macs(shape, (size_t)lround(report->mean_tokens));
+    for (size_t t = 0; t < work->subject->model.n_tensors; t++)
+        to->bytes += work->subject->model.tensor[t].bytes;
+    return true;
+}
+
+static bool compare(const struct work *work, const int32_t *label,
+                    const struct evaluate_options *options, struct report *report,
+                    struct error *err)
+{
+    struct report_compare *to = &report->compare;
+    to->pair = metrics_compare(label, work[0].predicted, work[1].predicted, work[0].set->n);
+    to->accuracy_difference = ((double)to->pair.won - (double)to->pair.lost) / (double)report->n;
+    to->mcnemar_p = significance_mcnemar(to->pair.lost, to->pair.won);
+    to->agreement = (double)to->pair.agree / (double)to->pair.n_all;
+    return significance_bootstrap(report->n, to->pair.lost, to->pair.won, report->resamples,
+                                  options->seed, &to->ci95, err);
+}
+
+/* Labels of all records, one after another; owned by the caller. */
+static int32_t *collect_labels(const struct records_set *set, const char *stream_name,
+                               struct report *report, struct error *err)
+{
+    int32_t *label = memory_array(set->n, sizeof *label, err);
+    if (!label)
+        return NULL;
+    for (size_t p = 0; p < set->n_parts; p++)
+        for (size_t i = 0; i < set->part[p].n; i++) {
+            int32_t value = set->part[p].label[i];
+            label[set->first[p] + i] = value;
+            report->n_unlabelled += value < 0;
+        }
+    report->n = set->n - report->n_unlabelled;
+    if (report->n > 0)
+        return label;
+    free(label);
+    error_set(err,
+              "%s: none of the %zu records has a label, so there is nothing to score; label the "
+              "data (mtok --label), or ask for predictions with --predict",
+              stream_name, set->n);
+    return NULL;
+}
+
+bool evaluate(const struct subject *model, const struct subject *baseline,
+              const struct records_set *set, const char *stream_name,
+              const struct evaluate_options *options, const struct progress *progress,
+              struct report *report, struct error *err)
+{
+    report->stream = stream_name;
+    report->label = (const char *const *)set->header.label;
+    report->n_labels = set->header.n_labels;
+    report->n_tokens = set->n_tokens;
+    report->longest = set->longest;
+    report->mean_tokens = set->n ? (double)set->n_tokens / (double)set->n : 0;
+    report->batch_tokens = SUBJECT_BATCH_TOKENS;
+    report->seed = options->seed;
+    report->resamples = SIGNIFICANCE_RESAMPLES;
+    report->has_baseline = baseline != NULL;
+    report->compare.speedup = report->compare.latency_speedup = NAN;
+
+    int32_t *label = collect_labels(set, stream_name, report, err);
+    if (!label)
+        return false;
+    struct work work[2] = {{0}};
+    const struct subject *subject[2] = {model, baseline};
+    struct report_subject *described[2] = {&report->model, &report->baseline};
+    size_t n_subjects = baseline ? 2 : 1;
+    bool ok = true;
+    for (size_t s = 0; s < n_subjects && ok; s++)
+        ok = work_open(&work[s], subject[s], set, stream_name, err);
+    for (size_t s = 0; s < n_subjects && ok; s++)
+        ok = predict(&work[s], stream_name, progress, err) &&
+             describe(&work[s], label, report, described[s], err);
+    ok = ok && (!baseline || compare(work, label, options, report, err)) &&
+         (!options->time || measure(work, n_subjects, options, progress, report, err));
+    work_close(&work[0]);
+    work_close(&work[1]);
+    free(label);
+    return ok;
+}

@@ -1,0 +1,32 @@
+/* evaluate.h: the whole job of scoring: run the subjects over a record set, count, compare, and
+ * time what was counted.
+ *
+ * Records without a label are predicted (they count in agreement and timing) but left out of
+ * accuracy. Memory: the mapped stream, four bytes per record and subject, and the logits of one
+ * part.
+ */
+#ifndef MILLET_SCORE_EVALUATE_H
+#define MILLET_SCORE_EVALUATE_H
+
+#include "core/error.h"
+#include "core/progress.h"
+#include "io/records.h"
+#include "score/report.h"
+#include "score/subject.h"
+#include "score/timing.h"
+
+struct evaluate_options {
+    bool time;                    /* the subjects must be models */
+    struct timing_options timing; /* n_texts is set here */
+    uint64_t seed;                /* of the bootstrap */
+};
+
+/* Fills model, baseline, compare, counts and lengths of *report; the caller has zeroed it and sets
+ * version, device and threads, and releases it with report_free(). Names and labels stay borrowed
+ * from set and subjects. baseline may be NULL. */
+bool evaluate(const struct subject *model, const struct subject *baseline,
+              const struct records_set *set, const char *stream_name,
+              const struct evaluate_options *options, const struct progress *progress,
+              struct report *report, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,147 @@
+/* predict.c: lines of predictions. */
+#include "score/predict.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "score/metrics.h"
+
+/* Text of one part's lines, and room for one record's probabilities. */
+struct lines {
+    char *text;
+    size_t n, capacity;
+    float *logits; /* [part's records, n_labels] */
+    size_t n_logits;
+    double *probability; /* [n_labels] */
+    size_t n_labels, top;
+};
+
+/* Add bytes; those that would break a line or a column become spaces. */
+static bool add_column(struct lines *lines, const char *bytes, size_t n, struct error *err)
+{
+    if (!memory_grow(&lines->text, &lines->capacity, lines->n + n, 1, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        bool breaks = bytes[i] == '\t' || bytes[i] == '\n' || bytes[i] == '\r';
+        lines->text[lines->n++] = breaks ? ' ' : bytes[i];
+    }
+    return true;
+}
+
+static bool add_raw(struct lines *lines, const char *bytes, size_t n, struct error *err)
+{
+    if (!memory_grow(&lines->text, &lines->capacity, lines->n + n, 1, err))
+        return false;
+    memcpy(lines->text + lines->n, bytes, n);
+    lines->n += n;
+    return true;
+}
+
+/* The best of what is left; taken ones are marked by a negative probability. Few are asked for, so
+ * no sort. */
+static size_t take_best(double *probability, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (probability[i] > probability[best])
+            best = i;
+    return best;
+}
+
+static bool add_record(struct lines *lines, const struct subject *subject,
+                       const struct records_header *header, const float *logits, struct error *err)
+{
+    metrics_softmax(logits, lines->n_labels, lines->probability);
+    for (size_t k = 0; k < lines->top; k++) {
+        char room[SUBJECT_LABEL_BYTES], number[32];
+        size_t best = take_best(lines->probability, lines->n_labels);
+        const char *label = subject_label(subject, header, best, room);
+        int n = snprintf(number, sizeof number, "\t%.6f", lines->probability[best]);
+        lines->probability[best] = -1;
+        if ((k > 0 && !add_raw(lines, "\t", 1, err)) ||
+            !add_column(lines, label, strlen(label), err) ||
+            !add_raw(lines, number, (size_t)n, err))
+            return false;
+    }
+    return true;
+}
+
+static bool add_text(struct lines *lines, const struct records_part *part, size_t i,
+                     struct error *err)
+{
+    return add_raw(lines, "\t", 1, err) &&
+           add_column(lines, (const char *)part->text + part->text_offset[i],
+                      (size_t)(part->text_offset[i + 1] - part->text_offset[i]), err);
+}
+
+/* All lines of a part into lines->text. */
+static bool add_part(struct lines *lines, const struct subject *subject,
+                     const struct records_header *header, const struct records_part *part,
+                     bool with_text, uint64_t first_record, struct error *err)
+{
+    if (with_text && !part->text)
+        return error_set(err, "the stream carries no text for --text; run mtok with --keep-text");
+    size_t n_values;
+    if (!memory_multiply(part->n, lines->n_labels, &n_values))
+        return error_set(err, "%zu records of %zu labels are too many for one part", part->n,
+                         lines->n_labels);
+    if (!memory_grow(&lines->logits, &lines->n_logits, n_values, sizeof *lines->logits, err) ||
+        !subject_logits(subject, part, lines->n_labels, lines->logits, err))
+        return false;
+    lines->n = 0;
+    for (size_t i = 0; i < part->n; i++) {
+        const float *logits = lines->logits + i * lines->n_labels;
+        int32_t best;
+        if (!metrics_argmax(logits, lines->n_labels, &best))
+            return subject_not_finite(subject, first_record + i, err);
+        if (!add_record(lines, subject, header, logits, err) ||
+            (with_text && !add_text(lines, part, i, err)) || !add_raw(lines, "\n", 1, err))
+            return false;
+    }
+    return true;
+}
+
+static bool predict_parts(const struct subject *subject, struct records_reader *reader,
+                          const struct predict_options *options, const struct progress *progress,
+                          struct output *output, uint64_t *n_records, struct error *err)
+{
+    const struct records_header *header = records_reader_header(reader);
+    struct lines lines = {.n_labels = subject_n_labels(subject, header)};
+    lines.top = options->top < lines.n_labels ? options->top : lines.n_labels;
+    lines.probability = memory_array(lines.n_labels, sizeof *lines.probability, err);
+    bool ok = lines.probability != NULL;
+    struct records_part part;
+    int more = 0;
+    uint64_t first = 0;
+    while (ok && (more = records_next(reader, &part, err)) > 0) {
+        ok = add_part(&lines, subject, header, &part, options->text, first, err) &&
+             output_write(output, lines.text, lines.n, err) && output_flush(output, err);
+        first += part.n;
+        *n_records += part.n;
+        records_part_free(&part);
+        progress_report(
+            progress, &(struct progress_event){
+                          .stage = "predict", .done = *n_records, .unit = "records", .loss = NAN});
+    }
+    free(lines.text);
+    free(lines.logits);
+    free(lines.probability);
+    return ok && more == 0;
+}
+
+bool predict_stream(const struct subject *subject, struct source *source,
+                    const struct predict_options *options, const struct progress *progress,
+                    struct output *output, uint64_t *n_records, struct error *err)
+{
+    struct records_reader *reader = records_reader_open(source, err);
+    if (!reader)
+        return false;
+    bool ok = subject_check(subject, records_reader_header(reader), source_name(source), err);
+    if (ok && !predict_parts(subject, reader, options, progress, output, n_records, err))
+        ok = false;
+    records_reader_close(reader);
+    return ok;
+}

@@ -1,0 +1,62 @@
+/* report.h: everything a score consists of, and its two forms: text for people (with tab-separated
+ * tables for cut and awk) and one JSON object. Numbers that were not measured are NaN: "-" in the
+ * text, null in JSON.
+ */
+#ifndef MILLET_SCORE_REPORT_H
+#define MILLET_SCORE_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "io/output.h"
+#include "score/metrics.h"
+#include "score/significance.h"
+#include "score/timing.h"
+
+/* One subject. */
+struct report_subject {
+    const char *name;              /* borrowed */
+    struct metrics metrics;        /* owned */
+    struct interval accuracy_ci95; /* Wilson */
+    bool is_model;                 /* false: the stream's logits; what follows is then unknown */
+    size_t parameters;
+    uint64_t bytes; /* of the weights as they are stored */
+    double macs;    /* multiply-adds of one text of the mean length */
+    bool timed;
+    struct timing_result timing;
+};
+
+struct report_compare {
+    struct metrics_pair pair;
+    double accuracy_difference; /* model minus baseline */
+    struct interval ci95;       /* paired bootstrap */
+    double mcnemar_p;
+    double agreement;                /* share of all records given the same label */
+    double speedup, latency_speedup; /* NaN when not timed */
+};
+
+struct report {
+    const char *version; /* borrowed, as are the names and labels below */
+    const char *stream;
+    const char *const *label; /* [n_labels] */
+    size_t n_labels;
+    size_t n, n_unlabelled; /* records scored, and left out */
+    uint64_t n_tokens;      /* of all records */
+    size_t longest;
+    double mean_tokens;
+    const char *device; /* what the device says of itself; NULL when nothing was computed */
+    size_t threads, batch_tokens, resamples;
+    uint64_t seed;
+    struct report_subject model, baseline;
+    bool has_baseline;
+    struct report_compare compare;
+};
+
+void report_free(struct report *report);
+
+bool report_text(const struct report *report, struct output *output, struct error *err) MUST_CHECK;
+bool report_json(const struct report *report, struct output *output, struct error *err) MUST_CHECK;
+
+#endif

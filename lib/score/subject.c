@@ -1,0 +1,94 @@
+/* subject.c: opening a model for scoring, and the one place where logits are computed or taken from
+ * the stream. */
+#include "score/subject.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "text/tokenizer.h"
+
+static bool fingerprint_tokenizer(struct subject *subject, struct error *err)
+{
+    struct tokenizer *tokenizer = tokenizer_open(subject->model.bundle, err);
+    if (!tokenizer)
+        return false;
+    subject->tokenizer = tokenizer_fingerprint(tokenizer);
+    tokenizer_close(tokenizer);
+    return true;
+}
+
+bool subject_open(struct subject *subject, const char *path, struct device *dev,
+                  struct threads *team, struct error *err)
+{
+    *subject = (struct subject){.name = "logits of the stream"};
+    if (!path)
+        return true;
+    if (!model_open(&subject->model, path, err))
+        return false;
+    subject->is_model = true;
+    subject->name = subject->model.name;
+    if (fingerprint_tokenizer(subject, err))
+        subject->classifier =
+            classifier_open(&subject->model, dev, team, SUBJECT_BATCH_TOKENS, err);
+    if (!subject->classifier)
+        subject_close(subject);
+    return subject->classifier != NULL;
+}
+
+void subject_close(struct subject *subject)
+{
+    classifier_close(subject->classifier);
+    if (subject->is_model)
+        model_close(&subject->model);
+    *subject = (struct subject){0};
+}
+
+bool subject_check(const struct subject *subject, const struct records_header *header,
+                   const char *stream_name, struct error *err)
+{
+    if (subject->is_model)
+        return records_check_model(header, stream_name, subject->tokenizer, subject->model.label,
+                                   subject->model.n_labels, subject->name, err);
+    if (header->n_labels == 0)
+        return error_set(
+            err,
+            "%s: the stream has no labels, so it carries no logits to score; give a model with -m",
+            stream_name);
+    return true;
+}
+
+size_t subject_n_labels(const struct subject *subject, const struct records_header *header)
+{
+    return subject->is_model ? classifier_shape(subject->classifier)->n_labels : header->n_labels;
+}
+
+const char *subject_label(const struct subject *subject, const struct records_header *header,
+                          size_t i, char room[SUBJECT_LABEL_BYTES])
+{
+    if (subject->is_model && i < subject->model.n_labels)
+        return subject->model.label[i];
+    if (i < header->n_labels)
+        return header->label[i];
+    snprintf(room, SUBJECT_LABEL_BYTES, "LABEL_%zu", i);
+    return room;
+}
+
+bool subject_logits(const struct subject *subject, const struct records_part *part, size_t n_labels,
+                    float *logits, struct error *err)
+{
+    if (subject->is_model)
+        return classifier_run(subject->classifier, part->offset, part->id, part->n, logits, err);
+    if (!part->logits)
+        return error_set(
+            err, "the stream carries no logits; give a model with -m, or run mteach before");
+    memcpy(logits, part->logits, part->n * n_labels * sizeof *logits);
+    return true;
+}
+
+bool subject_not_finite(const struct subject *subject, size_t record, struct error *err)
+{
+    return error_set(err,
+                     "record %zu: %s: logits are not finite (NaN or infinity), expected numbers; "
+                     "the model's training has diverged or its number format is too narrow",
+                     record + 1, subject->name);
+}
