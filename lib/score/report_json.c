@@ -14,6 +14,20 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* A path may hold any bytes, JSON only UTF-8: then each byte beyond ASCII becomes '?'. */
+static json_t *string(const char *text)
+{
+    json_t *value = json_string(text);
+    char *plain = value ? NULL : strdup(text);
+    if (!plain)
+        return value;
+    for (char *p = plain; *p; p++)
+        *p = *p & 0x80 ? '?' : *p;
+    value = json_string(plain);
+    free(plain);
+    return value;
+}
+
 static json_t *count(uint64_t value)
 {
     return json_integer((json_int_t)value);
@@ -35,10 +49,11 @@ static json_t *per_class(const struct report *report, const struct metrics *metr
     for (size_t c = 0; c < report->n_labels; c++) {
         const struct metrics_class *class = &metrics->class[c];
         json_array_append_new(
-            list, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "label", report->label[c],
-                            "precision", number(class->precision), "recall", number(class->recall),
-                            "f1", number(class->f1), "support", count(class->support), "predicted",
-                            count(class->predicted), "correct", count(class->correct)));
+            list,
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "label", string(report->label[c]),
+                      "precision", number(class->precision), "recall", number(class->recall), "f1",
+                      number(class->f1), "support", count(class->support), "predicted",
+                      count(class->predicted), "correct", count(class->correct)));
     }
     return list;
 }
@@ -61,8 +76,8 @@ static json_t *subject(const struct report *report, const struct report_subject 
     const struct timing_result *timing = &subject->timing;
     double unknown = NAN;
     return json_pack(
-        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}",
-        "name", subject->name, "correct", count(metrics->correct), "accuracy",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}",
+        "name", string(subject->name), "correct", count(metrics->correct), "accuracy",
         number(metrics->accuracy), "accuracy_ci95", interval(subject->accuracy_ci95), "macro_f1",
         number(metrics->macro_f1), "weighted_f1", number(metrics->weighted_f1), "parameters",
         count_if(subject->is_model, subject->parameters), "bytes",
@@ -93,14 +108,14 @@ static json_t *labels(const struct report *report)
 {
     json_t *list = json_array();
     for (size_t c = 0; c < report->n_labels; c++)
-        json_array_append_new(list, json_string(report->label[c]));
+        json_array_append_new(list, string(report->label[c]));
     return list;
 }
 
 static json_t *setup(const struct report *report)
 {
     return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s}", "version", report->version, "device",
-                     report->device ? json_string(report->device) : json_null(), "threads",
+                     report->device ? string(report->device) : json_null(), "threads",
                      count(report->threads), "seed", count(report->seed), "batch_tokens",
                      count(report->batch_tokens), "padding", "none");
 }
@@ -109,16 +124,15 @@ bool report_json(const struct report *report, struct output *output, struct erro
 {
     /* json_pack frees what it was given and returns NULL when a part could not be made. */
     json_t *object = json_pack(
-        "{s:o, s:o, s:s, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "n", count(report->n),
-        "unlabelled", count(report->n_unlabelled), "stream", report->stream, "length", "tokens",
-        count(report->n_tokens), "mean", number(report->mean_tokens), "longest",
+        "{s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "n", count(report->n),
+        "unlabelled", count(report->n_unlabelled), "stream", string(report->stream), "length",
+        "tokens", count(report->n_tokens), "mean", number(report->mean_tokens), "longest",
         count(report->longest), "setup", setup(report), "labels", labels(report), "model",
         subject(report, &report->model), "baseline",
         report->has_baseline ? subject(report, &report->baseline) : json_null(), "compare",
         report->has_baseline ? compare(report) : json_null());
     if (!object)
-        return error_set(err, "the report does not fit into JSON: out of memory, or a name in it "
-                              "is not valid UTF-8");
+        return error_set(err, "the report does not fit into JSON: out of memory");
     char *text = jobject_dump(object, err);
     json_decref(object);
     bool ok = text && output_write(output, text, strlen(text), err);

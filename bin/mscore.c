@@ -1,0 +1,275 @@
+/* mscore.c: predict, measure, compare and report. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bin/tool.h"
+#include "core/memory.h"
+#include "core/number.h"
+#include "io/output.h"
+#include "io/records.h"
+#include "io/source.h"
+#include "score/evaluate.h"
+#include "score/predict.h"
+#include "score/report.h"
+#include "score/subject.h"
+
+enum {
+    OPTION_MODEL = 1000,
+    OPTION_BASELINE,
+    OPTION_TIME,
+    OPTION_ROUNDS,
+    OPTION_SECONDS,
+    OPTION_JSON,
+    OPTION_PREDICT,
+    OPTION_TOP,
+    OPTION_TEXT
+};
+
+static const struct tool_option option_table[] = {
+    {'m', "model", "MODEL", "model to score; without it, the logits the stream carries",
+     OPTION_MODEL},
+    {0, "baseline", "MODEL", "compare with this model on the same records", OPTION_BASELINE},
+    {0, "time", NULL, "measure texts/s and latency, model and baseline by turns", OPTION_TIME},
+    {0, "rounds", "N", "with --time: passes over all texts, at least (5)", OPTION_ROUNDS},
+    {0, "seconds", "S", "with --time: go on for S seconds, at least (1)", OPTION_SECONDS},
+    {0, "json", NULL, "report one JSON object instead of text", OPTION_JSON},
+    {0, "predict", NULL, "write label and probability of each record instead", OPTION_PREDICT},
+    {0, "top", "N", "with --predict: the N best labels of each record (1)", OPTION_TOP},
+    {0, "text", NULL, "with --predict: append the record's text", OPTION_TEXT},
+};
+
+struct options {
+    const char *model, *baseline;
+    bool time, json, predict, text;
+    size_t top;     /* 0: not given */
+    size_t rounds;  /* 0: not given */
+    double seconds; /* < 0: not given */
+    const char *const *path;
+    size_t n_paths;
+};
+
+static void set_once(struct tool *tool, const char **value, const char *name)
+{
+    if (*value)
+        tool_usage_error(tool, "%s given twice; mscore takes one model and one baseline", name);
+    *value = tool_argument(tool);
+}
+
+static void set_count(struct tool *tool, size_t *value, const char *name)
+{
+    int64_t count = 0;
+    if (!number_integer(tool_argument(tool), name, 1, 1000000, &count, &tool->err))
+        tool_usage_error(tool, "%s", tool->err.text);
+    *value = (size_t)count;
+}
+
+static void parse_option(struct tool *tool, struct options *opt, int id)
+{
+    switch (id) {
+    case OPTION_MODEL:
+        set_once(tool, &opt->model, "-m");
+        break;
+    case OPTION_BASELINE:
+        set_once(tool, &opt->baseline, "--baseline");
+        break;
+    case OPTION_TIME:
+        opt->time = true;
+        break;
+    case OPTION_ROUNDS:
+        set_count(tool, &opt->rounds, "--rounds");
+        break;
+    case OPTION_SECONDS:
+        if (!number_real(tool_argument(tool), "--seconds", 0, 86400, &opt->seconds, &tool->err))
+            tool_usage_error(tool, "%s", tool->err.text);
+        break;
+    case OPTION_JSON:
+        opt->json = true;
+        break;
+    case OPTION_PREDICT:
+        opt->predict = true;
+        break;
+    case OPTION_TOP:
+        set_count(tool, &opt->top, "--top");
+        break;
+    case OPTION_TEXT:
+        opt->text = true;
+        break;
+    }
+}
+
+static bool is_stdin(const char *path)
+{
+    return path && strcmp(path, "-") == 0;
+}
+
+/* Combinations that cannot be meant; each is named. */
+static void check_options(struct tool *tool, const struct options *opt)
+{
+    if (opt->predict && (opt->baseline || opt->time || opt->json))
+        tool_usage_error(tool, "--predict writes lines, no report: drop %s",
+                         opt->baseline ? "--baseline"
+                         : opt->time   ? "--time"
+                                       : "--json");
+    if (!opt->predict && (opt->top || opt->text))
+        tool_usage_error(tool, "%s needs --predict", opt->top ? "--top" : "--text");
+    if (opt->time && !opt->model)
+        tool_usage_error(tool, "--time needs a model to time: give it with -m");
+    if (!opt->time && (opt->rounds || opt->seconds >= 0))
+        tool_usage_error(tool, "%s needs --time", opt->rounds ? "--rounds" : "--seconds");
+    size_t n_stdin = (size_t)is_stdin(opt->model) + is_stdin(opt->baseline) + (opt->n_paths == 0);
+    for (size_t i = 0; i < opt->n_paths; i++)
+        n_stdin += is_stdin(opt->path[i]);
+    if (n_stdin > 1)
+        tool_usage_error(tool, "standard input is asked for %zu times; name files instead",
+                         n_stdin);
+}
+
+static void parse(struct tool *tool, struct options *opt)
+{
+    *opt = (struct options){.seconds = -1};
+    for (int id; (id = tool_next_option(tool)) >= 0;)
+        parse_option(tool, opt, id);
+    opt->path = tool_operands(tool, &opt->n_paths);
+    check_options(tool, opt);
+}
+
+static bool refuse_same_file(const struct tool *tool, const struct source *source,
+                             struct error *err)
+{
+    if (!tool->output || !source_same_file(source, tool->output))
+        return true;
+    return error_set(err, "%s: input and output are the same file; choose another name for -o",
+                     tool->output);
+}
+
+static bool finish_output(struct tool *tool, struct output *output, bool ok)
+{
+    if (ok)
+        return output_commit(output, &tool->err);
+    output_abandon(output);
+    return false;
+}
+
+static bool predict_path(struct tool *tool, const struct options *opt, const struct subject *model,
+                         const char *path, struct output *output, uint64_t *n_records)
+{
+    const struct predict_options how = {.top = opt->top ? opt->top : 1, .text = opt->text};
+    struct source *source = source_open(path, false, &tool->err);
+    bool ok = source && refuse_same_file(tool, source, &tool->err) &&
+              predict_stream(model, source, &how, &tool->progress, output, n_records, &tool->err);
+    source_close(source);
+    return ok;
+}
+
+static bool predict(struct tool *tool, const struct options *opt, const struct subject *model)
+{
+    struct output *output = output_open(tool->output, false, &tool->err);
+    if (!output)
+        return false;
+    uint64_t n_records = 0;
+    bool ok = true;
+    if (opt->n_paths == 0)
+        ok = predict_path(tool, opt, model, "-", output, &n_records);
+    for (size_t i = 0; i < opt->n_paths && ok; i++)
+        ok = predict_path(tool, opt, model, opt->path[i], output, &n_records);
+    return finish_output(tool, output, ok);
+}
+
+static char *name_stream(const struct options *opt, struct error *err)
+{
+    const char *first = opt->n_paths == 0 || is_stdin(opt->path[0]) ? "<stdin>" : opt->path[0];
+    if (opt->n_paths > 1)
+        return memory_format(err, "%s and %zu more", first, opt->n_paths - 1);
+    return memory_format(err, "%s", first);
+}
+
+static bool write_report(struct tool *tool, const struct options *opt, const struct report *report)
+{
+    struct output *output = output_open(tool->output, false, &tool->err);
+    if (!output)
+        return false;
+    bool ok = opt->json ? report_json(report, output, &tool->err)
+                        : report_text(report, output, &tool->err);
+    return finish_output(tool, output, ok);
+}
+
+static bool score_set(struct tool *tool, const struct options *opt, const struct subject *model,
+                      const struct subject *baseline, const struct records_set *set,
+                      struct report *report)
+{
+    struct evaluate_options how = {.time = opt->time, .seed = tool->seed};
+    timing_defaults(&how.timing);
+    how.timing.rounds = opt->rounds ? opt->rounds : how.timing.rounds;
+    how.timing.seconds = opt->seconds >= 0 ? opt->seconds : how.timing.seconds;
+    for (size_t i = 0; i < set->n_sources; i++)
+        if (!refuse_same_file(tool, set->source[i], &tool->err))
+            return false;
+    char *stream = name_stream(opt, &tool->err);
+    bool ok = stream &&
+              evaluate(model, baseline, set, stream, &how, &tool->progress, report, &tool->err) &&
+              write_report(tool, opt, report);
+    report_free(report);
+    free(stream);
+    return ok;
+}
+
+static bool score(struct tool *tool, const struct options *opt, const struct subject *model,
+                  const struct subject *baseline, const char *device)
+{
+    struct records_set set;
+    if (!records_set_open(&set, opt->path, opt->n_paths, &tool->err))
+        return false;
+    struct report report = {.version = tool_version, .device = device, .threads = tool->threads};
+    bool ok = score_set(tool, opt, model, baseline, &set, &report);
+    records_set_close(&set);
+    return ok;
+}
+
+/* Models are opened before the stream, so that they load while the tool in front is still at work.
+ */
+static bool run(struct tool *tool, const struct options *opt)
+{
+    struct device *dev = NULL;
+    struct threads *team = NULL;
+    struct subject model = {0}, baseline = {0};
+    char device[128];
+    bool computes = opt->model || opt->baseline;
+    bool ok = !computes || tool_open_device(tool, &dev, &team);
+    if (ok && computes)
+        dev->op->describe(dev, device, sizeof device);
+    ok = ok && subject_open(&model, opt->model, dev, team, &tool->err) &&
+         (!opt->baseline || subject_open(&baseline, opt->baseline, dev, team, &tool->err));
+    if (ok)
+        ok = opt->predict ? predict(tool, opt, &model)
+                          : score(tool, opt, &model, opt->baseline ? &baseline : NULL,
+                                  computes ? device : NULL);
+    subject_close(&baseline);
+    subject_close(&model);
+    threads_close(team);
+    if (dev)
+        dev->op->close(dev);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    struct tool tool = {
+        .name = "mscore",
+        .purpose = "predict labels, measure quality and speed, compare with a baseline",
+        .synopsis =
+            "mscore [-m MODEL] [--baseline MODEL] [--time] [--json] [-o FILE] [STREAM ...]\n"
+            "mscore [-m MODEL] --predict [--top N] [--text] [-o FILE] [STREAM ...]",
+        .example =
+            "mtok -m student.tar test.csv | mscore -m student.tar --baseline teacher --time\n"
+            "mtok -m student.tar < lines.txt | mscore -m student.tar --predict",
+        .option = option_table,
+        .n_options = sizeof option_table / sizeof *option_table,
+    };
+    struct options opt;
+    tool_init(&tool, argc, argv,
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS);
+    parse(&tool, &opt);
+    bool ok = run(&tool, &opt);
+    int status = tool_finish(&tool);
+    return ok ? status : TOOL_FAILED;
+}
