@@ -133,46 +133,27 @@ static void parse(struct tool *tool, struct options *opt)
     check_options(tool, opt);
 }
 
-static bool refuse_same_file(const struct tool *tool, const struct source *source,
-                             struct error *err)
-{
-    if (!tool->output || !source_same_file(source, tool->output))
-        return true;
-    return error_set(err, "%s: input and output are the same file; choose another name for -o",
-                     tool->output);
-}
-
-static bool finish_output(struct tool *tool, struct output *output, bool ok)
-{
-    if (ok)
-        return output_commit(output, &tool->err);
-    output_abandon(output);
-    return false;
-}
-
 static bool predict_path(struct tool *tool, const struct options *opt, const struct subject *model,
                          const char *path, struct output *output, uint64_t *n_records)
 {
     const struct predict_options how = {.top = opt->top ? opt->top : 1, .text = opt->text};
     struct source *source = source_open(path, false, &tool->err);
-    bool ok = source && refuse_same_file(tool, source, &tool->err) &&
+    bool ok = source &&
               predict_stream(model, source, &how, &tool->progress, output, n_records, &tool->err);
     source_close(source);
     return ok;
 }
 
-static bool predict(struct tool *tool, const struct options *opt, const struct subject *model)
+static bool predict(struct tool *tool, const struct options *opt, const struct subject *model,
+                    struct output *output)
 {
-    struct output *output = output_open(tool->output, false, &tool->err);
-    if (!output)
-        return false;
     uint64_t n_records = 0;
     bool ok = true;
     if (opt->n_paths == 0)
         ok = predict_path(tool, opt, model, "-", output, &n_records);
     for (size_t i = 0; i < opt->n_paths && ok; i++)
         ok = predict_path(tool, opt, model, opt->path[i], output, &n_records);
-    return finish_output(tool, output, ok);
+    return ok;
 }
 
 static char *name_stream(const struct options *opt, struct error *err)
@@ -183,51 +164,39 @@ static char *name_stream(const struct options *opt, struct error *err)
     return memory_format(err, "%s", first);
 }
 
-static bool write_report(struct tool *tool, const struct options *opt, const struct report *report)
-{
-    struct output *output = output_open(tool->output, false, &tool->err);
-    if (!output)
-        return false;
-    bool ok = opt->json ? report_json(report, output, &tool->err)
-                        : report_text(report, output, &tool->err);
-    return finish_output(tool, output, ok);
-}
-
 static bool score_set(struct tool *tool, const struct options *opt, const struct subject *model,
                       const struct subject *baseline, const struct records_set *set,
-                      struct report *report)
+                      struct report *report, struct output *output)
 {
     struct evaluate_options how = {.time = opt->time, .seed = tool->seed};
     timing_defaults(&how.timing);
     how.timing.rounds = opt->rounds ? opt->rounds : how.timing.rounds;
     how.timing.seconds = opt->seconds >= 0 ? opt->seconds : how.timing.seconds;
-    for (size_t i = 0; i < set->n_sources; i++)
-        if (!refuse_same_file(tool, set->source[i], &tool->err))
-            return false;
     char *stream = name_stream(opt, &tool->err);
     bool ok = stream &&
               evaluate(model, baseline, set, stream, &how, &tool->progress, report, &tool->err) &&
-              write_report(tool, opt, report);
+              (opt->json ? report_json(report, output, &tool->err)
+                         : report_text(report, output, &tool->err));
     report_free(report);
     free(stream);
     return ok;
 }
 
 static bool score(struct tool *tool, const struct options *opt, const struct subject *model,
-                  const struct subject *baseline, const char *device)
+                  const struct subject *baseline, const char *device, struct output *output)
 {
     struct records_set set;
     if (!records_set_open(&set, opt->path, opt->n_paths, &tool->err))
         return false;
     struct report report = {.version = tool_version, .device = device, .threads = tool->threads};
-    bool ok = score_set(tool, opt, model, baseline, &set, &report);
+    bool ok = score_set(tool, opt, model, baseline, &set, &report, output);
     records_set_close(&set);
     return ok;
 }
 
-/* Models are opened before the stream, so that they load while the tool in front is still at work.
- */
-static bool run(struct tool *tool, const struct options *opt)
+/* The output is opened first: a name that cannot be written is known before long work, not after.
+ * Then the models, so that they load while the tool in front is still at work; the stream last. */
+static bool run(struct tool *tool, const struct options *opt, struct output *output)
 {
     struct device *dev = NULL;
     struct threads *team = NULL;
@@ -239,15 +208,14 @@ static bool run(struct tool *tool, const struct options *opt)
         dev->op->describe(dev, device, sizeof device);
     ok = ok && subject_open(&model, opt->model, dev, team, &tool->err) &&
          (!opt->baseline || subject_open(&baseline, opt->baseline, dev, team, &tool->err));
-    if (ok)
-        ok = opt->predict ? predict(tool, opt, &model)
-                          : score(tool, opt, &model, opt->baseline ? &baseline : NULL,
-                                  computes ? device : NULL);
+    if (ok && opt->predict)
+        ok = predict(tool, opt, &model, output);
+    else if (ok)
+        ok = score(tool, opt, &model, opt->baseline ? &baseline : NULL, computes ? device : NULL,
+                   output);
     subject_close(&baseline);
     subject_close(&model);
-    threads_close(team);
-    if (dev)
-        dev->op->close(dev);
+    tool_close_device(dev, team);
     return ok;
 }
 
@@ -269,7 +237,12 @@ int main(int argc, char **argv)
     tool_init(&tool, argc, argv,
               TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS);
     parse(&tool, &opt);
-    bool ok = run(&tool, &opt);
+    struct output *output = output_open(tool.output, false, &tool.err);
+    bool ok = output && run(&tool, &opt, output);
+    if (!ok)
+        output_abandon(output);
+    else if (!output_commit(output, &tool.err))
+        ok = false;
     int status = tool_finish(&tool);
     return ok ? status : TOOL_FAILED;
 }
