@@ -13,7 +13,7 @@ void report_free(struct report *report)
     *report = (struct report){0};
 }
 
-enum { NAME_WIDTH = 22, COLUMN_WIDTH = 18, CELL_BYTES = 64 };
+enum { NAME_WIDTH = 22, COLUMN_WIDTH = 20, CELL_BYTES = 64 };
 
 /* A number or, where it was not measured, a dash. */
 static const char *cell(char room[CELL_BYTES], const char *format, double value)

@@ -1,0 +1,227 @@
+#!/usr/bin/env bats
+# mscore: reports, comparisons, predictions, and what it refuses.
+
+load helper
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR"
+    small_model .
+    mtok -q -m model.tar --keep-text -o text.tok data.csv
+    mteach -q -m model.tar -o taught.tok data.tok
+    sed -n '2,$s/,[^,]*$//p' data.csv > lines.txt
+    sed -n '2,$s/.*,//p' data.csv > labels.txt
+}
+
+setup() {
+    enter_scratch
+    ln -s "$BATS_FILE_TMPDIR"/* .
+}
+
+# json KEY: the value behind the first "KEY": on standard input.
+json() {
+    awk -v key="\"$1\":" '$1 == key { sub(/,$/, "", $2); print $2; exit }'
+}
+
+@test "accuracy is the share of right predictions" {
+    mscore -q -m model.tar --predict data.tok > predicted.txt
+    right=$(cut -f 1 predicted.txt | paste - labels.txt | awk -F '\t' '$1 == $2' | wc -l)
+    run mscore -q -m model.tar --json data.tok
+    assert_status 0
+    [ "$(json n <<<"$output")" = 60 ]
+    [ "$(json correct <<<"$output")" = "$right" ]
+    json accuracy <<<"$output" | awk -v right="$right" '{ exit !(($1 - right / 60) ^ 2 < 1e-12) }'
+}
+
+@test "the text report has a summary and tables for cut and awk" {
+    run mscore -q -m model.tar data.tok
+    assert_status 0
+    assert_says "data.tok: 60 records scored, 0 without a label left out" "95 % (Wilson)" \
+        "macro F1" "weighted F1" "parameters" "unpadded"
+    [ "$(awk -F '\t' '$1 == "class" && $2 == "model" { n += $7 } END { print n }' <<<"$output")" = 60 ]
+    awk -F '\t' '$1 == "confusion" && $2 == "model" { for (i = 4; i <= NF; i++) n += $i; rows++ }
+        END { exit !(n == 60 && rows == 3) }' <<<"$output"
+}
+
+@test "--json has every key, null where nothing was measured" {
+    run mscore -q -m model.tar --json data.tok
+    assert_status 0
+    for key in n unlabelled model baseline compare accuracy accuracy_ci95 macro_f1 weighted_f1 parameters \
+        bytes texts_per_s latency_ms p50 p95 macs_at_mean_length per_class confusion; do
+        assert_says "\"$key\": "
+    done
+    [ "$(json texts_per_s <<<"$output")" = null ]
+    [ "$(json baseline <<<"$output")" = null ]
+}
+
+@test "a model against itself: no difference, full agreement" {
+    run mscore -q -m model.tar --baseline model.tar --json data.tok
+    assert_status 0
+    [ "$(json lost <<<"$output")" = 0 ]
+    [ "$(json won <<<"$output")" = 0 ]
+    [ "$(json accuracy_difference <<<"$output")" = 0.0 ]
+    [ "$(json mcnemar_p <<<"$output")" = 1.0 ]
+    [ "$(json agreement <<<"$output")" = 1.0 ]
+    run mscore -q -m model.tar --baseline model.tar data.tok
+    assert_status 0
+    assert_says "p > 0.05 is not proof of equality" "no record sets the two apart"
+}
+
+@test "--time measures model and baseline and states how" {
+    run mscore -q -j 1 -m model.tar --baseline model.tar --time --rounds 3 --seconds 0 data.tok
+    assert_status 0
+    assert_says "texts/s" "latency p50" "latency p95" "median of 3 passes" "take turns" "1 thread," \
+        "speed-up"
+    run mscore -q -m model.tar --time --seconds 0 --json data.tok
+    assert_status 0
+    json texts_per_s <<<"$output" | awk '{ exit !($1 > 0) }'
+    json p50 <<<"$output" | awk '{ exit !($1 > 0) }'
+}
+
+@test "without -m the logits of the stream are scored" {
+    mscore -q -m model.tar --json data.tok | json accuracy > computed
+    mscore -q --json taught.tok | json accuracy > carried
+    assert_same computed carried
+    run mscore -q --baseline model.tar --json taught.tok
+    assert_status 0
+    [ "$(json agreement <<<"$output")" = 1.0 ]
+    mscore -q -m model.tar --predict data.tok > computed
+    mscore -q --predict taught.tok > carried
+    assert_same computed carried
+}
+
+@test "without -m, a stream without logits is refused with the remedy" {
+    run mscore -q data.tok
+    assert_fails "carries no logits" "-m" "mteach"
+    run mscore -q --predict data.tok
+    assert_fails "carries no logits"
+}
+
+@test "--predict: label, probability; --top: pairs, best first; --text: the text last" {
+    mscore -q -m model.tar --predict data.tok > one
+    [ "$(wc -l < one)" = 60 ]
+    [ "$(grep -c -P '^(sport|money|film)\t[01]\.[0-9]{4,}$' one)" = 60 ]
+    mscore -q -m model.tar --predict --top 2 data.tok > two
+    awk -F '\t' 'NF != 4 || $1 == $3 || $2 + 0 < $4 + 0 { exit 1 }' two
+    cut -f 1,2 two | cmp - one
+    mscore -q -m model.tar --predict --top 99 --text text.tok > all
+    awk -F '\t' 'NF != 7 || ($2 + $4 + $6 - 1) ^ 2 > 1e-10 { exit 1 }' all
+    cut -f 7 all | cmp - lines.txt
+}
+
+@test "tabs and line breaks in a text do not break the columns" {
+    printf 'text,label\n"a\tb\nc",sport\n' > odd.csv
+    mtok -q -m model.tar --keep-text odd.csv > odd.tok
+    run mscore -q -m model.tar --predict --text odd.tok
+    assert_status 0
+    [ "${#lines[@]}" = 1 ]
+    [ "$(cut -f 3 <<<"$output")" = "a b c" ]
+}
+
+@test "--text on a stream without text names mtok --keep-text" {
+    run mscore -q -m model.tar --predict --text data.tok
+    assert_fails "mtok" "--keep-text"
+}
+
+@test "records without labels: refused for a report, predicted, and counted beside others" {
+    mtok -q -m model.tar --format plain lines.txt > bare.tok
+    run mscore -q -m model.tar bare.tok
+    assert_fails "--predict"
+    mscore -q -m model.tar --predict bare.tok > bare
+    mscore -q -m model.tar --predict data.tok | cmp - bare
+    cat data.tok bare.tok > both.tok
+    run mscore -q -m model.tar --json both.tok
+    assert_status 0
+    [ "$(json n <<<"$output")" = 60 ]
+    [ "$(json unlabelled <<<"$output")" = 60 ]
+}
+
+@test "one and two threads, file and pipe give the same bytes" {
+    mscore -q -j 1 -m model.tar --predict data.tok > one
+    mscore -q -j 2 -m model.tar --predict < data.tok > two
+    assert_same one two
+    cat data.tok | mscore -q -j 2 -m model.tar --predict > three
+    assert_same one three
+    mscore -q --seed 3 --baseline model.tar --json taught.tok > one
+    mscore -q --seed 3 --baseline model.tar --json -o two taught.tok
+    assert_same one two
+}
+
+@test "several streams are one" {
+    run mscore -q -m model.tar --json data.tok data.tok
+    assert_status 0
+    [ "$(json n <<<"$output")" = 120 ]
+    cat data.tok data.tok > double.tok
+    mscore -q -m model.tar --predict double.tok > one
+    mscore -q -m model.tar --predict data.tok - < data.tok > two
+    assert_same one two
+}
+
+@test "a stream of another tokenizer or other labels is refused, both named" {
+    mtok -q --learn 120 -o other.tar data.csv
+    mtok -q -m other.tar -o other.tok data.csv
+    run mscore -q -m model.tar other.tok
+    assert_fails "tokenizer" "other.tok" "model.tar"
+    sed 's/,sport$/,games/' data.csv > renamed.csv
+    mtok -q --learn 150 -o renamed.tar renamed.csv
+    mtok -q -m renamed.tar -o renamed.tok renamed.csv
+    for how in "" --predict; do
+        # shellcheck disable=SC2086 # no option when empty
+        run mscore -q -m model.tar $how renamed.tok
+        assert_fails "label" "renamed.tok" "model.tar"
+    done
+}
+
+@test "an empty, a cut and a damaged stream are refused; nothing under the final name" {
+    run mscore -q -m model.tar /dev/null
+    assert_fails "mscore: "
+    run bash -c 'mscore -q -m model.tar < /dev/null'
+    assert_fails "<stdin>"
+    head -c 1536 data.tok > cut.tok
+    for how in "" --predict; do
+        # shellcheck disable=SC2086
+        run mscore -q -m model.tar $how -o report cut.tok
+        assert_fails "cut.tok"
+        [ ! -e report ]
+    done
+}
+
+@test "a failure upstream is shown by the last tool" {
+    run bash -c 'mtok -q -m model.tar absent.csv 2>/dev/null | mscore -q -m model.tar --predict'
+    assert_fails "absent.csv"
+}
+
+@test "a reader that leaves early ends it quietly" {
+    for _ in $(seq 120); do cat data.tok; done > long.tok
+    run bash -c 'mscore -q -m model.tar --predict long.tok | head -n 1; echo "${PIPESTATUS[0]}"'
+    [ "${#lines[@]}" = 2 ]
+    [ "${lines[1]}" = 141 ]
+}
+
+@test "a full disk is an error, for reports and predictions" {
+    for how in "" --json --predict; do
+        # shellcheck disable=SC2086
+        run bash -c "mscore -q -m model.tar $how data.tok > /dev/full"
+        assert_fails "mscore: "
+    done
+}
+
+@test "options that cannot be meant together are usage errors, stdout stays empty" {
+    for wrong in "--predict --json" "--predict --time" "--predict --baseline model.tar" "--top 2" "--text" \
+        "--rounds 3" "--seconds 1" "--predict --top 0" "--predict --top x" "-m model.tar" "--baseline -"; do
+        # shellcheck disable=SC2086
+        run --separate-stderr mscore -m model.tar $wrong
+        assert_status 2
+        [ -z "$output" ]
+    done
+    run mscore --time data.tok
+    assert_status 2
+    assert_says "-m"
+    run mscore -m - data.tok -
+    assert_status 2
+    assert_says "standard input"
+}
+
+@test "a missing model is named" {
+    run mscore -q -m absent.tar data.tok
+    assert_fails "absent.tar"
+}
