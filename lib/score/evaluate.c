@@ -11,6 +11,7 @@
 struct work {
     const struct subject *subject;
     const struct records_set *set;
+    const char *stream_name;
     size_t n_labels;
     float *logits;      /* [records of the largest part, n_labels], owned */
     int32_t *predicted; /* [set->n], owned */
@@ -25,7 +26,7 @@ static void work_close(struct work *work)
 static bool work_open(struct work *work, const struct subject *subject,
                       const struct records_set *set, const char *stream_name, struct error *err)
 {
-    *work = (struct work){.subject = subject, .set = set};
+    *work = (struct work){.subject = subject, .set = set, .stream_name = stream_name};
     if (!subject_check(subject, &set->header, stream_name, err))
         return false;
     work->n_labels = subject_n_labels(subject, &set->header);
@@ -45,20 +46,17 @@ static bool work_open(struct work *work, const struct subject *subject,
     return work->logits && work->predicted;
 }
 
-static bool predict(struct work *work, const char *stream_name, const struct progress *progress,
-                    struct error *err)
+static bool predict(struct work *work, const struct progress *progress, struct error *err)
 {
     for (size_t p = 0; p < work->set->n_parts; p++) {
         const struct records_part *part = &work->set->part[p];
         size_t first = work->set->first[p];
-        if (!subject_logits(work->subject, part, work->n_labels, work->logits, err))
-            return error_at(err, "%s", stream_name);
+        struct subject_place place = {work->stream_name, first};
+        if (!subject_logits(work->subject, part, place, work->n_labels, work->logits, err))
+            return false;
         for (size_t i = 0; i < part->n; i++)
-            if (!metrics_argmax(work->logits + i * work->n_labels, work->n_labels,
-                                &work->predicted[first + i])) {
-                subject_not_finite(work->subject, first + i, err);
-                return error_at(err, "%s", stream_name);
-            }
+            work->predicted[first + i] =
+                metrics_argmax(work->logits + i * work->n_labels, work->n_labels);
         progress_report(progress, &(struct progress_event){.stage = "score",
                                                            .done = first + part->n,
                                                            .total = work->set->n,
@@ -72,7 +70,9 @@ static bool time_pass(void *context, struct error *err)
 {
     const struct work *work = context;
     for (size_t p = 0; p < work->set->n_parts; p++)
-        if (!subject_logits(work->subject, &work->set->part[p], work->n_labels, work->logits, err))
+        if (!subject_logits(work->subject, &work->set->part[p],
+                            (struct subject_place){work->stream_name, work->set->first[p]},
+                            work->n_labels, work->logits, err))
             return false;
     return true;
 }
@@ -191,7 +191,7 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
     for (size_t s = 0; s < n_subjects && ok; s++)
         ok = work_open(&work[s], subject[s], set, stream_name, err);
     for (size_t s = 0; s < n_subjects && ok; s++)
-        ok = predict(&work[s], stream_name, progress, err) &&
+        ok = predict(&work[s], progress, err) &&
              describe(&work[s], label, report, described[s], err);
     ok = ok && (!baseline || compare(work, label, options, report, err)) &&
          (!options->time || measure(work, n_subjects, options, progress, report, err));

@@ -6,17 +6,21 @@
 
 #include "core/memory.h"
 
-bool metrics_argmax(const float *logits, size_t n, int32_t *best)
+size_t metrics_finite(const float *value, size_t n)
 {
-    size_t at = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(logits[i]))
-            return false;
-        if (logits[i] > logits[at])
-            at = i;
-    }
-    *best = (int32_t)at;
-    return n > 0;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(value[i]))
+            return i;
+    return n;
+}
+
+int32_t metrics_argmax(const float *logits, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return (int32_t)best;
 }
 
 void metrics_softmax(const float *logits, size_t n, double *probability)

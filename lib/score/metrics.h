@@ -13,9 +13,10 @@
 
 #include "core/error.h"
 
-/* Index of the largest of n logits, the first of equals; false when one of them is not finite or n
- * is 0. */
-bool metrics_argmax(const float *logits, size_t n, int32_t *best);
+/* Index of the first of n values that is NaN or infinite; n when all are finite. */
+size_t metrics_finite(const float *value, size_t n);
+/* Index of the largest of n > 0 finite logits, the first of equals. */
+int32_t metrics_argmax(const float *logits, size_t n);
 /* probability[n] = softmax(logits[n]); the logits must be finite. */
 void metrics_softmax(const float *logits, size_t n, double *probability);
 

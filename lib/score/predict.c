@@ -80,23 +80,22 @@ static bool add_text(struct lines *lines, const struct records_part *part, size_
 /* All lines of a part into lines->text. */
 static bool add_part(struct lines *lines, const struct subject *subject,
                      const struct records_header *header, const struct records_part *part,
-                     bool with_text, uint64_t first_record, struct error *err)
+                     bool with_text, struct subject_place place, struct error *err)
 {
     if (with_text && !part->text)
-        return error_set(err, "the stream carries no text for --text; run mtok with --keep-text");
+        return error_set(err,
+                         "%s: the stream carries no text for --text; run mtok with --keep-text",
+                         place.stream);
     size_t n_values;
     if (!memory_multiply(part->n, lines->n_labels, &n_values))
-        return error_set(err, "%zu records of %zu labels are too many for one part", part->n,
-                         lines->n_labels);
+        return error_set(err, "%s: %zu records of %zu labels are too many for one part",
+                         place.stream, part->n, lines->n_labels);
     if (!memory_grow(&lines->logits, &lines->n_logits, n_values, sizeof *lines->logits, err) ||
-        !subject_logits(subject, part, lines->n_labels, lines->logits, err))
+        !subject_logits(subject, part, place, lines->n_labels, lines->logits, err))
         return false;
     lines->n = 0;
     for (size_t i = 0; i < part->n; i++) {
         const float *logits = lines->logits + i * lines->n_labels;
-        int32_t best;
-        if (!metrics_argmax(logits, lines->n_labels, &best))
-            return subject_not_finite(subject, first_record + i, err);
         if (!add_record(lines, subject, header, logits, err) ||
             (with_text && !add_text(lines, part, i, err)) || !add_raw(lines, "\n", 1, err))
             return false;
@@ -106,7 +105,8 @@ static bool add_part(struct lines *lines, const struct subject *subject,
 
 static bool predict_parts(const struct subject *subject, struct records_reader *reader,
                           const struct predict_options *options, const struct progress *progress,
-                          struct output *output, uint64_t *n_records, struct error *err)
+                          const char *stream_name, struct output *output, uint64_t *n_records,
+                          struct error *err)
 {
     const struct records_header *header = records_reader_header(reader);
     struct lines lines = {.n_labels = subject_n_labels(subject, header)};
@@ -115,11 +115,11 @@ static bool predict_parts(const struct subject *subject, struct records_reader *
     bool ok = lines.probability != NULL;
     struct records_part part;
     int more = 0;
-    uint64_t first = 0;
+    struct subject_place place = {stream_name, 0};
     while (ok && (more = records_next(reader, &part, err)) > 0) {
-        ok = add_part(&lines, subject, header, &part, options->text, first, err) &&
+        ok = add_part(&lines, subject, header, &part, options->text, place, err) &&
              output_write(output, lines.text, lines.n, err) && output_flush(output, err);
-        first += part.n;
+        place.first += part.n;
         *n_records += part.n;
         records_part_free(&part);
         progress_report(
@@ -140,7 +140,8 @@ bool predict_stream(const struct subject *subject, struct source *source,
     if (!reader)
         return false;
     bool ok = subject_check(subject, records_reader_header(reader), source_name(source), err);
-    if (ok && !predict_parts(subject, reader, options, progress, output, n_records, err))
+    if (ok && !predict_parts(subject, reader, options, progress, source_name(source), output,
+                             n_records, err))
         ok = false;
     records_reader_close(reader);
     return ok;

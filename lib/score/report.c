@@ -65,7 +65,7 @@ static void put_setup(FILE *to, const struct report *report)
     if (report->has_baseline)
         fprintf(to, "baseline   %s\n", report->baseline.name);
     if (report->device)
-        fprintf(to, "device     %s; %zu thread%s, unpadded, batches of %zu tokens\n",
+        fprintf(to, "device     %s; %zu thread%s, unpadded, batches of up to %zu tokens\n",
                 report->device, report->threads, report->threads == 1 ? "" : "s",
                 report->batch_tokens);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "score/metrics.h"
 #include "text/tokenizer.h"
 
 static bool fingerprint_tokenizer(struct subject *subject, struct error *err)
@@ -73,22 +74,32 @@ const char *subject_label(const struct subject *subject, const struct records_he
     return room;
 }
 
-bool subject_logits(const struct subject *subject, const struct records_part *part, size_t n_labels,
-                    float *logits, struct error *err)
+/* The engine numbers records from the first of a call; the reader of the message sees the stream.
+ */
+static bool fail_at(struct subject_place place, struct error *err)
 {
-    if (subject->is_model)
-        return classifier_run(subject->classifier, part->offset, part->id, part->n, logits, err);
-    if (!part->logits)
-        return error_set(
-            err, "the stream carries no logits; give a model with -m, or run mteach before");
-    memcpy(logits, part->logits, part->n * n_labels * sizeof *logits);
-    return true;
+    return place.first == 0 ? error_at(err, "%s", place.stream)
+                            : error_at(err, "%s: after record %zu", place.stream, place.first);
 }
 
-bool subject_not_finite(const struct subject *subject, size_t record, struct error *err)
+bool subject_logits(const struct subject *subject, const struct records_part *part,
+                    struct subject_place place, size_t n_labels, float *logits, struct error *err)
 {
+    if (subject->is_model) {
+        if (!classifier_run(subject->classifier, part->offset, part->id, part->n, logits, err))
+            return fail_at(place, err);
+    } else if (part->logits)
+        memcpy(logits, part->logits, part->n * n_labels * sizeof *logits);
+    else
+        return error_set(err,
+                         "%s: the stream carries no logits; give a model with -m, or run mteach "
+                         "before",
+                         place.stream);
+    size_t bad = metrics_finite(logits, part->n * n_labels);
+    if (bad == part->n * n_labels)
+        return true;
     return error_set(err,
-                     "record %zu: %s: logits are not finite (NaN or infinity), expected numbers; "
-                     "the model's training has diverged or its number format is too narrow",
-                     record + 1, subject->name);
+                     "%s: record %zu: %s: the logits are not finite (NaN or infinity); the model's "
+                     "training diverged, or its number format is too narrow",
+                     place.stream, place.first + bad / n_labels + 1, subject->name);
 }

@@ -45,11 +45,16 @@ size_t subject_n_labels(const struct subject *subject, const struct records_head
 const char *subject_label(const struct subject *subject, const struct records_header *header,
                           size_t i, char room[SUBJECT_LABEL_BYTES]);
 
-/* logits[part->n, n_labels]: computed, or copied from the part. */
-bool subject_logits(const struct subject *subject, const struct records_part *part, size_t n_labels,
-                    float *logits, struct error *err) MUST_CHECK;
+/* A part of a stream: for messages, the stream's name and the index of the part's first record in
+ * it. */
+struct subject_place {
+    const char *stream;
+    size_t first;
+};
 
-/* The error for logits that are no numbers, at 0-based `record` of the stream. Always false. */
-bool subject_not_finite(const struct subject *subject, size_t record, struct error *err);
+/* logits[part->n, n_labels]: computed, or copied from the part. Not finite is an error. */
+bool subject_logits(const struct subject *subject, const struct records_part *part,
+                    struct subject_place place, size_t n_labels, float *logits,
+                    struct error *err) MUST_CHECK;
 
 #endif

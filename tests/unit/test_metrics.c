@@ -12,15 +12,13 @@ static bool near(double found, double expected)
 
 static void test_argmax(void)
 {
-    int32_t best = -7;
-    tap_ok(metrics_argmax((const float[]){-3, 2, 1}, 3, &best) && best == 1, "largest logit");
-    tap_ok(metrics_argmax((const float[]){2, 5, 5}, 3, &best) && best == 1,
-           "first of equal logits");
-    tap_ok(metrics_argmax((const float[]){-9}, 1, &best) && best == 0, "a single label");
-    tap_ok(!metrics_argmax((const float[]){0, NAN, 1}, 3, &best), "NaN is refused");
-    tap_ok(!metrics_argmax((const float[]){NAN, 1}, 2, &best), "NaN in front is refused");
-    tap_ok(!metrics_argmax((const float[]){0, INFINITY}, 2, &best), "infinity is refused");
-    tap_ok(!metrics_argmax((const float[]){0}, 0, &best), "no labels are refused");
+    tap_ok(metrics_argmax((const float[]){-3, 2, 1}, 3) == 1, "largest logit");
+    tap_ok(metrics_argmax((const float[]){2, 5, 5}, 3) == 1, "first of equal logits");
+    tap_ok(metrics_argmax((const float[]){-9}, 1) == 0, "a single label");
+    tap_ok(metrics_finite((const float[]){0, -3e38f, 1}, 3) == 3, "finite");
+    tap_ok(metrics_finite((const float[]){0, NAN, 1}, 3) == 1, "NaN is found");
+    tap_ok(metrics_finite((const float[]){-INFINITY, 1}, 2) == 0, "infinity is found");
+    tap_ok(metrics_finite(NULL, 0) == 0, "nothing is finite");
 }
 
 static void test_softmax(void)
