@@ -162,7 +162,7 @@ struct device_ops {
     void (*dropout)(struct device *dev, act *x, size_t n, struct dropout dropout); /* in place */
 
     /* ---- backward (gradients of activations are written, of parameters added to) ---- */
-    /* dx [rows, in] = dy W (NULL: not wanted); dw += dyᵀ x; db += column sums of dy (NULL: none). */
+    /* dx [rows, in] = dy W (NULL: not wanted); dw += dyᵀ x (NULL: not wanted); db += column sums of dy (NULL: none). */
     void (*linear_backward)(struct device *dev, const struct linear *linear, const act *x,
                             size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
                             size_t dx_stride, float *dw, float *db);
