@@ -8,16 +8,6 @@
 #include "score/metrics.h"
 #include "text/tokenizer.h"
 
-static bool fingerprint_tokenizer(struct subject *subject, struct error *err)
-{
-    struct tokenizer *tokenizer = tokenizer_open(subject->model.bundle, err);
-    if (!tokenizer)
-        return false;
-    subject->tokenizer = tokenizer_fingerprint(tokenizer);
-    tokenizer_close(tokenizer);
-    return true;
-}
-
 bool subject_open(struct subject *subject, const char *path, struct device *dev,
                   struct threads *team, struct error *err)
 {
@@ -28,7 +18,7 @@ bool subject_open(struct subject *subject, const char *path, struct device *dev,
         return false;
     subject->is_model = true;
     subject->name = subject->model.name;
-    if (fingerprint_tokenizer(subject, err))
+    if (tokenizer_fingerprint_of(subject->model.bundle, &subject->tokenizer, err))
         subject->classifier =
             classifier_open(&subject->model, dev, team, SUBJECT_BATCH_TOKENS, err);
     if (!subject->classifier)
@@ -78,8 +68,8 @@ const char *subject_label(const struct subject *subject, const struct records_he
  */
 static bool fail_at(struct subject_place place, struct error *err)
 {
-    return place.first == 0 ? error_at(err, "%s", place.stream)
-                            : error_at(err, "%s: after record %zu", place.stream, place.first);
+    return place.first == 0 ? error_at(err, "%s: ", place.stream)
+                            : error_at(err, "%s: after record %zu: ", place.stream, place.first);
 }
 
 bool subject_logits(const struct subject *subject, const struct records_part *part,

@@ -68,9 +68,9 @@ static int by_id(const void *a, const void *b)
 }
 
 /* Of everything that decides ids; model_max_length does not. */
-static bool take_fingerprint(struct tokenizer *t, struct error *err)
+static bool fingerprint_spec(const struct tokenizer_spec *spec, uint64_t *fingerprint,
+                             struct error *err)
 {
-    struct tokenizer_spec *spec = &t->spec;
     struct hash_stream *hash = hash_stream_open();
     if (!hash)
         return error_set(err, "out of memory");
@@ -93,9 +93,28 @@ static bool take_fingerprint(struct tokenizer *t, struct error *err)
         const int32_t pair[] = {spec->added[i].id, spec->added[i].special};
         hash_stream_add(hash, pair, sizeof pair);
     }
-    t->fingerprint = hash_stream_value(hash);
+    *fingerprint = hash_stream_value(hash);
     hash_stream_close(hash);
     return true;
+}
+
+static bool read_spec(struct tokenizer_spec *spec, struct bundle *bundle, struct error *err)
+{
+    if (!tokenizer_spec_read(spec, bundle, err))
+        return false;
+    if (spec->n_added)
+        qsort(spec->added, spec->n_added, sizeof *spec->added, by_id);
+    return true;
+}
+
+bool tokenizer_fingerprint_of(struct bundle *bundle, uint64_t *fingerprint, struct error *err)
+{
+    struct tokenizer_spec spec = {0};
+    if (!read_spec(&spec, bundle, err))
+        return false;
+    bool ok = fingerprint_spec(&spec, fingerprint, err);
+    tokenizer_spec_free(&spec);
+    return ok;
 }
 
 struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err)
@@ -103,14 +122,12 @@ struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err)
     struct tokenizer *t = memory_zeroed(1, sizeof *t, err);
     if (!t)
         return NULL;
-    if (!tokenizer_spec_read(&t->spec, bundle, err)) {
+    if (!read_spec(&t->spec, bundle, err)) {
         free(t);
         return NULL;
     }
-    if (t->spec.n_added)
-        qsort(t->spec.added, t->spec.n_added, sizeof *t->spec.added, by_id);
     t->trie = wordpiece_open(t->spec.arena, t->spec.piece, t->spec.n_pieces, t->spec.prefix, err);
-    if (!t->trie || !take_fingerprint(t, err)) {
+    if (!t->trie || !fingerprint_spec(&t->spec, &t->fingerprint, err)) {
         tokenizer_close(t);
         return NULL;
     }

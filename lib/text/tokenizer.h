@@ -23,6 +23,10 @@ void tokenizer_close(struct tokenizer *tokenizer);
 
 size_t tokenizer_size(const struct tokenizer *tokenizer);          /* ids are below this */
 uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer); /* of vocabulary and options */
+/* The same from the files alone, for tools that compare tokenizers and never encode: nothing is built for matching, which saves
+ * most of the time and memory of opening a large vocabulary. */
+bool tokenizer_fingerprint_of(struct bundle *bundle, uint64_t *fingerprint,
+                              struct error *err) MUST_CHECK;
 size_t tokenizer_max_tokens(const struct tokenizer *tokenizer);    /* model_max_length; 0: not stated */
 size_t tokenizer_special_count(const struct tokenizer *tokenizer); /* special tokens around each text */
 
