@@ -1,0 +1,98 @@
+/* mteach: a record stream in, the same stream with a teacher's logits out. */
+#include <stdlib.h>
+
+#include "bin/tool.h"
+#include "core/memory.h"
+#include "io/model.h"
+#include "io/output.h"
+#include "io/records.h"
+#include "nn/teach.h"
+
+enum { OPTION_MODEL = 1000, OPTION_CACHE };
+
+static const struct tool_option option[] = {
+    {'m', "model", "MODEL", "a teacher: directory, tar or -; repeat for an ensemble", OPTION_MODEL},
+    {0, "cache", "FILE", "look logits up in FILE first, keep new ones there", OPTION_CACHE},
+};
+
+static const struct tool mteach = {
+    .name = "mteach",
+    .purpose = "Add the logits of one or more teacher models to a record stream.",
+    .synopsis = "mteach -m MODEL [-m MODEL ...] [--cache FILE] [-o FILE] [STREAM ...]",
+    .example = "mtok -m teacher train.csv | mteach -m teacher --cache logits.db -o train.taught",
+    .option = option,
+    .n_options = sizeof option / sizeof *option,
+};
+
+static void parse(struct tool *tool, const char **model, struct teach_options *options,
+                  const char *const **path, size_t *n_paths)
+{
+    size_t from_stdin = 0;
+    for (int id; (id = tool_next_option(tool)) != -1;) {
+        if (id == OPTION_MODEL)
+            model[options->n_models++] = tool_argument(tool);
+        else if (id == OPTION_CACHE)
+            options->cache = tool_argument(tool);
+    }
+    *path = tool_operands(tool, n_paths);
+    if (options->n_models == 0)
+        tool_usage_error(tool, "no teacher given; name one with -m MODEL");
+    for (size_t i = 0; i < options->n_models; i++)
+        from_stdin += model[i][0] == '-' && model[i][1] == '\0';
+    for (size_t i = 0; i < *n_paths; i++)
+        from_stdin += (*path)[i][0] == '-' && (*path)[i][1] == '\0';
+    if (from_stdin + (*n_paths == 0) > 1)
+        tool_usage_error(tool, "standard input can be one thing only: a model or a stream");
+    options->model = model;
+}
+
+static bool work(struct tool *tool, struct teach_options *options, const char *const *path,
+                 size_t n_paths, struct output *output)
+{
+    struct device *dev;
+    struct threads *team;
+    struct teach_counts counts;
+    if (!tool_open_device(tool, &dev, &team)) {
+        records_write_failure(output, tool->name, &tool->err);
+        return false;
+    }
+    options->stage = model_history_stage(tool->name, tool_version, tool->argc, tool->argv, NULL);
+    bool ok =
+        teach(path, n_paths, options, dev, team, &tool->progress, output, &counts, &tool->err);
+    if (ok && tool->verbose)
+        tool_note(tool, "%llu records; logits: cached %llu, computed %llu",
+                  (unsigned long long)counts.records, (unsigned long long)counts.cached,
+                  (unsigned long long)counts.computed);
+    tool_close_device(dev, team);
+    return ok;
+}
+
+/* The output appears when all went well; a failure is in tool->err. */
+static bool run(struct tool *tool, struct teach_options *options, const char *const *path,
+                size_t n_paths)
+{
+    struct output *output = output_open(tool->output, !tool->force, &tool->err);
+    if (!output)
+        return false;
+    if (work(tool, options, path, n_paths, output))
+        return output_commit(output, &tool->err);
+    output_abandon(output);
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    struct tool tool = mteach;
+    struct teach_options options = {.program = mteach.name};
+    const char *const *path;
+    size_t n_paths;
+    tool_init(&tool, argc, argv,
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_PROGRESS | TOOL_FORCE);
+    const char **model = memory_zeroed((size_t)argc + 1, sizeof *model, &tool.err);
+    if (model) {
+        parse(&tool, model, &options, &path, &n_paths);
+        run(&tool, &options, path, n_paths);
+    }
+    free(model);
+    return tool_finish(&tool);
+}

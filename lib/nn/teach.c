@@ -1,0 +1,495 @@
+#include "nn/teach.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "core/memory.h"
+#include "io/cache.h"
+#include "io/model.h"
+#include "io/records.h"
+#include "io/source.h"
+#include "nn/classifier.h"
+#include "text/tokenizer.h"
+
+struct teacher {
+    struct model model;
+    struct classifier *classifier;
+    uint64_t fingerprint; /* of weights and config */
+    uint64_t tokenizer;
+};
+
+struct input {
+    struct source *source;
+    struct records_reader *reader;
+};
+
+/* Buffers of one part, reused. */
+struct part_buffers {
+    float *each;         /* [n_models, n, n_labels] */
+    float *mean;         /* [n, n_labels] */
+    double *sum;         /* [n_labels] */
+    struct hash128 *key; /* [n] */
+    bool *found;         /* [n] */
+    size_t *missing;     /* [n]: records to compute */
+    size_t *twin;        /* [n]: an earlier record with the same ids, or itself */
+    size_t *slot;        /* [n_slots]: hash table over `missing`; SIZE_MAX is free */
+    size_t n_slots;
+    int64_t *offset; /* [TEACH_BLOCK + 1] */
+    int32_t *id;
+    size_t id_capacity;
+    float *block; /* [TEACH_BLOCK, n_labels] */
+    struct hash128 *block_key;
+    size_t capacity; /* records */
+};
+
+struct job {
+    const struct teach_options *options;
+    struct teacher *teacher;
+    size_t n_teachers; /* opened so far */
+    struct input *input;
+    size_t n_inputs; /* opened so far */
+    struct cache *cache;
+    struct records_header header;
+    size_t n_labels;
+    struct part_buffers buffer;
+    struct records_writer *writer;
+    struct output *output;
+    const struct progress *progress;
+    struct teach_counts counts;
+};
+
+void teach_mean(const float *logits, size_t n_models, size_t stride, size_t n_labels, double *sum,
+                float *mean)
+{
+    if (n_models == 1) {
+        memcpy(mean, logits, n_labels * sizeof *mean);
+        return;
+    }
+    /* p[c] summed as exp(log softmax), each softmax with its own maximum taken out. */
+    for (size_t c = 0; c < n_labels; c++)
+        sum[c] = 0;
+    for (size_t m = 0; m < n_models; m++) {
+        const float *row = logits + m * stride;
+        double max = (double)row[0], total = 0;
+        for (size_t c = 1; c < n_labels; c++)
+            max = (double)row[c] > max ? (double)row[c] : max;
+        for (size_t c = 0; c < n_labels; c++)
+            total += exp((double)row[c] - max);
+        for (size_t c = 0; c < n_labels; c++)
+            sum[c] += exp((double)row[c] - max) / total;
+    }
+    /* A probability that underflows in every teacher still needs a finite logarithm. */
+    for (size_t c = 0; c < n_labels; c++)
+        mean[c] = (float)log(fmax(sum[c] / (double)n_models, 1e-37));
+}
+
+/* ---- opening ---- */
+
+static bool open_teacher(struct job *job, const char *path, struct device *dev,
+                         struct threads *team, struct error *err)
+{
+    struct teacher *teacher = &job->teacher[job->n_teachers];
+    if (!model_open(&teacher->model, path, err))
+        return false;
+    job->n_teachers++;
+    struct tokenizer *tokenizer = tokenizer_open(teacher->model.bundle, err);
+    if (!tokenizer)
+        return error_at(err, "%s: ", teacher->model.name);
+    teacher->tokenizer = tokenizer_fingerprint(tokenizer);
+    tokenizer_close(tokenizer);
+    if (!model_fingerprint(&teacher->model, &teacher->fingerprint, err))
+        return false;
+    teacher->classifier = classifier_open(&teacher->model, dev, team, 0, err);
+    return teacher->classifier != NULL;
+}
+
+static bool open_input(struct job *job, const char *path, struct error *err)
+{
+    struct input *input = &job->input[job->n_inputs];
+    input->source = source_open(path, false, err);
+    if (!input->source)
+        return false;
+    job->n_inputs++;
+    input->reader = records_reader_open(input->source, err);
+    return input->reader != NULL;
+}
+
+/* Every input's tokenizer and labels are every teacher's. */
+static bool check_input(const struct job *job, const struct input *input, struct error *err)
+{
+    const struct records_header *header = records_reader_header(input->reader);
+    for (size_t i = 0; i < job->n_teachers; i++) {
+        const struct teacher *teacher = &job->teacher[i];
+        if (!records_check_model(header, source_name(input->source), teacher->tokenizer,
+                                 teacher->model.label, teacher->model.n_labels, teacher->model.name,
+                                 err))
+            return false;
+    }
+    return true;
+}
+
+static bool same_labels(const struct teacher *a, const struct teacher *b)
+{
+    if (a->model.n_labels != b->model.n_labels)
+        return false;
+    for (size_t i = 0; i < a->model.n_labels; i++)
+        if (strcmp(a->model.label[i], b->model.label[i]) != 0)
+            return false;
+    return true;
+}
+
+static bool check_teachers(const struct job *job, struct error *err)
+{
+    for (size_t i = 0; i < job->n_teachers; i++) {
+        const struct teacher *teacher = &job->teacher[i], *first = &job->teacher[0];
+        size_t outputs = classifier_shape(teacher->classifier)->n_labels;
+        if (teacher->model.n_labels != outputs)
+            return error_set(err,
+                             "%s: config.json names %zu labels but the classifier has %zu outputs; "
+                             "give id2label all of them",
+                             teacher->model.name, teacher->model.n_labels, outputs);
+        if (!same_labels(first, teacher))
+            return error_set(
+                err,
+                "%s: labels differ from those of %s; teachers must share labels in the same order",
+                teacher->model.name, first->model.name);
+        if (teacher->tokenizer != first->tokenizer)
+            return error_set(err, "%s: tokenizer differs from that of %s; teachers must share one",
+                             teacher->model.name, first->model.name);
+    }
+    return true;
+}
+
+/* The output's header: the first input's, with room for the longest record of all, and the
+ * teachers' labels when the records have none. */
+static bool make_header(struct job *job, struct error *err)
+{
+    struct records_header first = *records_reader_header(job->input[0].reader);
+    for (size_t i = 1; i < job->n_inputs; i++) {
+        const struct records_header *other = records_reader_header(job->input[i].reader);
+        if (other->max_tokens > first.max_tokens)
+            first.max_tokens = other->max_tokens;
+    }
+    const struct model *model = &job->teacher[0].model;
+    job->n_labels = model->n_labels;
+    if (first.n_labels == 0) {
+        first.label = model->label;
+        first.n_labels = model->n_labels;
+    }
+    return records_header_copy(&first, &job->header, err);
+}
+
+static bool add_fingerprints(struct job *job, json_t *stage, struct error *err)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < job->n_teachers; i++) {
+        char text[HASH_TEXT_BYTES];
+        hash_text(job->teacher[i].fingerprint, text);
+        if (json_array_append_new(list, json_string(text)) != 0)
+            break;
+    }
+    bool whole = json_array_size(list) == job->n_teachers;
+    if (json_object_set_new(stage, "teachers", list) != 0 || !whole)
+        return error_set(err, "out of memory while writing the history");
+    return true;
+}
+
+static bool open_all(struct job *job, const char *const *path, size_t n_paths, struct device *dev,
+                     struct threads *team, struct error *err)
+{
+    static const char *const standard_input[] = {"-"};
+    if (n_paths == 0) {
+        path = standard_input;
+        n_paths = 1;
+    }
+    job->teacher = memory_zeroed(job->options->n_models, sizeof *job->teacher, err);
+    job->input = memory_zeroed(n_paths, sizeof *job->input, err);
+    if (!job->teacher || !job->input)
+        return false;
+    for (size_t i = 0; i < job->options->n_models; i++)
+        if (!open_teacher(job, job->options->model[i], dev, team, err))
+            return false;
+    if (!check_teachers(job, err))
+        return false;
+    for (size_t i = 0; i < n_paths; i++)
+        if (!open_input(job, path[i], err) || !check_input(job, &job->input[i], err))
+            return false;
+    if (job->options->cache) {
+        job->cache = cache_open(job->options->cache, err);
+        if (!job->cache)
+            return false;
+    }
+    return make_header(job, err);
+}
+
+/* ---- one part ---- */
+
+static void buffers_free(struct part_buffers *b)
+{
+    free(b->each);
+    free(b->mean);
+    free(b->sum);
+    free(b->key);
+    free(b->found);
+    free(b->missing);
+    free(b->twin);
+    free(b->slot);
+    free(b->offset);
+    free(b->id);
+    free(b->block);
+    free(b->block_key);
+    *b = (struct part_buffers){.n_slots = 0};
+}
+
+/* Room for a part of n records. */
+static bool buffers_reserve(struct job *job, size_t n, struct error *err)
+{
+    struct part_buffers *b = &job->buffer;
+    size_t values, all;
+    if (n <= b->capacity && b->mean)
+        return true;
+    buffers_free(b);
+    if (!memory_multiply(n, job->n_labels, &values) ||
+        !memory_multiply(values, job->n_teachers, &all))
+        return error_set(err, "a part of %zu records is too large; make the stream again with mtok",
+                         n);
+    for (b->n_slots = 16; b->n_slots < 2 * n; b->n_slots *= 2)
+        ;
+    b->each = memory_array(all, sizeof *b->each, err);
+    b->mean = memory_array(values, sizeof *b->mean, err);
+    b->sum = memory_array(job->n_labels, sizeof *b->sum, err);
+    b->key = memory_array(n, sizeof *b->key, err);
+    b->found = memory_array(n, sizeof *b->found, err);
+    b->missing = memory_array(n, sizeof *b->missing, err);
+    b->twin = memory_array(n, sizeof *b->twin, err);
+    b->slot = memory_array(b->n_slots, sizeof *b->slot, err);
+    b->offset = memory_array(TEACH_BLOCK + 1, sizeof *b->offset, err);
+    b->block = memory_array(TEACH_BLOCK * job->n_labels, sizeof *b->block, err);
+    b->block_key = memory_array(TEACH_BLOCK, sizeof *b->block_key, err);
+    b->capacity = n;
+    return b->each && b->mean && b->sum && b->key && b->found && b->missing && b->twin && b->slot &&
+           b->offset && b->block && b->block_key;
+}
+
+/* Records that a teacher cannot take, by their number in the input: blocks would hide it. */
+static bool check_records(const struct job *job, const struct input *input,
+                          const struct records_part *part, uint64_t before, struct error *err)
+{
+    for (size_t t = 0; t < job->n_teachers; t++) {
+        const struct shape *shape = classifier_shape(job->teacher[t].classifier);
+        const char *name = job->teacher[t].model.name, *from = source_name(input->source);
+        for (size_t i = 0; i < part->n; i++) {
+            uint64_t record = before + i + 1;
+            int64_t begin = part->offset[i], end = part->offset[i + 1];
+            if (begin == end)
+                return error_set(
+                    err, "%s: record %" PRIu64 " has no tokens; make the stream again with mtok",
+                    from, record);
+            if ((uint64_t)(end - begin) > shape->positions)
+                return error_set(err,
+                                 "%s: record %" PRIu64 " has %" PRId64
+                                 " tokens; %s takes at most %zu "
+                                 "(mtok --max-tokens)",
+                                 from, record, end - begin, name, shape->positions);
+            for (int64_t k = begin; k < end; k++)
+                if ((size_t)part->id[k] >= shape->vocab)
+                    return error_set(err,
+                                     "%s: record %" PRIu64 ": token id %" PRId32
+                                     " is outside the vocabulary of %s (%zu)",
+                                     from, record, part->id[k], name, shape->vocab);
+        }
+    }
+    return true;
+}
+
+/* Which records must be computed: those not found, each content once. */
+static size_t collect_missing(struct part_buffers *b, size_t n)
+{
+    size_t n_missing = 0, mask = b->n_slots - 1;
+    memset(b->slot, 0xFF, b->n_slots * sizeof *b->slot);
+    for (size_t i = 0; i < n; i++) {
+        b->twin[i] = i;
+        if (b->found[i])
+            continue;
+        size_t at = (size_t)b->key[i].low & mask;
+        while (b->slot[at] != SIZE_MAX) {
+            const struct hash128 *other = &b->key[b->slot[at]];
+            if (other->low == b->key[i].low && other->high == b->key[i].high)
+                break;
+            at = (at + 1) & mask;
+        }
+        if (b->slot[at] == SIZE_MAX) {
+            b->slot[at] = i;
+            b->missing[n_missing++] = i;
+        }
+        b->twin[i] = b->slot[at];
+    }
+    return n_missing;
+}
+
+/* Compute records missing[0 … n-1] (at most a block), store them, and put their logits where they
+ * belong. */
+static bool compute_block(struct job *job, struct teacher *teacher, const struct records_part *part,
+                          const size_t *missing, size_t n, float *logits, struct error *err)
+{
+    struct part_buffers *b = &job->buffer;
+    size_t n_tokens = 0;
+    for (size_t i = 0; i < n; i++)
+        n_tokens += (size_t)(part->offset[missing[i] + 1] - part->offset[missing[i]]);
+    if (!memory_grow(&b->id, &b->id_capacity, n_tokens, sizeof *b->id, err))
+        return false;
+    b->offset[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t begin = part->offset[missing[i]], count = part->offset[missing[i] + 1] - begin;
+        memcpy(b->id + b->offset[i], part->id + begin, (size_t)count * sizeof *b->id);
+        b->offset[i + 1] = b->offset[i] + count;
+        if (job->cache)
+            b->block_key[i] = b->key[missing[i]];
+    }
+    if (!classifier_run(teacher->classifier, b->offset, b->id, n, b->block, err))
+        return error_at(err, "%s: ", teacher->model.name);
+    for (size_t i = 0; i < n * job->n_labels; i++)
+        if (!isfinite(b->block[i]))
+            return error_set(err, "%s: a logit is not finite; the weights are damaged",
+                             teacher->model.name);
+    if (job->cache &&
+        !cache_put_many(job->cache, b->block_key, n, job->n_labels, b->block, NULL, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        memcpy(logits + missing[i] * job->n_labels, b->block + i * job->n_labels,
+               job->n_labels * sizeof *logits);
+    job->counts.computed += n;
+    return true;
+}
+
+/* One teacher's logits [n, n_labels] of a part: from the cache, the rest computed. */
+static bool ask_teacher(struct job *job, struct teacher *teacher, const struct records_part *part,
+                        float *logits, struct error *err)
+{
+    struct part_buffers *b = &job->buffer;
+    size_t n_missing = part->n;
+    if (job->cache) {
+        for (size_t i = 0; i < part->n; i++)
+            b->key[i] = cache_key(teacher->fingerprint, part->id + part->offset[i],
+                                  (size_t)(part->offset[i + 1] - part->offset[i]));
+        if (!cache_get_many(job->cache, b->key, part->n, job->n_labels, logits, b->found, err))
+            return false;
+        n_missing = collect_missing(b, part->n);
+    } else {
+        for (size_t i = 0; i < part->n; i++)
+            b->missing[i] = b->twin[i] = i;
+    }
+    for (size_t i = 0; i < n_missing; i += TEACH_BLOCK) {
+        size_t n = n_missing - i < TEACH_BLOCK ? n_missing - i : TEACH_BLOCK;
+        if (!compute_block(job, teacher, part, b->missing + i, n, logits, err))
+            return false;
+        struct progress_event event = {.stage = "teach", .unit = "records", .loss = NAN};
+        event.done = (job->counts.computed + job->counts.cached) / job->n_teachers;
+        progress_report(job->progress, &event);
+    }
+    for (size_t i = 0; i < part->n; i++)
+        if (b->twin[i] != i)
+            memcpy(logits + i * job->n_labels, logits + b->twin[i] * job->n_labels,
+                   job->n_labels * sizeof *logits);
+    job->counts.cached += part->n - n_missing;
+    return true;
+}
+
+/* stream.json names the fields, which the first part shows. */
+static bool open_writer(struct job *job, const struct records_part *part, struct error *err)
+{
+    size_t n = 0;
+    const char **field = memory_array(part->st.n_tensors + 1, sizeof *field, err);
+    if (!field)
+        return false;
+    for (size_t i = 0; i < part->st.n_tensors; i++)
+        if (strcmp(part->st.tensor[i].name, "logits") != 0)
+            field[n++] = part->st.tensor[i].name;
+    field[n++] = "logits";
+    json_t *stage = json_incref(job->options->stage);
+    job->writer = records_writer_open(job->output, &job->header, field, n, stage, err);
+    free(field);
+    return job->writer != NULL;
+}
+
+static bool teach_part(struct job *job, const struct input *input, const struct records_part *part,
+                       uint64_t before, struct error *err)
+{
+    if (!job->writer && !open_writer(job, part, err))
+        return false;
+    if (!check_records(job, input, part, before, err) || !buffers_reserve(job, part->n, err))
+        return false;
+    struct part_buffers *b = &job->buffer;
+    size_t stride = part->n * job->n_labels;
+    for (size_t t = 0; t < job->n_teachers; t++)
+        if (!ask_teacher(job, &job->teacher[t], part, b->each + t * stride, err))
+            return false;
+    for (size_t i = 0; i < part->n; i++)
+        teach_mean(b->each + i * job->n_labels, job->n_teachers, stride, job->n_labels, b->sum,
+                   b->mean + i * job->n_labels);
+    job->counts.records += part->n;
+    struct tensor_view logits =
+        tensor_view_2d("logits", DTYPE_F32, part->n, job->n_labels, b->mean);
+    return records_write_part(job->writer, part, &logits, 1, err);
+}
+
+static bool teach_input(struct job *job, const struct input *input, struct error *err)
+{
+    struct records_part part;
+    uint64_t before = 0;
+    int more;
+    while ((more = records_next(input->reader, &part, err)) == 1) {
+        bool ok = teach_part(job, input, &part, before, err);
+        before += part.n;
+        records_part_free(&part);
+        if (!ok)
+            return false;
+    }
+    return more == 0;
+}
+
+/* ---- the whole ---- */
+
+static bool close_all(struct job *job, struct error *err)
+{
+    bool ok = !job->cache || cache_close(job->cache, err);
+    for (size_t i = 0; i < job->n_inputs; i++) {
+        records_reader_close(job->input[i].reader);
+        source_close(job->input[i].source);
+    }
+    for (size_t i = 0; i < job->n_teachers; i++) {
+        classifier_close(job->teacher[i].classifier);
+        model_close(&job->teacher[i].model);
+    }
+    buffers_free(&job->buffer);
+    records_header_free(&job->header);
+    json_decref(job->options->stage);
+    free(job->input);
+    free(job->teacher);
+    return ok;
+}
+
+bool teach(const char *const *path, size_t n_paths, const struct teach_options *options,
+           struct device *dev, struct threads *team, const struct progress *progress,
+           struct output *output, struct teach_counts *counts, struct error *err)
+{
+    struct job job = {.options = options, .output = output, .progress = progress};
+    bool ok = open_all(&job, path, n_paths, dev, team, err) &&
+              add_fingerprints(&job, options->stage, err);
+    for (size_t i = 0; ok && i < job.n_inputs; i++)
+        ok = teach_input(&job, &job.input[i], err);
+    if (ok && !job.writer)
+        ok = error_set(err, "%s: no records; nothing to teach", source_name(job.input[0].source));
+
+    if (ok)
+        ok = records_writer_finish(job.writer, err);
+    else if (job.writer)
+        records_writer_fail(job.writer, options->program, err);
+    else
+        records_write_failure(output, options->program, err);
+    *counts = job.counts;
+    return close_all(&job, err) && ok;
+}
