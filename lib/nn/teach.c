@@ -351,10 +351,6 @@ static bool compute_block(struct job *job, struct teacher *teacher, const struct
     }
     if (!classifier_run(teacher->classifier, b->offset, b->id, n, b->block, err))
         return error_at(err, "%s: ", teacher->model.name);
-    for (size_t i = 0; i < n * job->n_labels; i++)
-        if (!isfinite(b->block[i]))
-            return error_set(err, "%s: a logit is not finite; the weights are damaged",
-                             teacher->model.name);
     if (job->cache &&
         !cache_put_many(job->cache, b->block_key, n, job->n_labels, b->block, NULL, err))
         return false;
