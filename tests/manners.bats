@@ -392,3 +392,35 @@ flip() {
         [ "$(cat out)" = old ]
     done
 }
+
+@test "options: abbreviated, in one word, glued, after operands, ended by --" {
+    cp "$W/data.tok" ./-x
+    mteach -m "$W/model.tar" -o a "$W/data.tok"
+    mteach --mod "$W/model.tar" -qj1 --out=b -- -x
+    mteach "$W/data.tok" -m"$W/model.tar" --threads 2 -vqo c
+    for s in b c; do
+        [ "$(tar xOf a part-00000000.safetensors | cksum)" = "$(tar xOf $s part-00000000.safetensors | cksum)" ]
+    done
+    run --separate-stderr mteach --ver
+    expect mteach 2 "--ver is ambiguous"
+    run --separate-stderr mteach --quiet=yes
+    expect mteach 2 "--quiet takes no argument"
+    run --separate-stderr mteach -qZ
+    expect mteach 2 "unknown option -Z"
+}
+
+@test "SIGUSR1 asks for one line of progress" {
+    labelled_rows 3000 > big.csv
+    mtok -q -m "$W/vocab.tar" -o big.tok big.csv
+    mstudent -j 1 -m "$W/vocab.tar" --shape layers=2,hidden=64,heads=2,ffn=128 --epochs 50 -o out big.tok 2> said &
+    pid=$!
+    for _ in {1..50}; do
+        sleep 0.1
+        kill -USR1 "$pid" 2> /dev/null || break
+        [ ! -s said ] || break
+    done
+    kill "$pid" 2> /dev/null || :
+    wait "$pid" || :
+    grep -q '^mstudent: .* [0-9]*/[0-9]* ' said
+    [ ! -e out ]
+}
