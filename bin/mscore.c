@@ -133,26 +133,37 @@ static void parse(struct tool *tool, struct options *opt)
     check_options(tool, opt);
 }
 
-static bool predict_path(struct tool *tool, const struct options *opt, const struct subject *model,
-                         const char *path, struct output *output, uint64_t *n_records)
+/* All that is open while the tool works. */
+struct session {
+    struct tool *tool;
+    const struct options *opt;
+    struct output *output;
+    struct device *dev; /* NULL: no model, nothing to compute */
+    struct threads *team;
+    struct subject model, baseline;
+};
+
+static bool predict_path(const struct session *session, const char *path, uint64_t *n_records)
 {
-    const struct predict_options how = {.top = opt->top ? opt->top : 1, .text = opt->text};
+    struct tool *tool = session->tool;
+    const struct predict_options how = {.top = session->opt->top ? session->opt->top : 1,
+                                        .text = session->opt->text};
     struct source *source = source_open(path, false, &tool->err);
-    bool ok = source &&
-              predict_stream(model, source, &how, &tool->progress, output, n_records, &tool->err);
+    bool ok = source && predict_stream(&session->model, source, &how, &tool->progress,
+                                       session->output, n_records, &tool->err);
     source_close(source);
     return ok;
 }
 
-static bool predict(struct tool *tool, const struct options *opt, const struct subject *model,
-                    struct output *output)
+static bool predict(const struct session *session)
 {
+    const struct options *opt = session->opt;
     uint64_t n_records = 0;
     bool ok = true;
     if (opt->n_paths == 0)
-        ok = predict_path(tool, opt, model, "-", output, &n_records);
+        ok = predict_path(session, "-", &n_records);
     for (size_t i = 0; i < opt->n_paths && ok; i++)
-        ok = predict_path(tool, opt, model, opt->path[i], output, &n_records);
+        ok = predict_path(session, opt->path[i], &n_records);
     return ok;
 }
 
@@ -164,59 +175,64 @@ static char *name_stream(const struct options *opt, struct error *err)
     return memory_format(err, "%s", first);
 }
 
-static bool score_set(struct tool *tool, const struct options *opt, const struct subject *model,
-                      const struct subject *baseline, const struct records_set *set,
-                      struct report *report, struct output *output)
+static bool score_set(const struct session *session, const struct records_set *set,
+                      const char *stream, struct report *report)
 {
+    struct tool *tool = session->tool;
+    const struct options *opt = session->opt;
+    struct device *dev = session->dev;
     struct evaluate_options how = {.time = opt->time, .seed = tool->seed};
+    char device[256];
     timing_defaults(&how.timing);
     how.timing.rounds = opt->rounds ? opt->rounds : how.timing.rounds;
     how.timing.seconds = opt->seconds >= 0 ? opt->seconds : how.timing.seconds;
-    char *stream = name_stream(opt, &tool->err);
-    bool ok = stream &&
-              evaluate(model, baseline, set, stream, &how, &tool->progress, report, &tool->err) &&
-              (opt->json ? report_json(report, output, &tool->err)
-                         : report_text(report, output, &tool->err));
-    report_free(report);
-    free(stream);
-    return ok;
+    if (!evaluate(&session->model, opt->baseline ? &session->baseline : NULL, set, stream, &how,
+                  &tool->progress, report, &tool->err))
+        return false;
+    if (dev) { /* only now it knows what it has used */
+        dev->op->describe(dev, device, sizeof device);
+        report->device = device;
+    }
+    return opt->json ? report_json(report, session->output, &tool->err)
+                     : report_text(report, session->output, &tool->err);
 }
 
-static bool score(struct tool *tool, const struct options *opt, const struct subject *model,
-                  const struct subject *baseline, const char *device, struct output *output)
+static bool score(const struct session *session)
 {
+    struct tool *tool = session->tool;
+    const struct options *opt = session->opt;
     struct records_set set;
     if (!records_set_open(&set, opt->path, opt->n_paths, &tool->err))
         return false;
-    struct report report = {.version = tool_version, .device = device, .threads = tool->threads};
-    bool ok = score_set(tool, opt, model, baseline, &set, &report, output);
+    struct report report = {.version = tool_version, .threads = tool->threads};
+    char *stream = name_stream(opt, &tool->err);
+    bool ok = stream && score_set(session, &set, stream, &report);
+    report_free(&report);
+    free(stream);
     records_set_close(&set);
     return ok;
 }
 
 /* The output is opened first: a name that cannot be written is known before long work, not after.
  * Then the models, so that they load while the tool in front is still at work; the stream last. */
-static bool run(struct tool *tool, const struct options *opt, struct output *output)
+static bool run(struct tool *tool, const struct options *opt)
 {
-    struct device *dev = NULL;
-    struct threads *team = NULL;
-    struct subject model = {0}, baseline = {0};
-    char device[128];
-    bool computes = opt->model || opt->baseline;
-    bool ok = !computes || tool_open_device(tool, &dev, &team);
-    if (ok && computes)
-        dev->op->describe(dev, device, sizeof device);
-    ok = ok && subject_open(&model, opt->model, dev, team, &tool->err) &&
-         (!opt->baseline || subject_open(&baseline, opt->baseline, dev, team, &tool->err));
-    if (ok && opt->predict)
-        ok = predict(tool, opt, &model, output);
-    else if (ok)
-        ok = score(tool, opt, &model, opt->baseline ? &baseline : NULL, computes ? device : NULL,
-                   output);
-    subject_close(&baseline);
-    subject_close(&model);
-    tool_close_device(dev, team);
-    return ok;
+    struct session session = {.tool = tool, .opt = opt};
+    session.output = output_open(tool->output, false, &tool->err);
+    bool ok = session.output;
+    if (ok && (opt->model || opt->baseline))
+        ok = tool_open_device(tool, &session.dev, &session.team);
+    ok = ok && subject_open(&session.model, opt->model, session.dev, session.team, &tool->err) &&
+         (!opt->baseline ||
+          subject_open(&session.baseline, opt->baseline, session.dev, session.team, &tool->err)) &&
+         (opt->predict ? predict(&session) : score(&session));
+    subject_close(&session.baseline);
+    subject_close(&session.model);
+    tool_close_device(session.dev, session.team);
+    if (ok)
+        return output_commit(session.output, &tool->err);
+    output_abandon(session.output);
+    return false;
 }
 
 int main(int argc, char **argv)
@@ -237,12 +253,7 @@ int main(int argc, char **argv)
     tool_init(&tool, argc, argv,
               TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS);
     parse(&tool, &opt);
-    struct output *output = output_open(tool.output, false, &tool.err);
-    bool ok = output && run(&tool, &opt, output);
-    if (!ok)
-        output_abandon(output);
-    else if (!output_commit(output, &tool.err))
-        ok = false;
+    bool ok = run(&tool, &opt);
     int status = tool_finish(&tool);
     return ok ? status : TOOL_FAILED;
 }

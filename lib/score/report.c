@@ -64,9 +64,8 @@ static void put_setup(FILE *to, const struct report *report)
     fprintf(to, "model      %s\n", report->model.name);
     if (report->has_baseline)
         fprintf(to, "baseline   %s\n", report->baseline.name);
-    if (report->device)
-        fprintf(to, "device     %s; %zu thread%s, unpadded, batches of up to %zu tokens\n",
-                report->device, report->threads, report->threads == 1 ? "" : "s",
+    if (report->device) /* it names its threads itself */
+        fprintf(to, "device     %s; unpadded, batches of up to %zu tokens\n", report->device,
                 report->batch_tokens);
 }
 

@@ -46,7 +46,8 @@ struct report {
     uint64_t n_tokens;      /* of all records */
     size_t longest;
     double mean_tokens;
-    const char *device; /* what the device says of itself; NULL when nothing was computed */
+    const char *device; /* what the device says of itself, threads included; NULL when nothing was
+                           computed */
     size_t threads, batch_tokens, resamples;
     uint64_t seed;
     struct report_subject model, baseline;

@@ -83,7 +83,7 @@ static void test_text(void)
     fill(&report, true, true);
     char *text = written(&report, report_text);
     has(text, "4 records scored, 1 without a label left out");
-    has(text, "test device; 2 threads, unpadded, batches of up to 512 tokens");
+    has(text, "test device; unpadded, batches of up to 512 tokens");
     has(text, "0.7500");
     has(text, "difference +0.2500 accuracy, 95 % interval +0.0000 to +0.7500 (paired bootstrap");
     has(text,
