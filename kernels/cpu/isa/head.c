@@ -7,21 +7,49 @@
 
 #include "kernels/cpu/isa/product.h"
 
-enum { BLOCK = 32 };
+enum {
+    BLOCK = 32,
+    FAR = 64, /* keys: from here on rows of k and v are gathered, for they lie on more pages than a
+                 TLB holds */
+    LINE = 16 /* floats of a cache line */
+};
 
 static size_t padded(size_t n)
 {
     return (n + VEC_N - 1) / VEC_N * VEC_N;
 }
 
+/* Distance of rows of n floats in scratch: an odd number of cache lines, so that a column of rows
+ * uses all sets of a cache. */
+static size_t spread(size_t n)
+{
+    return ((n + LINE - 1) / LINE | 1) * LINE;
+}
+
 static size_t forward_scratch(size_t longest, size_t size)
 {
-    return (size + BLOCK) * padded(longest);
+    return (size + BLOCK) * spread(longest) + longest * spread(size);
 }
 
 static size_t backward_scratch(size_t longest, size_t size)
 {
-    return (2 * size + 2 * BLOCK) * padded(longest);
+    return (2 * size + 2 * BLOCK) * spread(longest) + longest * spread(size);
+}
+
+/* Rows [n, size] to read along: where they are, or in `room` when there are many. */
+struct rows {
+    const float *at;
+    size_t stride;
+};
+
+static struct rows gathered(const float *from, size_t from_stride, size_t n, size_t size,
+                            float *room)
+{
+    if (n < FAR)
+        return (struct rows){from, from_stride};
+    for (size_t i = 0; i < n; i++)
+        memcpy(room + i * spread(size), from + i * from_stride, size * sizeof *room);
+    return (struct rows){room, spread(size)};
 }
 
 static struct product_a rows_of(const float *at, size_t stride)
@@ -34,9 +62,9 @@ static struct product_a columns_of(const float *at, size_t stride)
     return (struct product_a){at, 1, stride};
 }
 
-/* Scores of a query become probabilities times dropout factors, 0 beyond the last key. Returns the
- * log-sum-exp. */
-static float softmax_row(const struct head *head, size_t query, float *row)
+/* Scores of a query become probabilities times dropout factors, 0 beyond the last key. Writes the
+ * log-sum-exp where it is wanted. */
+static void softmax_row(const struct head *head, size_t query, float *row)
 {
     size_t n = head->n_keys;
     vec highest = vec_set(row[0] * head->scale), total = {0};
@@ -59,7 +87,8 @@ static float softmax_row(const struct head *head, size_t query, float *row)
             p *= vec_dropout(&head->key, index + (uint32_t)j);
         vec_store(row + j, p);
     }
-    return top + logf(sum);
+    if (head->lse)
+        head->lse[query * head->lse_stride] = top + logf(sum);
 }
 
 static size_t block_rows(const struct head *head, size_t query)
@@ -70,19 +99,17 @@ static size_t block_rows(const struct head *head, size_t query)
 
 static void forward(const struct head *head, float *scratch)
 {
-    size_t n = head->n_keys, stride = padded(n);
-    float *keys = scratch, *scores = scratch + head->size * stride; /* [size], [BLOCK] × stride */
-    product_transpose(head->k, head->kv_stride, n, head->size, keys, stride);
+    size_t n = head->n_keys, size = head->size, stride = spread(n);
+    float *keys = scratch, *scores = keys + size * stride; /* [size], [BLOCK] × stride */
+    struct rows v = gathered(head->v, head->kv_stride, n, size, scores + BLOCK * stride);
+    product_transpose(head->k, head->kv_stride, n, size, keys, stride);
     for (size_t query = 0; query < head->n_queries; query += BLOCK) {
         size_t rows = block_rows(head, query);
-        product(rows, stride, head->size, rows_of(head->q + query * head->q_stride, head->q_stride),
+        product(rows, padded(n), size, rows_of(head->q + query * head->q_stride, head->q_stride),
                 keys, stride, false, scores, stride);
-        for (size_t i = 0; i < rows; i++) {
-            float lse = softmax_row(head, query + i, scores + i * stride);
-            if (head->lse)
-                head->lse[(query + i) * head->lse_stride] = lse;
-        }
-        product(rows, head->size, n, rows_of(scores, stride), head->v, head->kv_stride, false,
+        for (size_t i = 0; i < rows; i++)
+            softmax_row(head, query + i, scores + i * stride);
+        product(rows, size, n, rows_of(scores, stride), v.at, v.stride, false,
                 head->out + query * head->out_stride, head->out_stride);
     }
 }
@@ -117,9 +144,10 @@ static void softmax_backward_row(const struct head *head, size_t query, float *s
 
 static void backward(const struct head *head, float *scratch)
 {
-    size_t n = head->n_keys, size = head->size, stride = padded(n);
+    size_t n = head->n_keys, size = head->size, stride = spread(n);
     float *keys = scratch, *values = keys + size * stride; /* transposed */
     float *s = values + size * stride, *u = s + BLOCK * stride;
+    struct rows k = gathered(head->k, head->kv_stride, n, size, u + BLOCK * stride);
     product_transpose(head->k, head->kv_stride, n, size, keys, stride);
     product_transpose(head->v, head->kv_stride, n, size, values, stride);
     for (size_t query = 0; query < head->n_queries; query += BLOCK) {
@@ -127,8 +155,8 @@ static void backward(const struct head *head, float *scratch)
         const float *q = head->q + query * head->q_stride;
         const float *dout = head->dout + query * head->out_stride;
         bool add = query > 0; /* dk and dv gather over blocks */
-        product(rows, stride, size, rows_of(q, head->q_stride), keys, stride, false, s, stride);
-        product(rows, stride, size, rows_of(dout, head->out_stride), values, stride, false, u,
+        product(rows, padded(n), size, rows_of(q, head->q_stride), keys, stride, false, s, stride);
+        product(rows, padded(n), size, rows_of(dout, head->out_stride), values, stride, false, u,
                 stride);
         for (size_t i = 0; i < rows; i++)
             softmax_backward_row(head, query + i, s + i * stride, u + i * stride);
@@ -136,7 +164,7 @@ static void backward(const struct head *head, float *scratch)
                 head->kv_stride);
         product(n, size, rows, columns_of(s, stride), q, head->q_stride, add, head->dk,
                 head->kv_stride);
-        product(rows, size, n, rows_of(s, stride), head->k, head->kv_stride, false,
+        product(rows, size, n, rows_of(s, stride), k.at, k.stride, false,
                 head->dq + query * head->q_stride, head->q_stride);
     }
 }

@@ -13,7 +13,11 @@
 
 #include "kernels/cpu/isa/vec_part.h"
 
-enum { PRODUCT_ROWS = 4, PRODUCT_VECS = 2 }; /* 8 sums: latency 4 × 2 units, in 16 registers */
+enum {
+    PRODUCT_ROWS = 4,
+    PRODUCT_VECS = 2,  /* with 4 rows 8 sums: latency 4 × 2 units, in 16 registers */
+    PRODUCT_DEPTH = 64 /* rows of a panel of B at a time: 8 KB of 64-byte vectors */
+};
 
 struct product_a {
     const float *at;
@@ -56,36 +60,39 @@ product_tile(size_t rows, size_t vecs, bool whole, size_t last, struct product_a
         }
 }
 
-/* All columns of a band of `rows` rows. */
-static inline __attribute__((always_inline)) void product_band(size_t rows, size_t n,
-                                                               struct product_a a, size_t k,
-                                                               const float *b, size_t b_stride,
-                                                               bool add, float *c, size_t c_stride)
+/* All rows of one panel of columns, whose `b` stays in the first-level cache meanwhile. */
+static inline __attribute__((always_inline)) void
+product_panel(size_t vecs, bool whole, size_t last, size_t m, struct product_a a, size_t k,
+              const float *b, size_t b_stride, bool add, float *c, size_t c_stride)
 {
-    size_t j = 0;
-    for (; j + 2 * VEC_N <= n; j += 2 * VEC_N)
-        product_tile(rows, 2, true, VEC_N, a, k, b + j, b_stride, add, c + j, c_stride);
-    if (n - j > VEC_N)
-        product_tile(rows, 2, false, n - j - VEC_N, a, k, b + j, b_stride, add, c + j, c_stride);
-    else if (n - j == VEC_N)
-        product_tile(rows, 1, true, VEC_N, a, k, b + j, b_stride, add, c + j, c_stride);
-    else if (n > j)
-        product_tile(rows, 1, false, n - j, a, k, b + j, b_stride, add, c + j, c_stride);
+    for (; m >= 4; m -= 4, a.at += 4 * a.row, c += 4 * c_stride)
+        product_tile(4, vecs, whole, last, a, k, b, b_stride, add, c, c_stride);
+    if (m == 3)
+        product_tile(3, vecs, whole, last, a, k, b, b_stride, add, c, c_stride);
+    else if (m == 2)
+        product_tile(2, vecs, whole, last, a, k, b, b_stride, add, c, c_stride);
+    else if (m == 1)
+        product_tile(1, vecs, whole, last, a, k, b, b_stride, add, c, c_stride);
 }
 
 static inline void product(size_t m, size_t n, size_t k, struct product_a a, const float *b,
                            size_t b_stride, bool add, float *c, size_t c_stride)
 {
-    size_t i = 0;
-    for (; i + 4 <= m; i += 4, a.at += 4 * a.row)
-        product_band(4, n, a, k, b, b_stride, add, c + i * c_stride, c_stride);
-    c += i * c_stride;
-    if (m - i == 3)
-        product_band(3, n, a, k, b, b_stride, add, c, c_stride);
-    else if (m - i == 2)
-        product_band(2, n, a, k, b, b_stride, add, c, c_stride);
-    else if (m - i == 1)
-        product_band(1, n, a, k, b, b_stride, add, c, c_stride);
+    for (size_t done = 0; done < k; done += PRODUCT_DEPTH) {
+        size_t depth = k - done < PRODUCT_DEPTH ? k - done : PRODUCT_DEPTH, j = 0;
+        for (; j + 2 * VEC_N <= n; j += 2 * VEC_N)
+            product_panel(2, true, VEC_N, m, a, depth, b + j, b_stride, add, c + j, c_stride);
+        if (n - j > VEC_N)
+            product_panel(2, false, n - j - VEC_N, m, a, depth, b + j, b_stride, add, c + j,
+                          c_stride);
+        else if (n - j == VEC_N)
+            product_panel(1, true, VEC_N, m, a, depth, b + j, b_stride, add, c + j, c_stride);
+        else if (n > j)
+            product_panel(1, false, n - j, m, a, depth, b + j, b_stride, add, c + j, c_stride);
+        add = true; /* the chains go on */
+        a.at += depth * a.step;
+        b += depth * b_stride;
+    }
 }
 
 #if defined(__AVX512F__)

@@ -132,25 +132,52 @@ static inline vec vec_abs(vec a)
     return (vec)((vec_int)a & 0x7fffffff);
 }
 
+/* Element i becomes i + half, for the first `half` (a power of two below VEC_N, constant); what the
+ * others become does not matter. */
+static inline vec vec_upper(vec v, size_t half)
+{
+#if defined(__AVX512F__)
+    if (half == 8)
+        return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    if (half == 4)
+        return __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
+    if (half == 2)
+        return __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#elif defined(__AVX2__)
+    if (half == 4)
+        return __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    if (half == 2)
+        return __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+#else
+    if (half == 2)
+        return __builtin_shufflevector(v, v, 2, 3, 0, 1);
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2);
+#endif
+}
+
 /* Halves are added, then quarters, …: the same tree in every run. */
 static inline float vec_sum(vec v)
 {
-    float x[VEC_N];
-    memcpy(x, &v, sizeof x);
-    for (size_t half = VEC_N / 2; half > 0; half /= 2)
-        for (size_t i = 0; i < half; i++)
-            x[i] += x[i + half];
-    return x[0];
+    if (VEC_N > 8)
+        v += vec_upper(v, 8);
+    if (VEC_N > 4)
+        v += vec_upper(v, 4);
+    v += vec_upper(v, 2);
+    v += vec_upper(v, 1);
+    return v[0];
 }
 
 static inline float vec_highest(vec v)
 {
-    float x[VEC_N];
-    memcpy(x, &v, sizeof x);
-    for (size_t half = VEC_N / 2; half > 0; half /= 2)
-        for (size_t i = 0; i < half; i++)
-            x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
-    return x[0];
+    if (VEC_N > 8)
+        v = vec_max(v, vec_upper(v, 8));
+    if (VEC_N > 4)
+        v = vec_max(v, vec_upper(v, 4));
+    v = vec_max(v, vec_upper(v, 2));
+    v = vec_max(v, vec_upper(v, 1));
+    return v[0];
 }
 
 /* 1.5 * 2^23: adding it leaves the nearest integer (ties to even) of |x| < 2^22 in the low bits. */
