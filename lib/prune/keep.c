@@ -13,13 +13,13 @@ static bool make_layers(struct keep *keep, const struct shape *shape, size_t n_l
     if (!keep->layer)
         return false;
     keep->n_layers = n_layers;
+    /* Room for the widest layer in each. */
+    size_t heads = 0, neurons = 0;
+    for (size_t l = 0; l < shape->n_layers; l++) {
+        heads = shape->layer[l].heads > heads ? shape->layer[l].heads : heads;
+        neurons = shape->layer[l].ffn > neurons ? shape->layer[l].ffn : neurons;
+    }
     for (size_t i = 0; i < n_layers; i++) {
-        /* Room for all: a layer never has more than the shape's. */
-        size_t heads = 0, neurons = 0;
-        for (size_t l = 0; l < shape->n_layers; l++) {
-            heads = shape->layer[l].heads > heads ? shape->layer[l].heads : heads;
-            neurons = shape->layer[l].ffn > neurons ? shape->layer[l].ffn : neurons;
-        }
         keep->layer[i].head = memory_array(heads, sizeof(size_t), err);
         keep->layer[i].neuron = memory_array(neurons, sizeof(size_t), err);
         if (!keep->layer[i].head || !keep->layer[i].neuron) {
