@@ -294,15 +294,18 @@ struct tar_writer {
     char *name;       /* of the member being put */
     uint64_t left;    /* bytes it still wants */
     struct error why; /* what the output said */
+    bool abandoned;   /* nothing more reaches the output */
 };
 
+/* Never tells libarchive of a failure: a writer in its fatal state is not freed completely (3.6.2).
+ * Every call of ours looks at writer->abandoned instead. */
 static la_ssize_t write_more(struct archive *archive, void *context, const void *bytes, size_t n)
 {
     struct tar_writer *writer = context;
-    if (output_write(writer->output, bytes, n, &writer->why))
-        return (la_ssize_t)n;
-    archive_set_error(archive, EIO, "%s", writer->why.text);
-    return -1;
+    (void)archive;
+    if (!writer->abandoned && !output_write(writer->output, bytes, n, &writer->why))
+        writer->abandoned = true;
+    return (la_ssize_t)n;
 }
 
 static bool write_failed(struct tar_writer *writer, struct error *err)
@@ -359,7 +362,7 @@ bool tar_begin(struct tar_writer *writer, const char *name, uint64_t n, struct e
     archive_entry_set_perm(entry, 0644);
     archive_entry_set_size(entry, (int64_t)n);
     archive_entry_set_mtime(entry, 0, 0);
-    if (archive_write_header(writer->archive, entry) != ARCHIVE_OK)
+    if (archive_write_header(writer->archive, entry) != ARCHIVE_OK || writer->abandoned)
         return write_failed(writer, err);
     writer->left = n;
     return true;
@@ -373,7 +376,7 @@ bool tar_put(struct tar_writer *writer, const void *bytes, size_t n, struct erro
     const uint8_t *next = bytes;
     while (n) {
         la_ssize_t done = archive_write_data(writer->archive, next, n);
-        if (done <= 0)
+        if (done <= 0 || writer->abandoned)
             return write_failed(writer, err);
         next += done;
         n -= (size_t)done;
@@ -391,7 +394,7 @@ bool tar_write(struct tar_writer *writer, const char *name, const void *bytes, s
 bool tar_writer_finish(struct tar_writer *writer, struct error *err)
 {
     bool ok = member_complete(writer, err);
-    if (ok && archive_write_close(writer->archive) != ARCHIVE_OK)
+    if (ok && (archive_write_close(writer->archive) != ARCHIVE_OK || writer->abandoned))
         ok = write_failed(writer, err);
     tar_writer_abandon(writer);
     return ok;
@@ -401,11 +404,9 @@ void tar_writer_abandon(struct tar_writer *writer)
 {
     if (!writer)
         return;
-    /* Freeing an open archive would close it, with an end mark that must not be there. */
-    if (writer->archive) {
-        archive_write_fail(writer->archive);
-        archive_write_free(writer->archive);
-    }
+    /* Freeing an open archive closes it, with an end mark that must not be there. */
+    writer->abandoned = true;
+    archive_write_free(writer->archive);
     archive_entry_free(writer->entry);
     free(writer->name);
     free(writer);
