@@ -141,9 +141,9 @@ static void test_killed(void)
         pid_t child = fork();
         if (child == 0) {
             struct cache *cache = cache_open(path, &err);
-            for (uint64_t b = most; cache; b++)
-                if (!put(cache, b, NULL))
-                    _exit(1);
+            uint64_t b = most;
+            while (cache && put(cache, b, NULL))
+                b++;
             _exit(1);
         }
         nanosleep(&(struct timespec){.tv_nsec = 3000000 + round * 7000000}, NULL);
