@@ -23,7 +23,7 @@ work() {
     case $1 in
     mtok) command=(mtok -m "$W/vocab.tar") input=$W/data.csv ;;
     mteach) command=(mteach -j 1 -m "$W/model.tar") ;;
-    mprune) command=(mprune -j 1 -m "$W/model.tar" --method importance --keep 50%) ;;
+    mprune) command=(mprune -j 1 -m "$W/model.tar" --method importance --keep 75%) ;;
     mstudent) command=(mstudent -j 1 -m "$W/vocab.tar" --shape "layers=1,hidden=16,heads=2,ffn=32" --epochs 1) ;;
     mquant) command=(mquant --to fp16) input=$W/model.tar ;;
     mscore) command=(mscore -j 1 -m "$W/model.tar") ;;
@@ -178,9 +178,11 @@ one_line() {
 
 @test "--version takes less than 10 ms" {
     [[ $(mtok --version) != *sanitized* ]] || skip "sanitizers start slowly"
+    read -r load _ < /proc/loadavg
+    [ "${load%.*}" -le "$(nproc)" ] || skip "the machine is busy (load $load)"
     for t in $tools; do
         best=1000000
-        for _ in {1..20}; do
+        for _ in {1..40}; do
             begin=${EPOCHREALTIME/./}
             "$t" --version > /dev/null
             took=$((${EPOCHREALTIME/./} - begin))
@@ -352,8 +354,8 @@ flip() {
         work "$t"
         run --separate-stderr "${command[@]}" nowhere/file
         expect "$t" 1 "nowhere/file"
-        [[ $t != mquant && $t != mprune ]] || continue # mprune needs --method, too
-        run --separate-stderr "$t" -m nowhere/model "$input"
+        [ "$t" = mquant ] && continue
+        run --separate-stderr "${command[@]/#$W\/*.tar/nowhere/model}" "$input"
         expect "$t" 1 "nowhere/model"
     done
 }

@@ -82,6 +82,13 @@ bool error_at(struct error *err, const char *format, ...)
     return false;
 }
 
+bool error_pass(struct error *err, const struct error *cause)
+{
+    if (err && !err->set)
+        *err = *cause;
+    return false;
+}
+
 void error_clear(struct error *err)
 {
     err->set = false;

@@ -35,6 +35,9 @@ bool error_set_errno(struct error *err, const char *format, ...)
 /* Put a place in front of an error already set ("model.safetensors: " …). Always returns false. */
 bool error_at(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Take over an error that was kept elsewhere (a thread's, a callback's). Always returns false. */
+bool error_pass(struct error *err, const struct error *cause);
+
 /* Forget the error, for callers that handle it. */
 void error_clear(struct error *err);
 

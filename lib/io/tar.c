@@ -56,7 +56,7 @@ static bool read_failed(struct tar_reader *reader, struct error *err)
 {
     const char *name = source_name(reader->source);
     if (reader->read_error.set)
-        return error_set(err, "%s", reader->read_error.text);
+        return error_pass(err, &reader->read_error);
     const char *why = archive_error_string(reader->archive);
     if (!why)
         why = "no reason given";
@@ -311,7 +311,7 @@ static la_ssize_t write_more(struct archive *archive, void *context, const void 
 static bool write_failed(struct tar_writer *writer, struct error *err)
 {
     if (writer->why.set)
-        return error_set(err, "%s", writer->why.text);
+        return error_pass(err, &writer->why);
     const char *why = writer->archive ? archive_error_string(writer->archive) : NULL;
     return error_set(err, "%s: cannot write the archive: %s", output_name(writer->output),
                      why ? why : "no memory");

@@ -26,6 +26,14 @@ int main(void)
     error_at(&err, "here: ");
     tap_ok(err.number == ENOENT, "and number, which a place keeps");
 
+    struct error kept = err;
+    error_clear(&err);
+    tap_ok(!error_pass(&err, &kept) && err.number == ENOENT,
+           "an error kept elsewhere is taken over");
+    tap_is(err.text, "here: x.csv: No such file or directory", "with its text");
+    error_pass(&err, &(struct error){.set = true, .text = "later"});
+    tap_is(err.text, kept.text, "but not over a first cause");
+
     error_clear(&err);
     error_set(&err, "a\033[2Jb\nc\x7f \xC2\x9B"
                     "31m é ळ");
