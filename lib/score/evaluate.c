@@ -143,6 +143,10 @@ static bool compare(const struct work *work, const int32_t *label,
 static int32_t *collect_labels(const struct records_set *set, const char *stream_name,
                                struct report *report, struct error *err)
 {
+    if (set->n == 0) {
+        error_set(err, "%s: holds no records, so there is nothing to score", stream_name);
+        return NULL;
+    }
     int32_t *label = memory_array(set->n, sizeof *label, err);
     if (!label)
         return NULL;

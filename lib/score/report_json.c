@@ -133,12 +133,11 @@ bool report_json(const struct report *report, struct output *output, struct erro
     if (!object)
         return error_set(err, "the report does not fit into JSON: out of memory");
     /* 12 digits are more than any measure has, and 0.335 stays 0.335. */
-    char *text =
-        json_dumps(object, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
+    char *text = json_dumps(object, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
     json_decref(object);
-    bool ok = text ? output_write(output, text, strlen(text), err) &&
-                         output_write(output, "\n", 1, err)
-                   : error_set(err, "out of memory while writing JSON");
+    bool ok =
+        text ? output_write(output, text, strlen(text), err) && output_write(output, "\n", 1, err)
+             : error_set(err, "out of memory while writing JSON");
     free(text);
     return ok;
 }

@@ -91,7 +91,7 @@ static void test_refusals(void)
     part[0].label = part[1].label = none;
     refused(&set, "--predict");
     set.n = set.n_parts = 0;
-    refused(&set, "none of the 0 records");
+    refused(&set, "s.tok: holds no records");
     fill(&set, part, first);
     set.header.n_labels = 0;
     refused(&set, "no labels");
