@@ -262,7 +262,6 @@ static bool json_row(struct table *t, const char *line, size_t n, struct table_r
             has_text = true;
         } else if (key_is(&t->key, t->options.label_column, table_is_label_name)) {
             ok = json_label(t, &scan, row, err);
-            t->has_labels = true;
         } else
             ok = json_scan_skip(&scan, NULL, NULL, err);
         if (!ok)
@@ -293,23 +292,6 @@ static int next_json(struct table *t, struct table_row *row, struct error *err)
             continue;
         return json_row(t, line, n, row, err) ? finish_row(t, row, err) : bad_row(t, row, err);
     }
-}
-
-/* Whether the data are labelled: told, or the first object has such a key. */
-static bool open_json(struct table *t, struct error *err)
-{
-    struct table_window *w = &t->window;
-    struct error ignored = ERROR_INIT;
-    const char *next;
-    size_t n;
-    int more = table_window_line(w, &n, &next, err);
-    if (more < 0)
-        return false;
-    struct table_row row = {.text = ""};
-    if (more > 0 && !json_row(t, w->at, n, &row, &ignored))
-        error_clear(&ignored); /* said again, with its place, when the row is read */
-    t->has_labels |= t->options.label_column != NULL;
-    return true;
 }
 
 /* ---- lines
@@ -377,7 +359,10 @@ static bool open_format(struct table *t, struct error *err)
 {
     if (t->format == TABLE_CSV || t->format == TABLE_TSV)
         return open_delimited(t, err);
-    return t->format == TABLE_JSONL ? open_json(t, err) : open_lines(t, err);
+    if (t->format != TABLE_JSONL)
+        return open_lines(t, err);
+    t->has_labels = true; /* any object may have one */
+    return true;
 }
 
 static bool copy_options(struct table *t, const struct table_options *options, struct error *err)

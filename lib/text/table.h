@@ -50,6 +50,7 @@ struct table *table_open(struct source *source, const struct table_options *opti
 int table_next(struct table *table, struct table_row *row, struct error *err) MUST_CHECK;
 /* After -1: whether only that row was bad (too few cells, a line that is no JSON …), so that the caller may go on with the next. */
 bool table_recoverable(const struct table *table);
+/* Whether rows may have labels; for JSON lines and fastText that shows only row by row. */
 bool table_has_labels(const struct table *table);
 void table_close(struct table *table);
 

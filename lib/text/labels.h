@@ -1,0 +1,35 @@
+/* labels.h: a set of label names: collected from data, then in sorted order, or given by a model.
+ */
+#ifndef MILLET_TEXT_LABELS_H
+#define MILLET_TEXT_LABELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+enum { LABELS_MAX = 1 << 16 }; /* more distinct labels mean that the column is not a label */
+
+struct labels {
+    char **name; /* owned; NUL-terminated */
+    size_t n, capacity;
+    int32_t *slot; /* open addressing over name; -1: free */
+    size_t n_slots;
+};
+
+/* Adds a name (no NUL inside) unless it is there. */
+bool labels_add(struct labels *labels, const char *name, size_t n, struct error *err) MUST_CHECK;
+/* In byte order; ids change. */
+bool labels_sort(struct labels *labels, struct error *err) MUST_CHECK;
+/* Id, or -1. */
+int32_t labels_find(const struct labels *labels, const char *name, size_t n);
+void labels_free(struct labels *labels);
+
+/* "a, b, c, …" for messages, at most n bytes. */
+void labels_list(const struct labels *labels, char *text, size_t n);
+
+/* Whether all names are Hugging Face's place holders LABEL_0, LABEL_1 … */
+bool labels_are_generic(char *const *name, size_t n);
+
+#endif

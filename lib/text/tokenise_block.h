@@ -1,0 +1,55 @@
+/* tokenise_block.h: a few thousand rows taken from a table and tokenised by a team. What a block
+ * gives does not depend on the number of threads: members take shares of the rows, results are put
+ * together in the order of the rows. */
+#ifndef MILLET_TEXT_TOKENISE_BLOCK_H
+#define MILLET_TEXT_TOKENISE_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/threads.h"
+#include "text/tokenizer.h"
+
+enum {
+    BLOCK_ROWS = 4096,     /* records of a part of the stream */
+    BLOCK_BYTES = 16 << 20 /* a block of long texts is closed earlier */
+};
+
+struct tokenise_block {
+    /* rows */
+    size_t n;
+    char *text;
+    size_t n_text, text_capacity;
+    int64_t text_offset[BLOCK_ROWS + 1];
+    int32_t label[BLOCK_ROWS];
+    /* results */
+    int64_t offset[BLOCK_ROWS + 1];
+    int32_t *id;
+    size_t n_ids, id_capacity;
+    char *line; /* ids as text */
+    size_t n_line, line_capacity;
+    uint64_t truncated, empty;
+    /* workers */
+    const struct tokenizer *tokenizer;
+    size_t max_tokens;
+    bool as_text;
+    struct block_worker *worker;
+    size_t n_workers;
+};
+
+/* as_text: results are lines of ids in `line`, not arrays. */
+struct tokenise_block *tokenise_block_open(const struct tokenizer *tokenizer, size_t max_tokens,
+                                           bool as_text, const struct threads *team,
+                                           struct error *err) MUST_CHECK;
+void tokenise_block_close(struct tokenise_block *block); /* NULL is fine */
+
+void tokenise_block_clear(struct tokenise_block *block);
+bool tokenise_block_add(struct tokenise_block *block, const char *text, size_t n, int32_t label,
+                        struct error *err) MUST_CHECK;
+bool tokenise_block_full(const struct tokenise_block *block);
+bool tokenise_block_run(struct tokenise_block *block, struct threads *team,
+                        struct error *err) MUST_CHECK;
+
+#endif
