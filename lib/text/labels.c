@@ -5,53 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/hash.h"
 #include "core/memory.h"
-
-static size_t find_slot(const struct labels *labels, const char *name, size_t n)
-{
-    size_t i = (size_t)hash_bytes(name, n) & (labels->n_slots - 1);
-    while (labels->slot[i] >= 0) {
-        const char *other = labels->name[labels->slot[i]];
-        if (strlen(other) == n && memcmp(other, name, n) == 0)
-            break;
-        i = (i + 1) & (labels->n_slots - 1);
-    }
-    return i;
-}
-
-static bool rebuild(struct labels *labels, size_t n_slots, struct error *err)
-{
-    int32_t *slot = memory_array(n_slots, sizeof *slot, err);
-    if (!slot)
-        return false;
-    memset(slot, 0xFF, n_slots * sizeof *slot); /* -1 */
-    free(labels->slot);
-    labels->slot = slot;
-    labels->n_slots = n_slots;
-    for (size_t i = 0; i < labels->n; i++)
-        slot[find_slot(labels, labels->name[i], strlen(labels->name[i]))] = (int32_t)i;
-    return true;
-}
 
 bool labels_add(struct labels *labels, const char *name, size_t n, struct error *err)
 {
-    if (labels_find(labels, name, n) >= 0)
-        return true;
-    if (labels->n == LABELS_MAX)
+    if (labels->set.n >= LABELS_MAX && string_table_find(&labels->set, name, n) == STRING_NONE)
         return error_set(err, "more than %d different labels; is this the label column?",
                          LABELS_MAX);
-    if (2 * (labels->n + 1) > labels->n_slots &&
-        !rebuild(labels, labels->n_slots ? 2 * labels->n_slots : 64, err))
-        return false;
-    if (!memory_grow(&labels->name, &labels->capacity, labels->n + 1, sizeof *labels->name, err))
-        return false;
-    char *copy = memory_copy(name, n, err);
-    if (!copy)
-        return false;
-    labels->slot[find_slot(labels, name, n)] = (int32_t)labels->n;
-    labels->name[labels->n++] = copy;
-    return true;
+    return string_table_add(&labels->set, name, n, err) != STRING_NONE;
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -59,25 +20,35 @@ static int by_bytes(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-bool labels_sort(struct labels *labels, struct error *err)
+bool labels_close(struct labels *labels, bool sorted, struct error *err)
 {
-    if (!labels->n)
-        return true;
-    qsort(labels->name, labels->n, sizeof *labels->name, by_bytes);
-    return rebuild(labels, labels->n_slots, err);
+    labels->n = labels->set.n;
+    labels->name = memory_array(labels->n, sizeof *labels->name, err);
+    labels->id = memory_array(labels->n, sizeof *labels->id, err);
+    if (!labels->name || !labels->id)
+        return false;
+    for (size_t i = 0; i < labels->n; i++)
+        labels->name[i] = labels->set.arena + labels->set.item[i].offset;
+    if (sorted && labels->n)
+        qsort(labels->name, labels->n, sizeof *labels->name, by_bytes);
+    for (size_t i = 0; i < labels->n; i++) {
+        const char *name = labels->name[i];
+        labels->id[string_table_find(&labels->set, name, strlen(name))] = (int32_t)i;
+    }
+    return true;
 }
 
 int32_t labels_find(const struct labels *labels, const char *name, size_t n)
 {
-    return labels->n ? labels->slot[find_slot(labels, name, n)] : -1;
+    int32_t number = string_table_find(&labels->set, name, n);
+    return number == STRING_NONE ? -1 : labels->id[number];
 }
 
 void labels_free(struct labels *labels)
 {
-    for (size_t i = 0; i < labels->n; i++)
-        free(labels->name[i]);
+    string_table_free(&labels->set);
     free(labels->name);
-    free(labels->slot);
+    free(labels->id);
     *labels = (struct labels){0};
 }
 

@@ -8,21 +8,22 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "text/string_table.h"
 
 enum { LABELS_MAX = 1 << 16 }; /* more distinct labels mean that the column is not a label */
 
-struct labels {
-    char **name; /* owned; NUL-terminated */
-    size_t n, capacity;
-    int32_t *slot; /* open addressing over name; -1: free */
-    size_t n_slots;
+struct labels { /* all zero is an empty set */
+    struct string_table set;
+    char **name; /* after labels_close(): by id, NUL-terminated, in the set's arena */
+    int32_t *id; /* by number in the set */
+    size_t n;
 };
 
 /* Adds a name (no NUL inside) unless it is there. */
 bool labels_add(struct labels *labels, const char *name, size_t n, struct error *err) MUST_CHECK;
-/* In byte order; ids change. */
-bool labels_sort(struct labels *labels, struct error *err) MUST_CHECK;
-/* Id, or -1. */
+/* The set is complete: ids are given in byte order of the names, or in order of arrival. */
+bool labels_close(struct labels *labels, bool sorted, struct error *err) MUST_CHECK;
+/* Id in a closed set, or -1. */
 int32_t labels_find(const struct labels *labels, const char *name, size_t n);
 void labels_free(struct labels *labels);
 

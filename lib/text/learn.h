@@ -13,6 +13,7 @@ struct learn_options {
     size_t vocabulary;       /* pieces wanted, special tokens included */
     bool lower;              /* lower-case and strip accents; off: neither */
     size_t min_frequency;    /* a pair seen less often is not merged; 2 */
+    bool skip_bad;           /* rows that cannot be read are left out */
     json_t *stage;           /* history stage; stolen */
 };
 

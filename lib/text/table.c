@@ -106,9 +106,7 @@ static int finish_row(struct table *t, struct table_row *row, struct error *err)
     return 1;
 }
 
-/* ---- CSV and TSV
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- CSV and TSV ---- */
 
 /* Cells of the row at the window; 1, 0 at the end, -1 failed. Moves the window behind it. */
 static int next_cells(struct table *t, uint64_t *line, struct error *err)
@@ -213,9 +211,7 @@ static bool open_delimited(struct table *t, struct error *err)
     return true;
 }
 
-/* ---- JSON lines
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- JSON lines ---- */
 
 static bool key_is(const struct json_text *key, const char *wanted,
                    bool (*usual)(const char *, size_t))
@@ -294,9 +290,7 @@ static int next_json(struct table *t, struct table_row *row, struct error *err)
     }
 }
 
-/* ---- lines
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- lines ---- */
 
 static bool is_blank(char c)
 {
@@ -351,9 +345,7 @@ static bool open_lines(struct table *t, struct error *err)
     return true;
 }
 
-/* ---- all
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- all ---- */
 
 static bool open_format(struct table *t, struct error *err)
 {

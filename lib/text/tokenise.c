@@ -63,9 +63,7 @@ static int next_row(const struct job *job, struct table *table, struct table_row
     }
 }
 
-/* ---- labels
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- labels ---- */
 
 static bool collect_file(struct job *job, size_t i, struct error *err)
 {
@@ -102,13 +100,14 @@ static bool decide_labels(struct job *job, struct error *err)
     bool ok = true;
     for (size_t i = 0; ok && i < o->n_labels; i++)
         ok = labels_add(&model, o->label[i], strlen(o->label[i]), err);
+    ok = ok && labels_close(&model, false, err);
     if (ok && model.n != o->n_labels)
         ok = error_set(err, "two of the model's labels have the same name");
     if (ok && labels_are_generic(o->label, o->n_labels)) {
         for (size_t i = 0; ok && i < job->n_paths; i++)
             ok = collect_file(job, i, err);
-        ok = ok && labels_sort(&job->labels, err);
     }
+    ok = ok && labels_close(&job->labels, true, err);
     if (ok && model.n && all_known(&job->labels, &model)) {
         struct labels found = job->labels;
         job->labels = model;
@@ -133,9 +132,7 @@ static bool unknown_label(const struct job *job, const struct table_row *row, co
         list);
 }
 
-/* ---- blocks
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- blocks ---- */
 
 static bool write_part(struct job *job, struct error *err)
 {
@@ -221,9 +218,7 @@ static bool tokenise_files(struct job *job, struct error *err)
     return true;
 }
 
-/* ---- streams
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- streams ---- */
 
 static bool open_writer(struct job *job, json_t **stage, struct error *err)
 {
@@ -242,7 +237,6 @@ static bool write_stream(struct job *job, json_t *stage, struct error *err)
 {
     if (!decide_labels(job, err) || !open_writer(job, &stage, err)) {
         json_decref(stage);
-        records_write_failure(job->output, program, err);
         return false;
     }
     if (tokenise_files(job, err)) {

@@ -12,48 +12,35 @@
 
 #include "core/hash.h"
 #include "core/memory.h"
+#include "text/bert_table.h"
 #include "text/tokenizer_files.h"
 #include "text/utf8.h"
 #include "text/wordpiece.h"
 
 enum {
-    BLOCK_BITS = 8,
-    BLOCK_CODES = 1 << BLOCK_BITS,
-    N_BLOCKS = (UTF8_LAST + 1) >> BLOCK_BITS,
     CACHE_BITS = 14, /* 16 384 words of 96 bytes: 1.5 MiB, about the second-level cache */
-    CACHE_KEY = 62,  /* bytes; longer words are rare and matched each time */
+    CACHE_KEY = 61,  /* bytes; longer words are rare and matched each time */
     CACHE_IDS = 8
-};
-
-/* An entry of the table: the code point it becomes, and flags. */
-enum {
-    ENTRY_CODE = (1 << 21) - 1,
-    ENTRY_DROP = 1 << 21,    /* becomes nothing */
-    ENTRY_MANY = 1 << 22,    /* becomes several code points: ask bert_map() */
-    ENTRY_ORDERED = 1 << 23, /* its word needs canonical ordering */
-    ENTRY_SPACE = 1 << 24,
-    ENTRY_ALONE = 1 << 25,
-    ENTRY_ADDED = 1 << 26, /* an added token may begin here */
-    ENTRY_STOP = ENTRY_SPACE | ENTRY_ALONE | ENTRY_ADDED
 };
 
 struct cached {
     uint8_t used, n_bytes, n_ids;
-    char key[CACHE_KEY - 1];
+    char key[CACHE_KEY];
     int32_t id[CACHE_IDS];
 };
 
 struct tokenizer {
     struct tokenizer_spec spec;
     struct wordpiece *trie;
+    uint32_t *first; /* [n_added] first code points of the added tokens */
     uint64_t fingerprint;
 };
 
 struct tokenizer_scratch {
     const struct tokenizer *tokenizer;
-    uint32_t *block[N_BLOCKS];
-    struct cached *cache; /* [1 << CACHE_BITS] */
-    uint32_t *word;       /* [max_word + BERT_MAPPED_MAX] code points of the word at hand */
+    struct bert_table table; /* added tokens' first code points are marked */
+    struct cached *cache;    /* [1 << CACHE_BITS] */
+    uint32_t *word;          /* [max_word + BERT_MAPPED_MAX] code points of the word at hand */
     int32_t *id;
     size_t n_ids, capacity;
     bool truncated;
@@ -127,7 +114,12 @@ struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err)
         return NULL;
     }
     t->trie = wordpiece_open(t->spec.arena, t->spec.piece, t->spec.n_pieces, t->spec.prefix, err);
-    if (!t->trie || !fingerprint_spec(&t->spec, &t->fingerprint, err)) {
+    t->first = memory_array(t->spec.n_added, sizeof *t->first, err);
+    for (size_t i = 0; t->first && i < t->spec.n_added; i++) {
+        const unsigned char *text = (const unsigned char *)t->spec.added[i].text;
+        t->first[i] = utf8_next(&text);
+    }
+    if (!t->trie || !t->first || !fingerprint_spec(&t->spec, &t->fingerprint, err)) {
         tokenizer_close(t);
         return NULL;
     }
@@ -139,6 +131,7 @@ void tokenizer_close(struct tokenizer *t)
     if (!t)
         return;
     wordpiece_close(t->trie);
+    free(t->first);
     tokenizer_spec_free(&t->spec);
     free(t);
 }
@@ -170,6 +163,9 @@ struct tokenizer_scratch *tokenizer_scratch_open(const struct tokenizer *tokeniz
     if (!s)
         return NULL;
     s->tokenizer = tokenizer;
+    s->table.options = tokenizer->spec.normal;
+    s->table.marked = tokenizer->first;
+    s->table.n_marked = tokenizer->spec.n_added;
     s->cache = memory_zeroed((size_t)1 << CACHE_BITS, sizeof *s->cache, err);
     s->word = memory_array(tokenizer->spec.max_word + BERT_MAPPED_MAX, sizeof *s->word, err);
     if (!s->cache || !s->word) {
@@ -183,62 +179,14 @@ void tokenizer_scratch_close(struct tokenizer_scratch *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < N_BLOCKS; i++)
-        free(s->block[i]);
+    bert_table_free(&s->table);
     free(s->cache);
     free(s->word);
     free(s->id);
     free(s);
 }
 
-/* ---- the table by code point
- * ------------------------------------------------------------------------------------ */
-
-static uint32_t make_entry(const struct tokenizer_spec *spec, uint32_t code)
-{
-    struct bert_mapping m;
-    bert_map(&spec->normal, code, &m);
-    uint32_t entry = m.class == BERT_DROP    ? ENTRY_DROP
-                     : m.class == BERT_SPACE ? ENTRY_SPACE
-                     : m.class == BERT_ALONE ? ENTRY_ALONE
-                     : m.n > 1               ? ENTRY_MANY
-                                             : 0;
-    if (m.n == 1)
-        entry |= m.code[0];
-    if (m.ordered)
-        entry |= ENTRY_ORDERED;
-    for (size_t i = 0; i < spec->n_added; i++) {
-        const unsigned char *text = (const unsigned char *)spec->added[i].text;
-        if (utf8_next(&text) == code)
-            entry |= ENTRY_ADDED;
-    }
-    return entry;
-}
-
-/* Kept out of line: it runs once per block of 256 code points. */
-__attribute__((noinline)) static uint32_t fill_block(struct tokenizer_scratch *s, uint32_t code)
-{
-    uint32_t first = code & ~(uint32_t)(BLOCK_CODES - 1);
-    uint32_t *block = memory_array(BLOCK_CODES, sizeof *block, s->err);
-    if (!block) {
-        s->failed = true;
-        return ENTRY_SPACE;
-    }
-    for (uint32_t i = 0; i < BLOCK_CODES; i++)
-        block[i] = make_entry(&s->tokenizer->spec, first + i);
-    s->block[code >> BLOCK_BITS] = block;
-    return block[code - first];
-}
-
-static inline uint32_t entry_of(struct tokenizer_scratch *s, uint32_t code)
-{
-    const uint32_t *block = s->block[code >> BLOCK_BITS];
-    return block ? block[code & (BLOCK_CODES - 1)] : fill_block(s, code);
-}
-
-/* ---- words
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- words ---- */
 
 static bool reserve(struct tokenizer_scratch *s, size_t more)
 {
@@ -250,27 +198,9 @@ static bool reserve(struct tokenizer_scratch *s, size_t more)
     return false;
 }
 
-/* Code points of a raw word after normalisation; more than max_word when it is too long. */
-static size_t normalise(struct tokenizer_scratch *s, const unsigned char *p,
-                        const unsigned char *end)
+static size_t normalise(struct tokenizer_scratch *s, const unsigned char *p, size_t n)
 {
-    const struct tokenizer_spec *spec = &s->tokenizer->spec;
-    size_t n = 0;
-    uint32_t seen = 0;
-    while (p < end && n <= spec->max_word) {
-        uint32_t code = utf8_next(&p), entry = entry_of(s, code);
-        seen |= entry;
-        if (entry & ENTRY_MANY) {
-            struct bert_mapping m;
-            bert_map(&spec->normal, code, &m);
-            memcpy(s->word + n, m.code, m.n * sizeof *m.code);
-            n += m.n;
-        } else if (!(entry & ENTRY_DROP))
-            s->word[n++] = entry & ENTRY_CODE;
-    }
-    if (seen & ENTRY_ORDERED && n <= spec->max_word)
-        bert_order(s->word, n);
-    return n;
+    return bert_table_word(&s->table, p, p + n, s->word, s->tokenizer->spec.max_word);
 }
 
 /* Ids of a word of n normalised code points, appended. */
@@ -311,8 +241,8 @@ static inline uint64_t hash_word(const unsigned char *p, size_t n)
 
 static void raw_word(struct tokenizer_scratch *s, const unsigned char *p, size_t n)
 {
-    if (n >= CACHE_KEY) {
-        put_word(s, s->word, normalise(s, p, p + n));
+    if (n > CACHE_KEY) {
+        put_word(s, s->word, normalise(s, p, n));
         return;
     }
     struct cached *c = &s->cache[hash_word(p, n) >> 7 & ((1u << CACHE_BITS) - 1)];
@@ -324,7 +254,7 @@ static void raw_word(struct tokenizer_scratch *s, const unsigned char *p, size_t
         return;
     }
     size_t before = s->n_ids;
-    put_word(s, s->word, normalise(s, p, p + n));
+    put_word(s, s->word, normalise(s, p, n));
     size_t n_ids = s->n_ids - before;
     if (s->failed || n_ids > CACHE_IDS)
         return;
@@ -349,9 +279,7 @@ static const struct tokenizer_added *added_at(const struct tokenizer_spec *spec,
     return best;
 }
 
-/* ---- texts
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- texts ---- */
 
 static void encode_text(struct tokenizer_scratch *s, const unsigned char *p,
                         const unsigned char *end, size_t limit)
@@ -362,12 +290,12 @@ static void encode_text(struct tokenizer_scratch *s, const unsigned char *p,
         const unsigned char *begin = p, *next = p;
         uint32_t entry = 0;
         for (; p < end; p = next) {
-            entry = entry_of(s, utf8_next(&next));
-            if (!(entry & ENTRY_STOP))
+            entry = bert_table_entry(&s->table, utf8_next(&next));
+            if (!(entry & BERT_STOPS))
                 continue;
-            if (entry & ENTRY_ADDED)
+            if (entry & BERT_IS_MARKED)
                 added = added_at(spec, p, end);
-            if (added || entry & (ENTRY_SPACE | ENTRY_ALONE))
+            if (added || entry & (BERT_IS_SPACE | BERT_IS_ALONE))
                 break;
         }
         if (p > begin)
@@ -376,8 +304,8 @@ static void encode_text(struct tokenizer_scratch *s, const unsigned char *p,
             break;
         if (added && reserve(s, 1))
             s->id[s->n_ids++] = added->id;
-        else if (!added && entry & ENTRY_ALONE)
-            put_word(s, &(uint32_t){entry & ENTRY_CODE}, 1);
+        else if (!added && entry & BERT_IS_ALONE)
+            put_word(s, &(uint32_t){entry & BERT_CODE}, 1);
         p = added ? p + added->n : next;
     }
 }
@@ -394,7 +322,8 @@ bool tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s, co
     size_t limit = max_tokens ? max_tokens - spec->n_after : SIZE_MAX;
     s->n_ids = 0;
     s->failed = false;
-    s->err = err;
+    s->err = s->table.err = err;
+    s->table.failed = false;
     if (reserve(s, special)) {
         memcpy(s->id, spec->before, spec->n_before * sizeof *s->id);
         s->n_ids = spec->n_before;
@@ -403,7 +332,7 @@ bool tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch *s, co
     s->truncated = s->n_ids > limit;
     if (s->truncated)
         s->n_ids = limit;
-    if (s->failed || !reserve(s, spec->n_after))
+    if (s->failed || s->table.failed || !reserve(s, spec->n_after))
         return false;
     memcpy(s->id + s->n_ids, spec->after, spec->n_after * sizeof *s->id);
     s->n_ids += spec->n_after;
