@@ -3,6 +3,10 @@
 #ifndef MILLET_TEXT_LEARN_H
 #define MILLET_TEXT_LEARN_H
 
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "core/error.h"
 #include "core/progress.h"
 #include "io/output.h"

@@ -1,0 +1,66 @@
+/* word_count.c: see word_count.h. */
+#include "text/word_count.h"
+
+#include <stdlib.h>
+
+#include "core/memory.h"
+
+struct word_count *word_count_open(const struct bert_options *options, struct error *err)
+{
+    struct word_count *words = memory_zeroed(1, sizeof *words, err);
+    if (words)
+        words->table.options = *options;
+    return words;
+}
+
+void word_count_close(struct word_count *words)
+{
+    if (!words)
+        return;
+    bert_table_free(&words->table);
+    string_table_free(&words->word);
+    free(words->count);
+    free(words);
+}
+
+static bool count_word(struct word_count *w, const uint32_t *code, size_t n, struct error *err)
+{
+    char text[WORD_MAX_CODES * UTF8_MAX_BYTES];
+    size_t n_text = 0, before = w->word.n;
+    if (n == 0 || n > WORD_MAX_CODES)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        n_text += utf8_put(code[i], text + n_text);
+    int32_t number = string_table_add(&w->word, text, n_text, err);
+    if (number == STRING_NONE ||
+        !memory_grow(&w->count, &w->capacity, w->word.n, sizeof *w->count, err))
+        return false;
+    if (w->word.n > before)
+        w->count[number] = 0;
+    w->count[number]++;
+    return true;
+}
+
+bool word_count_add(struct word_count *w, const char *text, size_t n, struct error *err)
+{
+    const unsigned char *p = (const unsigned char *)text, *end = p + n, *next = p;
+    uint32_t word[WORD_MAX_CODES + BERT_MAPPED_MAX];
+    w->table.err = err;
+    while (p < end) {
+        const unsigned char *begin = p;
+        uint32_t entry = 0;
+        for (; p < end; p = next) {
+            entry = bert_table_entry(&w->table, utf8_next(&next));
+            if (entry & BERT_STOPS)
+                break;
+        }
+        size_t n_word = bert_table_word(&w->table, begin, p, word, WORD_MAX_CODES);
+        if (!count_word(w, word, n_word, err))
+            return false;
+        if (p < end && entry & BERT_IS_ALONE &&
+            !count_word(w, &(uint32_t){entry & BERT_CODE}, 1, err))
+            return false;
+        p = next;
+    }
+    return !w->table.failed;
+}
