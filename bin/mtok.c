@@ -1,0 +1,345 @@
+/* mtok.c: text in, a record stream out; or ids as text, a stream back to text, a vocabulary learnt
+ * from text. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bin/tool.h"
+#include "core/hash.h"
+#include "core/number.h"
+#include "io/model.h"
+#include "io/output.h"
+#include "io/records.h"
+#include "text/learn.h"
+#include "text/tokenise.h"
+#include "text/tokenizer.h"
+
+enum {
+    OPTION_MODEL = 1000,
+    OPTION_TEXT,
+    OPTION_LABEL,
+    OPTION_FORMAT,
+    OPTION_MAX_TOKENS,
+    OPTION_IDS,
+    OPTION_DECODE,
+    OPTION_LEARN,
+    OPTION_LOWER,
+    OPTION_KEEP_TEXT,
+    OPTION_SKIP_BAD
+};
+
+enum { MAX_TOKENS = 1000000, MIN_VOCABULARY = 10, MAX_VOCABULARY = 1000000, MAX_STAGE_WORDS = 32 };
+
+static const struct tool_option option_table[] = {
+    {'m', "model", "MODEL", "the tokenizer: a model's directory, tar or -", OPTION_MODEL},
+    {0, "text", "COLUMN", "text column: a name in any case, or a number", OPTION_TEXT},
+    {0, "label", "COLUMN", "label column: a name in any case, or a number", OPTION_LABEL},
+    {0, "format", "FORMAT", "csv, tsv, jsonl, plain or fasttext; default: guessed", OPTION_FORMAT},
+    {0, "max-tokens", "N", "cut texts to N tokens, special tokens included", OPTION_MAX_TOKENS},
+    {0, "ids", NULL, "print ids as text, one record a line", OPTION_IDS},
+    {0, "decode", NULL, "turn record streams back to text", OPTION_DECODE},
+    {0, "learn", "N", "learn a WordPiece vocabulary of N pieces; write a model", OPTION_LEARN},
+    {0, "lower", NULL, "with --learn: lower-case and strip accents", OPTION_LOWER},
+    {0, "keep-text", NULL, "records carry their text", OPTION_KEEP_TEXT},
+    {0, "skip-bad", NULL, "skip and count bad rows and unknown labels", OPTION_SKIP_BAD},
+};
+
+enum mode { MODE_RECORDS, MODE_IDS, MODE_DECODE, MODE_LEARN };
+static const char *const mode_option[] = {NULL, "--ids", "--decode", "--learn"};
+
+struct options {
+    enum mode mode;
+    const char *model;
+    const char *format_name; /* NULL: guessed */
+    struct table_options table;
+    size_t max_tokens, vocabulary; /* 0: not given */
+    bool lower, keep_text, skip_bad;
+    const char *const *path;
+    size_t n_paths;
+};
+
+static void set_mode(struct tool *tool, struct options *opt, enum mode mode)
+{
+    if (opt->mode != MODE_RECORDS && opt->mode != mode)
+        tool_usage_error(tool, "%s and %s exclude each other", mode_option[opt->mode],
+                         mode_option[mode]);
+    opt->mode = mode;
+}
+
+static size_t count_argument(struct tool *tool, const char *name, int64_t min, int64_t max)
+{
+    int64_t count = 0;
+    if (!number_integer(tool_argument(tool), name, min, max, &count, &tool->err))
+        tool_usage_error(tool, "%s", tool->err.text);
+    return (size_t)count;
+}
+
+static void parse_option(struct tool *tool, struct options *opt, int id)
+{
+    switch (id) {
+    case OPTION_MODEL:
+        if (opt->model)
+            tool_usage_error(tool, "-m given twice; mtok takes one tokenizer");
+        opt->model = tool_argument(tool);
+        break;
+    case OPTION_TEXT:
+        opt->table.text_column = tool_argument(tool);
+        break;
+    case OPTION_LABEL:
+        opt->table.label_column = tool_argument(tool);
+        break;
+    case OPTION_FORMAT:
+        opt->format_name = tool_argument(tool);
+        if (!table_format_from_name(opt->format_name, &opt->table.format))
+            tool_usage_error(tool, "--format: \"%s\" is not csv, tsv, jsonl, plain or fasttext",
+                             opt->format_name);
+        break;
+    case OPTION_MAX_TOKENS:
+        opt->max_tokens = count_argument(tool, "--max-tokens", 1, MAX_TOKENS);
+        break;
+    case OPTION_IDS:
+        set_mode(tool, opt, MODE_IDS);
+        break;
+    case OPTION_DECODE:
+        set_mode(tool, opt, MODE_DECODE);
+        break;
+    case OPTION_LEARN:
+        set_mode(tool, opt, MODE_LEARN);
+        opt->vocabulary = count_argument(tool, "--learn", MIN_VOCABULARY, MAX_VOCABULARY);
+        break;
+    case OPTION_LOWER:
+        opt->lower = true;
+        break;
+    case OPTION_KEEP_TEXT:
+        opt->keep_text = true;
+        break;
+    case OPTION_SKIP_BAD:
+        opt->skip_bad = true;
+        break;
+    }
+}
+
+/* Options that mean nothing in a mode are refused there. */
+static void check_options(struct tool *tool, const struct options *opt)
+{
+    enum mode mode = opt->mode;
+    bool table = opt->table.text_column || opt->table.label_column || opt->format_name;
+    const char *with = mode == MODE_RECORDS ? "a record stream" : mode_option[mode];
+    if (mode == MODE_LEARN && opt->model)
+        tool_usage_error(tool, "--learn makes a tokenizer; drop -m");
+    if (!opt->model && mode != MODE_LEARN)
+        tool_usage_error(tool, "-m is missing: the model whose tokenizer to use");
+    if (opt->lower && mode != MODE_LEARN)
+        tool_usage_error(tool, "--lower needs --learn; %s takes it from the model", with);
+    if (opt->keep_text && mode != MODE_RECORDS)
+        tool_usage_error(tool, "--keep-text and %s exclude each other", with);
+    if (opt->skip_bad && mode == MODE_DECODE)
+        tool_usage_error(tool, "--skip-bad and %s exclude each other", with);
+    if (opt->max_tokens && (mode == MODE_LEARN || mode == MODE_DECODE))
+        tool_usage_error(tool, "--max-tokens and %s exclude each other", with);
+    if (mode == MODE_DECODE && table)
+        tool_usage_error(tool, "--decode reads record streams: drop --text, --label and --format");
+    size_t n_stdin = opt->n_paths == 0;
+    n_stdin += opt->model && strcmp(opt->model, "-") == 0;
+    for (size_t i = 0; i < opt->n_paths; i++)
+        n_stdin += strcmp(opt->path[i], "-") == 0;
+    if (n_stdin > 1)
+        tool_usage_error(tool, "standard input is asked for %zu times; name files instead",
+                         n_stdin);
+}
+
+static void parse(struct tool *tool, struct options *opt)
+{
+    *opt = (struct options){.mode = MODE_RECORDS};
+    for (int id; (id = tool_next_option(tool)) >= 0;)
+        parse_option(tool, opt, id);
+    opt->path = tool_operands(tool, &opt->n_paths);
+    check_options(tool, opt);
+}
+
+/* What goes into the history: the options that decide the result, and not -j or -o, so that the
+ * same work gives the same bytes. */
+static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t fingerprint)
+{
+    char number[24], text[HASH_TEXT_BYTES];
+    char *word[MAX_STAGE_WORDS];
+    int n = 0;
+    const struct {
+        const char *name, *value; /* value NULL: a flag; name NULL: not given */
+    } given[] = {
+        {opt->model ? "-m" : NULL, opt->model},
+        {opt->vocabulary ? "--learn" : NULL, number},
+        {opt->max_tokens ? "--max-tokens" : NULL, number},
+        {opt->table.text_column ? "--text" : NULL, opt->table.text_column},
+        {opt->table.label_column ? "--label" : NULL, opt->table.label_column},
+        {opt->format_name ? "--format" : NULL, opt->format_name},
+        {opt->lower ? "--lower" : NULL, NULL},
+        {opt->keep_text ? "--keep-text" : NULL, NULL},
+        {opt->skip_bad ? "--skip-bad" : NULL, NULL},
+    };
+    snprintf(number, sizeof number, "%zu", opt->vocabulary ? opt->vocabulary : opt->max_tokens);
+    word[n++] = (char *)tool->name;
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        if (given[i].name)
+            word[n++] = (char *)given[i].name;
+        if (given[i].name && given[i].value)
+            word[n++] = (char *)given[i].value;
+    }
+    hash_text(fingerprint, text);
+    json_t *stage =
+        model_history_stage(tool->name, tool_version, n, word, opt->model ? text : NULL);
+    if (!stage)
+        error_set(&tool->err, "no memory for the history");
+    return stage;
+}
+
+/* The tokenizer and, where there is a config, the labels. A directory of tokenizer files alone will
+ * do. */
+struct source_model {
+    struct bundle *bundle; /* of a directory without config.json; else NULL */
+    struct model model;
+    bool has_config;
+    struct tokenizer *tokenizer;
+};
+
+static bool open_tokenizer(struct tool *tool, const char *path, struct source_model *from)
+{
+    *from = (struct source_model){.has_config = strcmp(path, "-") == 0};
+    if (!from->has_config) {
+        from->bundle = bundle_open(path, &tool->err);
+        if (!from->bundle)
+            return false;
+        from->has_config = bundle_find(from->bundle, "config.json") != NULL;
+    }
+    if (from->has_config) {
+        bundle_close(from->bundle);
+        from->bundle = NULL;
+        if (!model_open(&from->model, path, &tool->err)) {
+            from->has_config = false;
+            return false;
+        }
+    }
+    from->tokenizer = tokenizer_open(from->bundle ? from->bundle : from->model.bundle, &tool->err);
+    return from->tokenizer != NULL;
+}
+
+static void close_tokenizer(struct source_model *from)
+{
+    tokenizer_close(from->tokenizer);
+    bundle_close(from->bundle);
+    if (from->has_config)
+        model_close(&from->model);
+}
+
+static void tell(const struct tool *tool, const struct tokenise_counts *c, double seconds)
+{
+#define TELL(count, text)                                                                          \
+    if (count)                                                                                     \
+    tool_note(tool, "%llu " text, (unsigned long long)(count))
+    TELL(c->stray_headers, "stray header rows inside the data were left out");
+    TELL(c->skipped, "bad rows were skipped");
+    TELL(c->empty, "texts are empty: their records hold special tokens only");
+    TELL(c->invalid_utf8, "invalid UTF-8 sequences became U+FFFD");
+    TELL(c->truncated, "texts were cut to the longest length (--max-tokens)");
+#undef TELL
+    if (tool->verbose)
+        tool_note(tool, "%llu records, %llu tokens, %.1f MB of text in %.2f s: %.1f MB/s",
+                  (unsigned long long)c->records, (unsigned long long)c->tokens,
+                  (double)c->bytes / 1e6, seconds, (double)c->bytes / 1e6 / seconds);
+}
+
+static bool tokenise_text(struct tool *tool, const struct options *opt,
+                          const struct source_model *from, struct output *output)
+{
+    struct tokenise_counts counts = {0};
+    struct tokenise_options how = {
+        .table = opt->table,
+        .output = opt->mode == MODE_IDS ? TOKENISE_IDS : TOKENISE_RECORDS,
+        .max_tokens = opt->max_tokens,
+        .keep_text = opt->keep_text,
+        .label = from->has_config ? from->model.label : NULL,
+        .n_labels = from->has_config ? from->model.n_labels : 0,
+        .skip_bad = opt->skip_bad,
+    };
+    how.stage = make_stage(tool, opt, tokenizer_fingerprint(from->tokenizer));
+    struct threads *team = how.stage ? threads_open(tool->threads, &tool->err) : NULL;
+    if (!team) {
+        json_decref(how.stage);
+        return false;
+    }
+    double start = progress_clock();
+    bool ok = tokenise(opt->path, opt->n_paths, from->tokenizer, &how, team, &tool->progress,
+                       output, &counts, &tool->err);
+    threads_close(team);
+    if (ok)
+        tell(tool, &counts, progress_clock() - start);
+    return ok;
+}
+
+static bool learn(struct tool *tool, const struct options *opt, struct output *output)
+{
+    struct learn_options how = {.table = opt->table,
+                                .vocabulary = opt->vocabulary,
+                                .lower = opt->lower,
+                                .skip_bad = opt->skip_bad,
+                                .stage = make_stage(tool, opt, 0)};
+    return how.stage &&
+           learn_wordpiece(opt->path, opt->n_paths, &how, &tool->progress, output, &tool->err);
+}
+
+static bool work(struct tool *tool, const struct options *opt, const struct source_model *from,
+                 struct output *output)
+{
+    switch (opt->mode) {
+    case MODE_DECODE:
+        return tokenise_decode(opt->path, opt->n_paths, from->tokenizer, output, &tool->err);
+    case MODE_LEARN:
+        return learn(tool, opt, output);
+    case MODE_RECORDS:
+    case MODE_IDS:
+        break;
+    }
+    return tokenise_text(tool, opt, from, output);
+}
+
+static void run(struct tool *tool, const struct options *opt)
+{
+    bool binary = opt->mode == MODE_RECORDS || opt->mode == MODE_LEARN;
+    struct source_model from = {0};
+    struct output *output = output_open(tool->output, binary && !tool->force, &tool->err);
+    if (!output)
+        return;
+    bool ok =
+        (!opt->model || open_tokenizer(tool, opt->model, &from)) && work(tool, opt, &from, output);
+    close_tokenizer(&from);
+    if (ok && output_commit(output, &tool->err))
+        return;
+    if (!ok) {
+        /* The next tool of a pipe shows our message instead of "empty input". */
+        if (binary && !tool->output && output_bytes(output) == 0)
+            records_write_failure(output, tool->name, &tool->err);
+        output_abandon(output);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct tool tool = {
+        .name = "mtok",
+        .purpose = "Turn labelled text into tokens; learn a vocabulary.",
+        .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--format FORMAT] "
+                    "[--max-tokens N]\n"
+                    "     [--ids | --keep-text] [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
+                    "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
+                    "mtok --learn N [--lower] [-o FILE] [FILE...]",
+        .example = "mtok --learn 8000 train.csv > vocab.tar\n"
+                   "mtok -m vocab.tar train.csv | mstudent -m vocab.tar > student.tar",
+        .option = option_table,
+        .n_options = sizeof option_table / sizeof *option_table,
+    };
+    struct options opt;
+    tool_init(&tool, argc, argv, TOOL_OUTPUT | TOOL_THREADS | TOOL_PROGRESS | TOOL_FORCE);
+    parse(&tool, &opt);
+    run(&tool, &opt);
+    return tool_finish(&tool);
+}
