@@ -1,0 +1,153 @@
+/* bench_products: speed of the CPU device's products against this machine's peak, a tab-separated
+ * table on stdout. Products and peak take turns, medians of both; weights stay in the cache between
+ * runs as far as they fit. GF/s counts a multiplication and an addition as two. f32, int8 packed
+ * weights (linear_prepare) forward       trainable weights (linear_bind), which OpenBLAS multiplies
+ *   backward      dx, dw and db of these
+ *
+ * usage: bench_products [THREADS]   (default: 1, and all there are)
+ */
+#include <stdio.h>
+
+#include "core/memory.h"
+#include "kernels/kernels.h"
+#include "tests/bench/peak.h"
+
+enum { RUNS = 41 };
+
+struct shape {
+    const char *name;
+    size_t out, in;
+};
+
+static const struct shape shapes[] = {
+    {"base qkv", 2304, 768},  {"base out", 768, 768}, {"base ffn1", 3072, 768},
+    {"base ffn2", 768, 3072}, {"384 qkv", 1152, 384}, {"384 ffn1", 1536, 384},
+    {"384 ffn2", 384, 1536},  {"256 qkv", 768, 256},  {"256 ffn1", 1024, 256},
+    {"256 ffn2", 256, 1024},
+};
+static const size_t row_counts[] = {1, 8, 20, 128, 320};
+enum { MOST_ROWS = 320, MOST_WIDTH = 3072 };
+
+enum kind { F32, INT8, FORWARD, BACKWARD, KINDS };
+static const char *const kind_names[KINDS] = {"f32", "int8", "forward", "backward"};
+
+struct bench {
+    struct device *dev;
+    struct threads *team;
+    enum isa isa;
+    size_t n_threads;
+    float *w, *dw, *db, *x, *y, *dy, *dx, *scale;
+    int8_t *w8;
+};
+
+static double once(struct bench *b, enum kind kind, const struct linear *linear,
+                   const struct shape *shape, size_t rows)
+{
+    const struct device_ops *op = b->dev->op;
+    double begin = peak_now();
+    if (kind == BACKWARD)
+        op->linear_backward(b->dev, linear, (const act *)b->x, shape->in, (const act *)b->dy,
+                            shape->out, rows, (act *)b->dx, shape->in, b->dw, b->db);
+    else
+        op->linear(b->dev, linear, (const act *)b->x, shape->in, rows, EPILOGUE_NONE, NULL,
+                   (act *)b->y, shape->out);
+    return peak_now() - begin;
+}
+
+static bool measure(struct bench *b, enum kind kind, const struct shape *shape, size_t rows,
+                    struct error *err)
+{
+    const struct device_ops *op = b->dev->op;
+    struct peak_kernel peak = peak_kernel(b->isa, kind == INT8);
+    struct weight part = {kind == INT8 ? (const void *)b->w8 : b->w,
+                          kind == INT8 ? DTYPE_I8 : DTYPE_F32, kind == INT8 ? b->scale : NULL,
+                          shape->out, shape->in};
+    struct linear *linear =
+        kind == F32 || kind == INT8
+            ? op->linear_prepare(b->dev, &part, NULL, 1, err)
+            : op->linear_bind(b->dev, b->w, b->scale, shape->out, shape->in, err);
+    if (!linear)
+        return false;
+    double seconds[RUNS], peak_seconds[RUNS];
+    double operations = 2.0 * (double)(rows * shape->out * shape->in) * (kind == BACKWARD ? 2 : 1);
+    size_t repeat =
+        (size_t)(2e7 / operations) + 1; /* a measurement is no shorter than some 0.1 ms */
+    once(b, kind, linear, shape, rows);
+    for (size_t i = 0; i < RUNS; i++) {
+        peak_seconds[i] = peak.run ? peak_once(b->team, &peak) : 0;
+        seconds[i] = 0;
+        for (size_t j = 0; j < repeat; j++)
+            seconds[i] += once(b, kind, linear, shape, rows);
+    }
+    double rate = operations * (double)repeat / peak_median(seconds, RUNS) * 1e-9;
+    double best = operations * (double)repeat / seconds[0] * 1e-9;
+    double peak_rate =
+        peak.operations * (double)b->n_threads / peak_median(peak_seconds, RUNS) * 1e-9;
+    printf("%s\t%s\t%zux%zu\t%zu\t%zu\t%.1f\t%.1f\t", kind_names[kind], shape->name, shape->out,
+           shape->in, rows, b->n_threads, rate, best);
+    if (peak.run)
+        printf("%.1f\t%.0f\n", peak_rate, 100 * rate / peak_rate);
+    else
+        printf("-\t-\n");
+    op->linear_free(b->dev, linear);
+    return op->sync(b->dev, err);
+}
+
+static bool make_data(struct bench *b, struct error *err)
+{
+    size_t most = (size_t)MOST_WIDTH * 1024, n = (size_t)MOST_ROWS * MOST_WIDTH;
+    float **array[] = {&b->w, &b->dw, &b->x, &b->y, &b->dy, &b->dx, &b->db, &b->scale};
+    for (size_t i = 0; i < sizeof array / sizeof *array; i++) {
+        size_t length = i < 2 ? most : i < 6 ? n : MOST_WIDTH;
+        if (!(*array[i] = memory_aligned(length, sizeof(float), err)))
+            return false;
+        for (size_t j = 0; j < length; j++)
+            (*array[i])[j] = (float)((j * 7919 + i) % 2001) * 1e-3f - 1.0f;
+    }
+    if (!(b->w8 = memory_aligned(most, 1, err)))
+        return false;
+    for (size_t j = 0; j < most; j++)
+        b->w8[j] = (int8_t)((j * 7919) % 255 - 127);
+    return true;
+}
+
+static bool run(struct bench *b, size_t n_threads, struct error *err)
+{
+    b->n_threads = n_threads;
+    b->dev = device_cpu_open(n_threads, err);
+    b->team = threads_open(n_threads, err);
+    bool ok = b->dev && b->team && isa_choose(&b->isa, err);
+    for (enum kind kind = F32; ok && kind < KINDS; kind++)
+        for (size_t s = 0; ok && s < sizeof shapes / sizeof *shapes; s++)
+            for (size_t r = 0; ok && r < sizeof row_counts / sizeof *row_counts; r++)
+                ok = measure(b, kind, &shapes[s], row_counts[r], err);
+    char text[200];
+    if (ok) {
+        b->dev->op->describe(b->dev, text, sizeof text);
+        printf("# %s\n", text);
+    }
+    threads_close(b->team);
+    if (b->dev)
+        b->dev->op->close(b->dev);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = ERROR_INIT;
+    struct bench b = {0};
+    size_t most = threads_available(), given = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
+    bool ok = make_data(&b, &err);
+    printf("product\tlayer\tshape\trows\tthreads\tGF/s\tbest\tpeak GF/s\t%% of peak\n");
+    if (ok && given > 0)
+        ok = run(&b, given, &err);
+    else
+        ok = ok && run(&b, 1, &err) && (most == 1 || run(&b, most, &err));
+    float *array[] = {b.w, b.dw, b.x, b.y, b.dy, b.dx, b.db, b.scale};
+    for (size_t i = 0; i < sizeof array / sizeof *array; i++)
+        free(array[i]);
+    free(b.w8);
+    if (!ok)
+        fprintf(stderr, "bench_products: %s\n", err.text);
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,133 @@
+/* peak.h: what this machine can do at most: independent multiply-adds from registers, in the widest
+ * instruction set, on n threads at once; and the timing that every benchmark here uses. Header
+ * only. */
+#ifndef MILLET_BENCH_PEAK_H
+#define MILLET_BENCH_PEAK_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "core/threads.h"
+#include "kernels/cpu/isa.h"
+
+enum { PEAK_LOOPS = 20000, PEAK_CHAINS = 12 };
+
+static volatile float peak_sink;
+
+static inline double peak_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline int peak_ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median of n seconds (sorts them). */
+static inline double peak_median(double *seconds, size_t n)
+{
+    qsort(seconds, n, sizeof *seconds, peak_ascending);
+    return n % 2 ? seconds[n / 2] : 0.5 * (seconds[n / 2 - 1] + seconds[n / 2]);
+}
+
+/* The bodies of the loops: PEAK_CHAINS independent sums, kept apart by an empty asm that the
+ * compiler cannot look into. */
+#define PEAK_BODY(TYPE, ZERO, STEP, CONSTRAINT)                                                    \
+    TYPE c[PEAK_CHAINS];                                                                           \
+    for (int i = 0; i < PEAK_CHAINS; i++)                                                          \
+        c[i] = ZERO;                                                                               \
+    TYPE a = ZERO, b = ZERO;                                                                       \
+    for (int loop = 0; loop < PEAK_LOOPS; loop++) {                                                \
+        __asm__ volatile("" : "+" CONSTRAINT(a), "+" CONSTRAINT(b));                               \
+        _Pragma("GCC unroll 16") for (int i = 0; i < PEAK_CHAINS; i++) c[i] = STEP(c[i], a, b);    \
+    }                                                                                              \
+    float first = 0;                                                                               \
+    for (int i = 0; i < PEAK_CHAINS; i++) {                                                        \
+        float lane;                                                                                \
+        memcpy(&lane, &c[i], sizeof lane);                                                         \
+        first += lane;                                                                             \
+    }                                                                                              \
+    peak_sink = first
+
+#if defined(__x86_64__)
+#define PEAK_FMA512(c, a, b) _mm512_fmadd_ps(a, b, c)
+#define PEAK_FMA256(c, a, b) _mm256_fmadd_ps(a, b, c)
+#define PEAK_VNNI(c, a, b)   _mm512_dpbusd_epi32(c, a, b)
+#define PEAK_MADD(c, a, b)   _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
+__attribute__((target("avx512f"))) static inline void peak_fma512(void)
+{
+    PEAK_BODY(__m512, _mm512_setzero_ps(), PEAK_FMA512, "v");
+}
+__attribute__((target("avx2,fma"))) static inline void peak_fma256(void)
+{
+    PEAK_BODY(__m256, _mm256_setzero_ps(), PEAK_FMA256, "x");
+}
+__attribute__((target("avx512f,avx512vnni"))) static inline void peak_vnni(void)
+{
+    PEAK_BODY(__m512i, _mm512_setzero_si512(), PEAK_VNNI, "v");
+}
+__attribute__((target("avx2"))) static inline void peak_madd(void)
+{
+    PEAK_BODY(__m256i, _mm256_setzero_si256(), PEAK_MADD, "x");
+}
+#endif
+
+typedef float peak_vec __attribute__((vector_size(16)));
+#if defined(__x86_64__)
+#define PEAK_REGISTER "x"
+#else
+#define PEAK_REGISTER "w"
+#endif
+#define PEAK_PLAIN(c, a, b) ((c) + (a) * (b))
+static inline void peak_plain(void)
+{
+    PEAK_BODY(peak_vec, (peak_vec){0}, PEAK_PLAIN, PEAK_REGISTER);
+}
+
+struct peak_kernel {
+    void (*run)(void);
+    double operations; /* of one run: a multiplication and an addition are two */
+};
+
+/* fp32, or int8 (of the portable set: none, run is NULL). */
+static inline struct peak_kernel peak_kernel(enum isa isa, bool is_int8)
+{
+    double runs = 2.0 * PEAK_LOOPS * PEAK_CHAINS;
+#if defined(__x86_64__)
+    if (isa == ISA_AVX512)
+        return is_int8 ? (struct peak_kernel){peak_vnni, runs * 64}
+                       : (struct peak_kernel){peak_fma512, runs * 16};
+    if (isa == ISA_AVX2)
+        return is_int8 ? (struct peak_kernel){peak_madd, runs * 16}
+                       : (struct peak_kernel){peak_fma256, runs * 8};
+#endif
+    (void)isa;
+    return is_int8 ? (struct peak_kernel){NULL, 0} : (struct peak_kernel){peak_plain, runs * 4};
+}
+
+static inline void peak_job(void *context, size_t member, size_t n_members)
+{
+    const struct peak_kernel *kernel = context;
+    (void)member;
+    (void)n_members;
+    kernel->run();
+}
+
+/* One measurement, seconds for all members to finish a run. */
+static inline double peak_once(struct threads *team, struct peak_kernel *kernel)
+{
+    double begin = peak_now();
+    threads_run(team, peak_job, kernel);
+    return peak_now() - begin;
+}
+
+#endif
