@@ -4,8 +4,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/memory.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/cpu/product.h"
 #include "kernels/quantise.h"
 
@@ -21,91 +23,7 @@ void cpu_linear_free(struct device *dev, struct linear *linear)
     free(linear);
 }
 
-void cpu_linear_refresh(struct device *dev, struct linear *linear)
-{
-    (void)dev;
-    (void)linear; /* bound weights are read where they lie */
-}
-
-/* ---- packing ---- */
-
-struct packing {
-    struct linear *linear;
-    const struct weight *part;
-    size_t panel, group;
-    int32_t offset;
-    atomic_size_t next; /* panel to pack */
-};
-
-/* Row `row` of the stacked parts, from column k on; NULL beyond the last. Sets the part. */
-static const void *stacked_row(const struct packing *packing, size_t row, size_t k,
-                               const struct weight **part)
-{
-    if (row >= packing->linear->out)
-        return NULL;
-    const struct weight *p = packing->part;
-    while (row >= p->rows)
-        row -= p++->rows;
-    *part = p;
-    return (const char *)p->data + (row * p->cols + k) * dtype_bytes(p->type);
-}
-
-enum {
-    CHUNK = 64
-}; /* columns of a panel's rows packed together: their targets stay in the L1 cache */
-
-static void pack_f32_panel(const struct packing *packing, size_t panel)
-{
-    const struct linear *linear = packing->linear;
-    const struct weight *part = NULL;
-    size_t width = packing->panel;
-    float chunk[CHUNK], *to = (float *)linear->panels + panel * linear->k * width;
-    for (size_t k = 0; k < linear->in; k += CHUNK) {
-        size_t n = linear->in - k < CHUNK ? linear->in - k : CHUNK;
-        for (size_t t = 0; t < width; t++) {
-            const void *row = stacked_row(packing, panel * width + t, k, &part);
-            if (row)
-                dtype_to_float(part->type, row, n, chunk);
-            else
-                memset(chunk, 0, sizeof chunk);
-            for (size_t i = 0; i < n; i++)
-                to[(k + i) * width + t] = chunk[i];
-        }
-    }
-}
-
-static void pack_int8_panel(const struct packing *packing, size_t panel)
-{
-    const struct linear *linear = packing->linear;
-    const struct weight *part = NULL;
-    size_t width = packing->panel, group = packing->group;
-    int8_t *to = (int8_t *)linear->panels + panel * linear->k * width;
-    memset(to, 0, linear->k * width);
-    for (size_t t = 0; t < width; t++) {
-        size_t o = panel * width + t;
-        const int8_t *row = stacked_row(packing, o, 0, &part);
-        int32_t sum = 0;
-        for (size_t i = 0; row && i < linear->in; i++) {
-            to[(i / group * width + t) * group + i % group] = row[i];
-            sum += row[i];
-        }
-        /* Sums are taken modulo 2^32, and so is what is subtracted from them. */
-        linear->surplus[o] = (int32_t)((uint32_t)sum * (uint32_t)packing->offset);
-    }
-}
-
-static void pack(void *context, size_t member, size_t n_members)
-{
-    struct packing *packing = context;
-    (void)member;
-    (void)n_members;
-    size_t panel;
-    while ((panel = atomic_fetch_add(&packing->next, 1)) < packing->linear->n_panels)
-        if (packing->linear->kind == LINEAR_INT8)
-            pack_int8_panel(packing, panel);
-        else
-            pack_f32_panel(packing, panel);
-}
+/* ---- preparation ---- */
 
 static bool check_parts(const struct weight *part, size_t n_parts, size_t *out, struct error *err)
 {
@@ -131,13 +49,29 @@ static bool check_parts(const struct weight *part, size_t n_parts, size_t *out, 
     return true;
 }
 
-/* Memory of the packed form; small arrays are filled up to whole panels with zeros. */
-static bool allocate(struct linear *linear, size_t panel, size_t element, struct error *err)
+/* Panels of some size lie in huge pages where the system lets us: they are filled in one go, and a
+ * page fault costs as much as packing a thousand weights. */
+static void *panel_memory(size_t bytes, struct error *err)
 {
-    size_t n = linear->n_panels * panel, bytes;
+    const size_t huge = (size_t)2 << 20;
+    if (bytes < huge || bytes > SIZE_MAX - huge)
+        return memory_aligned(bytes, 1, err);
+    size_t whole = (bytes + huge - 1) / huge * huge;
+    void *memory = aligned_alloc(huge, whole);
+    if (!memory)
+        error_set(err, "cannot allocate %zu bytes for packed weights", whole);
+    else
+        (void)madvise(memory, whole, MADV_HUGEPAGE); /* a wish; the answer does not matter */
+    return memory;
+}
+
+/* Memory of the packed form; small arrays are filled up to whole panels with zeros. */
+static bool allocate(struct linear *linear, size_t element, struct error *err)
+{
+    size_t n = linear->n_panels * linear->panel, bytes;
     if (!memory_multiply(n, linear->k, &bytes) || !memory_multiply(bytes, element, &bytes))
         return error_set(err, "linear: %zu × %zu weights are too many", linear->out, linear->in);
-    linear->panels = memory_aligned(bytes, 1, err);
+    linear->panels = panel_memory(bytes, err);
     linear->bias = memory_zeroed(n, sizeof(float), err);
     if (!linear->panels || !linear->bias)
         return false;
@@ -170,25 +104,21 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
     struct linear *linear = memory_zeroed(1, sizeof *linear, err);
     if (!linear)
         return NULL;
-    bool is_int8 = part[0].type == DTYPE_I8;
     const struct product_int8 *int8 = ISA_PICK(product_int8, cpu->isa);
-    struct packing packing = {.linear = linear, .part = part, .group = 1};
-    packing.panel = is_int8 ? int8->panel : ISA_PICK(product_f32, cpu->isa)->panel;
-    if (is_int8) {
-        packing.group = int8->group;
-        packing.offset = int8->offset;
-    }
+    bool is_int8 = part[0].type == DTYPE_I8;
     linear->kind = is_int8 ? LINEAR_INT8 : LINEAR_F32;
     linear->out = out;
     linear->in = part[0].cols;
-    linear->k = (linear->in + packing.group - 1) / packing.group * packing.group;
-    linear->n_panels = (out + packing.panel - 1) / packing.panel;
-    if (!allocate(linear, packing.panel, is_int8 ? 1 : sizeof(float), err)) {
+    linear->panel = is_int8 ? int8->panel : ISA_PICK(product_f32, cpu->isa)->panel;
+    linear->group = is_int8 ? int8->group : 1;
+    linear->k = (linear->in + linear->group - 1) / linear->group * linear->group;
+    linear->n_panels = (out + linear->panel - 1) / linear->panel;
+    if (!allocate(linear, is_int8 ? 1 : sizeof(float), err)) {
         cpu_linear_free(dev, linear);
         return NULL;
     }
     stack_vectors(linear, part, bias, n_parts);
-    cpu_run(cpu, pack, &packing);
+    pack_parts(cpu, linear, part, int8->offset);
     return linear;
 }
 

@@ -1,0 +1,11 @@
+/* pack.h: matrices into the panels that kernels/cpu/product.h describes. */
+#ifndef MILLET_KERNELS_CPU_PACK_H
+#define MILLET_KERNELS_CPU_PACK_H
+
+#include "kernels/cpu/linear.h"
+
+/* The stacked parts of a file into linear->panels; int8: `surplus` too, for activations shifted by
+ * `offset`. Over all threads. */
+void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *part, int32_t offset);
+
+#endif
