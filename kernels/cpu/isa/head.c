@@ -97,16 +97,37 @@ static size_t block_rows(const struct head *head, size_t query)
     return left < BLOCK ? left : BLOCK;
 }
 
+/* to [m, n] = a (row, step 1) times the transpose of from [n, size]. `from` is turned into `room`
+ * [size], rows `stride` apart, when `turn` is set: once for all blocks of a. A single row is not
+ * worth that: dot products. Columns of `to` up to padded(n) are written, 0. */
+static void product_turned(size_t m, struct product_a a, const float *from, size_t from_stride,
+                           size_t n, size_t size, bool turn, float *room, float *to, size_t stride)
+{
+    if (m > 1 || !turn) {
+        if (turn)
+            product_transpose(from, from_stride, n, size, room, stride);
+        product(m, padded(n), size, a, room, stride, false, to, stride);
+        return;
+    }
+    for (size_t j = 0; j < padded(n); j++) {
+        vec sum = {0};
+        for (size_t i = 0; i < size && j < n; i += VEC_N)
+            sum = vec_fma(vec_load_part(a.at + i, size - i),
+                          vec_load_part(from + j * from_stride + i, size - i), sum);
+        to[j] = vec_sum(sum);
+    }
+}
+
 static void forward(const struct head *head, float *scratch)
 {
     size_t n = head->n_keys, size = head->size, stride = spread(n);
     float *keys = scratch, *scores = keys + size * stride; /* [size], [BLOCK] × stride */
     struct rows v = gathered(head->v, head->kv_stride, n, size, scores + BLOCK * stride);
-    product_transpose(head->k, head->kv_stride, n, size, keys, stride);
     for (size_t query = 0; query < head->n_queries; query += BLOCK) {
         size_t rows = block_rows(head, query);
-        product(rows, padded(n), size, rows_of(head->q + query * head->q_stride, head->q_stride),
-                keys, stride, false, scores, stride);
+        const float *q = head->q + query * head->q_stride;
+        product_turned(rows, rows_of(q, head->q_stride), head->k, head->kv_stride, n, size,
+                       query == 0, keys, scores, stride);
         for (size_t i = 0; i < rows; i++)
             softmax_row(head, query + i, scores + i * stride);
         product(rows, size, n, rows_of(scores, stride), v.at, v.stride, false,
@@ -148,16 +169,15 @@ static void backward(const struct head *head, float *scratch)
     float *keys = scratch, *values = keys + size * stride; /* transposed */
     float *s = values + size * stride, *u = s + BLOCK * stride;
     struct rows k = gathered(head->k, head->kv_stride, n, size, u + BLOCK * stride);
-    product_transpose(head->k, head->kv_stride, n, size, keys, stride);
-    product_transpose(head->v, head->kv_stride, n, size, values, stride);
     for (size_t query = 0; query < head->n_queries; query += BLOCK) {
         size_t rows = block_rows(head, query);
         const float *q = head->q + query * head->q_stride;
         const float *dout = head->dout + query * head->out_stride;
         bool add = query > 0; /* dk and dv gather over blocks */
-        product(rows, padded(n), size, rows_of(q, head->q_stride), keys, stride, false, s, stride);
-        product(rows, padded(n), size, rows_of(dout, head->out_stride), values, stride, false, u,
-                stride);
+        product_turned(rows, rows_of(q, head->q_stride), head->k, head->kv_stride, n, size,
+                       query == 0, keys, s, stride);
+        product_turned(rows, rows_of(dout, head->out_stride), head->v, head->kv_stride, n, size,
+                       query == 0, values, u, stride);
         for (size_t i = 0; i < rows; i++)
             softmax_backward_row(head, query + i, s + i * stride, u + i * stride);
         product(n, size, rows, columns_of(u, stride), dout, head->out_stride, add, head->dv,
