@@ -6,6 +6,9 @@ load helper
 setup_file() {
     cd "$BATS_FILE_TMPDIR"
     small_model .
+    # Trained on until it is right more often than not; the one before is a baseline that differs.
+    mv model.tar weak.tar
+    mstudent -q -j 1 -m weak.tar --epochs 5 --lr 5e-3 --batch-tokens 128 -o model.tar data.tok
     mtok -q -m model.tar --keep-text -o text.tok data.csv
     mteach -q -m model.tar -o taught.tok data.tok
     sed -n '2,$s/,[^,]*$//p' data.csv > lines.txt
@@ -53,6 +56,21 @@ json() {
     [ "$(json baseline <<<"$output")" = null ]
 }
 
+@test "against a baseline, lost, won and agreement are what two lists of predictions say" {
+    mscore -q -m model.tar --predict data.tok | cut -f 1 > a
+    mscore -q -m weak.tar --predict data.tok | cut -f 1 > b
+    paste a b labels.txt | awk -F '\t' '
+        { won += $1 == $3 && $2 != $3; lost += $1 != $3 && $2 == $3; same += $1 == $2 }
+        END { printf "%d\n%d\n%.6f\n%.6f\n", won, lost, same / NR, (won - lost) / NR }' > counted
+    run mscore -q -m model.tar --baseline weak.tar --json data.tok
+    assert_status 0
+    for key in won lost agreement accuracy_difference; do json "$key" <<<"$output"; done |
+        awk 'NR > 2 { $1 = sprintf("%.6f", $1) } { print $1 }' > reported
+    cat counted reported
+    assert_same counted reported
+    [ "$(json won <<<"$output")" -gt 0 ]
+}
+
 @test "a model against itself: no difference, full agreement" {
     run mscore -q -m model.tar --baseline model.tar --json data.tok
     assert_status 0
@@ -69,7 +87,7 @@ json() {
 @test "--time measures model and baseline and states how" {
     run mscore -q -j 1 -m model.tar --baseline model.tar --time --rounds 3 --seconds 0 data.tok
     assert_status 0
-    assert_says "texts/s" "latency p50" "latency p95" "median of 3 passes" "take turns" "1 thread," \
+    assert_says "texts/s" "latency p50" "latency p95" "median of 3 passes" "take turns" "1 thread" \
         "speed-up"
     run mscore -q -m model.tar --time --seconds 0 --json data.tok
     assert_status 0
@@ -157,7 +175,7 @@ json() {
 }
 
 @test "a stream of another tokenizer or other labels is refused, both named" {
-    mtok -q --learn 120 -o other.tar data.csv
+    mtok -q --learn 60 -o other.tar data.csv
     mtok -q -m other.tar -o other.tok data.csv
     run mscore -q -m model.tar other.tok
     assert_fails "tokenizer" "other.tok" "model.tar"
