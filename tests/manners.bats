@@ -374,7 +374,7 @@ flip() {
 }
 
 @test "a failing producer is what the last tool of a pipe tells" {
-    run --separate-stderr bash -c 'printf "text,label\nx\n" | mtok -m "$1" --text nosuch 2> /dev/null |
+    run --separate-stderr bash -c 'printf "text,label\nx\n" | mtok -m "$1" --format csv --text nosuch 2> /dev/null |
         mteach -m "$2" 2> /dev/null | mscore' - "$W/vocab.tar" "$W/model.tar"
     expect mscore 1 "mtok" "nosuch"
 }

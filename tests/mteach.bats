@@ -150,9 +150,12 @@ member() {
 }
 
 @test "a stream with other labels is refused" {
+    mkdir other
+    tar xf "$W/vocab.tar" -C other
+    rm -f other/millet.json
+    sed -i 's/"film"/"theatre"/' other/config.json
     sed 's/,film$/,theatre/' "$W/data.csv" > other.csv
-    mtok --learn 150 -o vocab.tar "$W/data.csv"
-    mtok -m vocab.tar -o other.tok other.csv || skip "mtok itself refuses the label"
+    mtok -m other -o other.tok other.csv
     run mteach -m "$W/model.tar" -o out other.tok
     assert_fails mteach theatre
     [ ! -e out ]
