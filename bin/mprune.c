@@ -238,6 +238,17 @@ static void tell(const struct tool *tool, const struct plan *plan)
               plan->macs_before / 1e6, plan->n_tokens, 100 * plan->macs_after / plan->macs_before);
 }
 
+/* With -v: what stays of each layer. */
+static void tell_layers(const struct tool *tool, const struct plan *plan)
+{
+    for (size_t i = 0; tool->verbose && i < plan->keep.n_layers; i++) {
+        const struct keep_layer *layer = &plan->keep.layer[i];
+        const struct layer_shape *before = &plan->before.layer[layer->layer];
+        tool_note(tool, "layer %zu, was %zu: %zu of %zu heads, %zu of %zu neurons", i, layer->layer,
+                  layer->n_heads, before->heads, layer->n_neurons, before->ffn);
+    }
+}
+
 static bool prune(struct tool *tool, const struct options *opt, struct output *output)
 {
     struct model model;
@@ -250,8 +261,10 @@ static bool prune(struct tool *tool, const struct options *opt, struct output *o
     if (ok) {
         ok =
             (!output || write_model(tool, &model, &plan, output)) && write_report(tool, opt, &plan);
-        if (ok)
+        if (ok) {
+            tell_layers(tool, &plan);
             tell(tool, &plan);
+        }
         plan_free(&plan);
     }
     model_close(&model);
