@@ -1,5 +1,5 @@
 /* mtok.c: text in, a record stream out; or ids as text, a stream back to text, a vocabulary learnt
- * from text. */
+ * from text, a report on the data. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
+#include "text/audit.h"
 #include "text/learn.h"
 #include "text/tokenise.h"
 #include "text/tokenizer.h"
@@ -24,6 +25,8 @@ enum {
     OPTION_DECODE,
     OPTION_LEARN,
     OPTION_LOWER,
+    OPTION_AUDIT,
+    OPTION_JSON,
     OPTION_KEEP_TEXT,
     OPTION_SKIP_BAD
 };
@@ -40,12 +43,14 @@ static const struct tool_option option_table[] = {
     {0, "decode", NULL, "turn record streams back to text", OPTION_DECODE},
     {0, "learn", "N", "learn a WordPiece vocabulary of N pieces; write a model", OPTION_LEARN},
     {0, "lower", NULL, "with --learn: lower-case and strip accents", OPTION_LOWER},
+    {0, "audit", NULL, "report the defects of the data", OPTION_AUDIT},
+    {0, "json", NULL, "with --audit: the report as JSON", OPTION_JSON},
     {0, "keep-text", NULL, "records carry their text", OPTION_KEEP_TEXT},
     {0, "skip-bad", NULL, "skip and count bad rows and unknown labels", OPTION_SKIP_BAD},
 };
 
-enum mode { MODE_RECORDS, MODE_IDS, MODE_DECODE, MODE_LEARN };
-static const char *const mode_option[] = {NULL, "--ids", "--decode", "--learn"};
+enum mode { MODE_RECORDS, MODE_IDS, MODE_DECODE, MODE_LEARN, MODE_AUDIT };
+static const char *const mode_option[] = {NULL, "--ids", "--decode", "--learn", "--audit"};
 
 struct options {
     enum mode mode;
@@ -53,7 +58,7 @@ struct options {
     const char *format_name; /* NULL: guessed */
     struct table_options table;
     size_t max_tokens, vocabulary; /* 0: not given */
-    bool lower, keep_text, skip_bad;
+    bool lower, json, keep_text, skip_bad;
     const char *const *path;
     size_t n_paths;
 };
@@ -110,6 +115,12 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_LOWER:
         opt->lower = true;
         break;
+    case OPTION_AUDIT:
+        set_mode(tool, opt, MODE_AUDIT);
+        break;
+    case OPTION_JSON:
+        opt->json = true;
+        break;
     case OPTION_KEEP_TEXT:
         opt->keep_text = true;
         break;
@@ -127,13 +138,15 @@ static void check_options(struct tool *tool, const struct options *opt)
     const char *with = mode == MODE_RECORDS ? "a record stream" : mode_option[mode];
     if (mode == MODE_LEARN && opt->model)
         tool_usage_error(tool, "--learn makes a tokenizer; drop -m");
-    if (!opt->model && mode != MODE_LEARN)
+    if (!opt->model && mode != MODE_LEARN && mode != MODE_AUDIT)
         tool_usage_error(tool, "-m is missing: the model whose tokenizer to use");
     if (opt->lower && mode != MODE_LEARN)
         tool_usage_error(tool, "--lower needs --learn; %s takes it from the model", with);
+    if (opt->json && mode != MODE_AUDIT)
+        tool_usage_error(tool, "--json needs --audit");
     if (opt->keep_text && mode != MODE_RECORDS)
         tool_usage_error(tool, "--keep-text and %s exclude each other", with);
-    if (opt->skip_bad && mode == MODE_DECODE)
+    if (opt->skip_bad && (mode == MODE_AUDIT || mode == MODE_DECODE))
         tool_usage_error(tool, "--skip-bad and %s exclude each other", with);
     if (opt->max_tokens && (mode == MODE_LEARN || mode == MODE_DECODE))
         tool_usage_error(tool, "--max-tokens and %s exclude each other", with);
@@ -295,6 +308,13 @@ static bool work(struct tool *tool, const struct options *opt, const struct sour
         return tokenise_decode(opt->path, opt->n_paths, from->tokenizer, output, &tool->err);
     case MODE_LEARN:
         return learn(tool, opt, output);
+    case MODE_AUDIT: {
+        struct audit_options how = {.table = opt->table,
+                                    .tokenizer = from->tokenizer,
+                                    .max_tokens = opt->max_tokens,
+                                    .json = opt->json};
+        return audit(opt->path, opt->n_paths, &how, output, &tool->err);
+    }
     case MODE_RECORDS:
     case MODE_IDS:
         break;
@@ -326,12 +346,13 @@ int main(int argc, char **argv)
 {
     struct tool tool = {
         .name = "mtok",
-        .purpose = "Turn labelled text into tokens; learn a vocabulary.",
+        .purpose = "Turn labelled text into tokens; learn a vocabulary; audit the data.",
         .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--format FORMAT] "
                     "[--max-tokens N]\n"
                     "     [--ids | --keep-text] [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
-                    "mtok --learn N [--lower] [-o FILE] [FILE...]",
+                    "mtok --learn N [--lower] [-o FILE] [FILE...]\n"
+                    "mtok --audit [-m MODEL] [--json] [-o FILE] [FILE...]",
         .example = "mtok --learn 8000 train.csv > vocab.tar\n"
                    "mtok -m vocab.tar train.csv | mstudent -m vocab.tar > student.tar",
         .option = option_table,
