@@ -34,8 +34,8 @@ struct shape {
 /* From config and tensors; every dimension checked against the config and the other tensors. */
 bool shape_from_model(struct shape *shape, const struct model *model, struct error *err) MUST_CHECK;
 /* From "layers=4,hidden=256,heads=4,ffn=1024" (missing keys: 4, 256, hidden/64 (at least 1),
- * 4*hidden), with vocabulary, positions and labels given. Refuses nonsense with the key and its
- * range. */
+ * 4*hidden, positions=512), with vocabulary and labels given. Initial weights have the deviation
+ * 0.02 sqrt(768/hidden). Refuses nonsense with the key and its range. */
 bool shape_from_text(struct shape *shape, const char *text, size_t vocab, size_t n_labels,
                      struct error *err) MUST_CHECK;
 bool shape_copy(const struct shape *from, struct shape *to, struct error *err) MUST_CHECK;

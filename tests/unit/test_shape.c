@@ -23,6 +23,7 @@ static void test_text(void)
     shape_free(&s);
     tiny_need(shape_from_text(&s, "heads=2,layers=12,hidden=96,ffn=10", 100, 5, &err), &err);
     tap_ok(s.n_layers == 12 && s.head_size == 48 && s.layer[11].ffn == 10, "keys in any order");
+    tap_ok(fabsf(s.initializer_range - 0.02f * sqrtf(8)) < 1e-6f, "narrow models start wider");
     shape_free(&s);
 
     static const struct {
