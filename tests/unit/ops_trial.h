@@ -3,9 +3,10 @@
  * A case is a function that asks its trial for inputs (random, the same on every device) and
  * outputs (filled with POISON, with guard elements on both sides) and calls one operation.
  * trial_everywhere runs it on the reference, then twice on each device, and compares: values within
- * the tolerance of each output, guards untouched, the second run equal to the first byte for byte,
- * no error. A tolerance is relative to max(1, |expected|); each is derived where it is given, in
- * units of EPSILON = 2^-24, the rounding error of one float operation.
+ * the tolerance of each output, guards untouched, no error, the second run equal to the first byte
+ * for byte, and so are one thread, two and a lane. A tolerance is relative to max(1, |expected|);
+ * each is derived where it is given, in units of EPSILON = 2^-24, the rounding error of one float
+ * operation.
  */
 #ifndef MILLET_TESTS_OPS_TRIAL_H
 #define MILLET_TESTS_OPS_TRIAL_H
@@ -192,13 +193,14 @@ static inline bool trial_agrees(const struct trial *found, const struct trial *e
     return found->guards_ok;
 }
 
-static inline bool trial_repeats(const struct trial *found, const struct trial *again)
+static inline bool trial_repeats(const struct trial *found, const struct trial *again,
+                                 const char *how)
 {
     for (size_t a = 0; a < found->n_arrays; a++)
         if (memcmp(found->array[a].value, again->array[a].value,
                    found->array[a].n * sizeof(float)) != 0) {
-            printf("# array %zu (%s): a second run gave other bytes\n", a,
-                   found->array[a].output ? found->array[a].name : "input");
+            printf("# array %zu (%s): %s gave other bytes\n", a,
+                   found->array[a].output ? found->array[a].name : "input", how);
             return false;
         }
     return true;
@@ -212,7 +214,9 @@ struct trial_device {
     const char *why;
 };
 
-enum { TRIAL_DEVICES = 8 };
+/* Each instruction set with one thread, with two, and as a lane: one group, whose results are equal
+ * byte for byte. */
+enum { TRIAL_GROUP = 3, TRIAL_DEVICES = 3 * TRIAL_GROUP };
 static struct device *trial_reference;
 static struct trial_device trial_devices[TRIAL_DEVICES];
 static size_t trial_n_devices;
@@ -239,8 +243,8 @@ static inline void trial_open_devices(void)
     for (size_t i = 0; i < 3; i++) {
         trial_add_device(isa[i], 1, false);
         trial_add_device(isa[i], 2, false);
+        trial_add_device(isa[i], 2, true);
     }
-    trial_add_device("portable", 2, true);
 }
 
 static inline void trial_close_devices(void)
@@ -256,20 +260,26 @@ static inline void trial_close_devices(void)
 
 static inline void trial_everywhere(trial_case *run, const void *context, const char *what)
 {
-    struct trial expected, found, again;
+    struct trial expected, first = {.dev = NULL}, now, again;
     trial_run(&expected, trial_reference, run, context);
     for (size_t i = 0; i < trial_n_devices; i++) {
         struct trial_device *d = &trial_devices[i];
         struct error err = ERROR_INIT;
         if (!d->dev)
             continue; /* said once, by trial_report_devices */
-        trial_run(&found, d->dev, run, context);
+        trial_run(&now, d->dev, run, context);
         trial_run(&again, d->dev, run, context);
-        bool ok = trial_agrees(&found, &expected) && trial_repeats(&found, &again) &&
+        if (i % TRIAL_GROUP == 0)
+            first = now;
+        bool ok = trial_agrees(&now, &expected) && trial_repeats(&now, &again, "a second run") &&
+                  trial_repeats(&now, &first, "another number of threads") &&
                   d->dev->op->sync(d->dev, &err);
         tap_ok(ok, "%s: %s %s", d->name, what, err.text);
-        trial_release(&found);
         trial_release(&again);
+        if (i % TRIAL_GROUP)
+            trial_release(&now);
+        if (i % TRIAL_GROUP == TRIAL_GROUP - 1)
+            trial_release(&first);
     }
     trial_release(&expected);
 }

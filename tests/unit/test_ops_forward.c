@@ -172,7 +172,7 @@ static void embed_case(struct trial *t, const void *context)
 
 static void test_embed(void)
 {
-    static const size_t cols[] = {1, 17, 33, 600};
+    static const size_t cols[] = {1, 17, 33, 1500};
     static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8};
     for (size_t i = 0; i < 4; i++)
         for (size_t k = 0; k < 4; k++) {
