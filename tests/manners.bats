@@ -280,6 +280,19 @@ one_line() {
     done
 }
 
+@test "a model cut at any member is refused" {
+    while read -r _ block name; do
+        for at in "${block%:}" "$((${block%:} + 1))"; do
+            head -c "$((at * 512))" "$W/model.tar" > cut
+            run --separate-stderr mquant --to fp16 -o out cut
+            expect mquant 1 cut
+            run --separate-stderr mscore -m cut "$W/data.tok"
+            expect mscore 1 cut
+            [ ! -e out ] || { echo "mquant took a model cut before $name" >&2; return 1; }
+        done
+    done < <(tar tRf "$W/model.tar" | grep -v '^block [0-9]*: \*\*')
+}
+
 # flip FILE OFFSET: one bit of the byte there.
 flip() {
     local byte
@@ -416,7 +429,13 @@ flip() {
     mtok -q -m "$W/vocab.tar" -o big.tok big.csv
     mstudent -j 1 -m "$W/vocab.tar" --shape layers=2,hidden=64,heads=2,ffn=128 --epochs 50 -o out big.tok 2> said &
     pid=$!
-    for _ in {1..50}; do
+    # Before the tool has its handler the signal would end it: bit 9 of the signals caught.
+    for _ in {1..100}; do
+        caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$pid/status")
+        [ $((0x${caught: -4} & 0x200)) -eq 0 ] || break
+        sleep 0.05
+    done
+    for _ in {1..100}; do
         sleep 0.1
         kill -USR1 "$pid" 2> /dev/null || break
         [ ! -s said ] || break
