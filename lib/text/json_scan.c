@@ -193,7 +193,10 @@ static bool skip_number(struct json_scan *scan, struct error *err)
 {
     if (*scan->at == '-')
         scan->at++;
-    if (!digits(scan, err))
+    bool zero = scan->at < scan->end && *scan->at == '0'; /* stands alone */
+    if (zero)
+        scan->at++;
+    else if (!digits(scan, err))
         return false;
     if (scan->at < scan->end && *scan->at == '.') {
         scan->at++;

@@ -1,0 +1,240 @@
+/* The tokenizer against ids that Hugging Face gives (tests/golden/tokenizer), its files and
+ * options, truncation, decoding. */
+#include "text/tokenizer.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "scratch.h"
+#include "tests/tap.h"
+
+static const char golden[] = "tests/golden/tokenizer/";
+
+static struct tokenizer *open_with(const char *name, const char *vocabulary, const char *config,
+                                   const char *json, struct error *err)
+{
+    char path[100];
+    mkdir(scratch_path(name), 0777);
+    snprintf(path, sizeof path, "%s/vocab.txt", name);
+    if (vocabulary)
+        scratch_write(path, vocabulary, strlen(vocabulary));
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", name);
+    if (config)
+        scratch_write(path, config, strlen(config));
+    snprintf(path, sizeof path, "%s/tokenizer.json", name);
+    if (json)
+        scratch_write(path, json, strlen(json));
+    struct bundle *bundle = bundle_open(scratch_path(name), err);
+    struct tokenizer *t = bundle ? tokenizer_open(bundle, err) : NULL;
+    bundle_close(bundle);
+    return t;
+}
+
+/* Ids of a text as "2 5 3"; "cut" is put behind when it was truncated. */
+static const char *encode(const struct tokenizer *t, const char *text, size_t max_tokens)
+{
+    static char out[20000];
+    struct error err = ERROR_INIT;
+    struct tokenizer_scratch *s = tokenizer_scratch_open(t, &err);
+    const int32_t *ids;
+    size_t n, used = 0;
+    out[0] = 0;
+    if (!s || !tokenizer_encode(t, s, text, strlen(text), max_tokens, &ids, &n, &err))
+        snprintf(out, sizeof out, "%s", err.text);
+    else {
+        for (size_t i = 0; i < n; i++)
+            used +=
+                (size_t)snprintf(out + used, sizeof out - used, "%s%d", i ? " " : "", (int)ids[i]);
+        if (tokenizer_truncated(s))
+            snprintf(out + used, sizeof out - used, " cut");
+    }
+    tokenizer_scratch_close(s);
+    return out;
+}
+
+static char *read_text(const char *name)
+{
+    char path[200], *text = NULL;
+    size_t n = 0, got;
+    snprintf(path, sizeof path, "%s%s", golden, name);
+    FILE *file = fopen(path, "rb");
+    do {
+        text = realloc(text, n + 65536);
+        got = file ? fread(text + n, 1, 65535, file) : 0;
+        n += got;
+    } while (got);
+    text[n] = 0;
+    if (file)
+        fclose(file);
+    return text;
+}
+
+/* One setting of the options over all golden texts. */
+static void test_golden(const char *vocabulary, const char *lower, const char *strip)
+{
+    char config[200], name[100];
+    struct error err = ERROR_INIT;
+    snprintf(config, sizeof config, "{\"do_lower_case\": %s, \"strip_accents\": %s}", lower, strip);
+    snprintf(name, sizeof name, "lower-%s-strip-%s", lower, strip);
+    struct tokenizer *t = open_with(name, vocabulary, config, NULL, &err);
+    snprintf(name, sizeof name, "lower-%s-strip-%s.ids", lower, strip);
+    char *texts = read_text("texts.jsonl"), *ids = read_text(name), *save_text, *save_ids;
+    char *text = strtok_r(texts, "\n", &save_text), *expected = strtok_r(ids, "\n", &save_ids);
+    size_t line = 0, wrong = 0;
+    struct tokenizer_scratch *s = t ? tokenizer_scratch_open(t, &err) : NULL;
+    for (; s && text && expected; line++) {
+        json_t *object = json_loads(text, JSON_ALLOW_NUL, NULL),
+               *value = json_object_get(object, "text");
+        const int32_t *id;
+        size_t n = 0;
+        bool same = tokenizer_encode(t, s, json_string_value(value), json_string_length(value), 0,
+                                     &id, &n, &err);
+        char *next = expected;
+        for (size_t i = 0; same && i < n; i++)
+            same = strtol(next, &next, 10) == id[i];
+        same = same && *next == 0;
+        if (!same && ++wrong)
+            printf("# line %zu differs: %s\n", line + 1, text);
+        json_decref(object);
+        text = strtok_r(NULL, "\n", &save_text);
+        expected = strtok_r(NULL, "\n", &save_ids);
+    }
+    tap_ok(line > 40 && !wrong && !text && !expected, "%s: %zu texts as Hugging Face %s", name,
+           line, err.text);
+    tokenizer_scratch_close(s);
+    tokenizer_close(t);
+    free(texts);
+    free(ids);
+}
+
+static const char small[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nab\n##b\nc\nA\n.\n##ab\n";
+
+static void test_limits(void)
+{
+    struct error err = ERROR_INIT;
+    char word[102];
+    struct tokenizer *t = open_with(
+        "limits", small, "{\"do_lower_case\": false, \"model_max_length\": 77}", NULL, &err);
+    memset(word, 'a', 101);
+    word[100] = 0;
+    tap_ok(strncmp(encode(t, word, 0), "2 5 6 6", 7) == 0, "a word of 100 characters");
+    word[100] = 'a';
+    word[101] = 0;
+    tap_is(encode(t, word, 0), "2 1 3", "a word of 101 characters is unknown");
+    tap_is(encode(t, "c c c c", 0), "2 9 9 9 9 3", "no limit");
+    tap_is(encode(t, "c c c c", 6), "2 9 9 9 9 3", "as long as the limit: not cut");
+    tap_is(encode(t, "c c c c", 5), "2 9 9 9 3 cut", "cut at the end, special tokens kept");
+    tap_is(encode(t, "c c c c", 2), "2 3 cut", "only special tokens");
+    tap_is(encode(t, "c c", 1), "1 tokens a text cannot hold the 2 special tokens",
+           "too small a limit");
+    tap_is(encode(t, "", 0), "2 3", "an empty text");
+    tap_is(encode(t, "[MASK]c[SEP].", 0), "2 4 9 3 11 3", "special tokens in the text");
+    tap_is(encode(t, "[mask]", 0), "2 1 1 1 3", "not in another case");
+    tap_ok(tokenizer_max_tokens(t) == 77 && tokenizer_size(t) == 13 &&
+               tokenizer_special_count(t) == 2,
+           "figures");
+    tokenizer_close(t);
+}
+
+static void test_decode(void)
+{
+    struct error err = ERROR_INIT;
+    struct tokenizer *t = open_with("decode", small, NULL, NULL, &err);
+    const int32_t ids[] = {2, 7, 8, 6, 9, 11, 4, 3}, first[] = {8, 9}, wrong[] = {13};
+    char *text = tokenizer_decode(t, ids, 8, &err);
+    tap_is(text, "abba c .", "pieces are joined, special tokens left out");
+    free(text);
+    text = tokenizer_decode(t, first, 2, &err);
+    tap_is(text, "##b c", "a first piece keeps its mark, as Hugging Face has it");
+    free(text);
+    text = tokenizer_decode(t, wrong, 1, &err);
+    tap_ok(!text && strstr(err.text, "13 is not below 13"), "a foreign id: %s", err.text);
+    tokenizer_close(t);
+}
+
+static uint64_t fingerprint(const char *name, const char *vocabulary, const char *config,
+                            const char *json)
+{
+    struct error err = ERROR_INIT;
+    struct tokenizer *t = open_with(name, vocabulary, config, json, &err);
+    uint64_t value = t ? tokenizer_fingerprint(t) : 0;
+    if (!t)
+        printf("# %s\n", err.text);
+    tokenizer_close(t);
+    return value;
+}
+
+static const char small_json[] =
+    "{\"added_tokens\": [{\"id\": 0, \"content\": \"[PAD]\", \"special\": true, \"normalized\": "
+    "false},"
+    "{\"id\": 1, \"content\": \"[UNK]\", \"special\": true}, {\"id\": 2, \"content\": \"[CLS]\", "
+    "\"special\": true},"
+    "{\"id\": 3, \"content\": \"[SEP]\", \"special\": true}, {\"id\": 4, \"content\": \"[MASK]\", "
+    "\"special\": true}],"
+    "\"normalizer\": {\"type\": \"BertNormalizer\", \"clean_text\": true, "
+    "\"handle_chinese_chars\": true,"
+    "\"strip_accents\": null, \"lowercase\": %s}, \"pre_tokenizer\": {\"type\": \"%s\"},"
+    "\"post_processor\": {\"type\": \"BertProcessing\", \"sep\": [\"[SEP]\", 3], \"cls\": "
+    "[\"[CLS]\", 2]},"
+    "\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"[UNK]\", \"max_input_chars_per_word\": "
+    "100, \"vocab\": {"
+    "\"[PAD]\":0,\"[UNK]\":1,\"[CLS]\":2,\"[SEP]\":3,\"[MASK]\":4,\"a\":5,\"##\\u0061\":6,\"ab\":7,"
+    "\"##b\":8,\"c\":9,"
+    "\"A\":10,\".\":11,\"##ab\":12}}}";
+
+static void test_files(void)
+{
+    char cased[2000], uncased[2000], foreign[2000];
+    struct error err = ERROR_INIT;
+    snprintf(cased, sizeof cased, small_json, "false", "BertPreTokenizer");
+    snprintf(uncased, sizeof uncased, small_json, "true", "BertPreTokenizer");
+    snprintf(foreign, sizeof foreign, small_json, "true", "Whitespace");
+    uint64_t from_vocabulary = fingerprint("f1", small, "{\"do_lower_case\": false}", NULL);
+    tap_ok(from_vocabulary == fingerprint("f2", NULL, "{\"do_lower_case\": false}", cased),
+           "vocab.txt and tokenizer.json of the same tokenizer have one fingerprint");
+    tap_ok(from_vocabulary == fingerprint("f3", NULL, NULL, cased),
+           "options from tokenizer.json alone");
+    tap_ok(from_vocabulary == fingerprint("f4", NULL, "{\"do_lower_case\": false}", uncased),
+           "tokenizer_config.json wins where it states an option");
+    tap_ok(from_vocabulary != fingerprint("f5", small, NULL, NULL), "the default is to lower-case");
+    tap_ok(fingerprint("f5", small, NULL, NULL) == fingerprint("f6", NULL, NULL, uncased),
+           "as in tokenizer.json");
+    tap_ok(fingerprint("f7", NULL,
+                       "{\"do_lower_case\": false, \"tokenizer_class\": "
+                       "\"PreTrainedTokenizerFast\"}",
+                       uncased) == fingerprint("f6", NULL, NULL, uncased),
+           "with PreTrainedTokenizerFast only tokenizer.json counts");
+    struct tokenizer *t = open_with("f8", NULL, NULL, foreign, &err);
+    tap_ok(!t && strstr(err.text, "\"Whitespace\""), "refused by name: %s", err.text);
+    err = (struct error)ERROR_INIT;
+    t = open_with("f9", small, "{\"tokenizer_class\": \"XLMRobertaTokenizer\"}", NULL, &err);
+    tap_ok(!t && strstr(err.text, "XLMRobertaTokenizer"), "refused by name: %s", err.text);
+    err = (struct error)ERROR_INIT;
+    t = open_with("f10", "[PAD]\n[UNK]\na\n", NULL, NULL, &err);
+    tap_ok(!t && strstr(err.text, "[CLS]"), "a special token is missing: %s", err.text);
+    err = (struct error)ERROR_INIT;
+    t = open_with("f11", "[UNK]\n\xFF\n", NULL, NULL, &err);
+    tap_ok(!t && strstr(err.text, "vocab.txt:2"), "no UTF-8: %s", err.text);
+    err = (struct error)ERROR_INIT;
+    t = open_with("f12", small, "{\"model_max_length\": 1000000000000000019884624838656}", NULL,
+                  &err);
+    tap_ok(t && tokenizer_max_tokens(t) == 0, "Hugging Face's very large number is no limit %s",
+           err.text);
+    tokenizer_close(t);
+}
+
+int main(void)
+{
+    static const char *const value[] = {"true", "false", "null"};
+    scratch_open();
+    char *vocabulary = read_text("vocab.txt");
+    for (size_t lower = 0; lower < 2; lower++)
+        for (size_t strip = 0; strip < 3; strip++)
+            test_golden(vocabulary, value[lower], value[strip]);
+    free(vocabulary);
+    test_limits();
+    test_decode();
+    test_files();
+    return tap_done();
+}
