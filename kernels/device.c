@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/cpu/isa.h"
+#include "kernels/cpu/openblas.h"
 #include "kernels/kernels.h"
 
 struct device *device_open(const char *name, size_t n_threads, struct error *err)
@@ -23,8 +24,8 @@ void device_list(char *text, size_t n)
     struct error err = ERROR_INIT;
     enum isa isa;
     if (isa_choose(&isa, &err))
-        snprintf(text, n, "cpu (own kernels %s; OpenBLAS opened when training), no cuda",
-                 isa_name(isa));
+        snprintf(text, n, "cpu (own kernels %s; OpenBLAS, loaded when training, core %s), no cuda",
+                 isa_name(isa), openblas_core());
     else
         snprintf(text, n, "no cpu (%s), no cuda", err.text);
 }

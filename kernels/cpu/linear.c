@@ -8,7 +8,7 @@
 
 #include "core/memory.h"
 #include "kernels/cpu/pack.h"
-#include "kernels/cpu/product.h"
+#include "kernels/cpu/packed_product.h"
 #include "kernels/quantise.h"
 
 void cpu_linear_free(struct device *dev, struct linear *linear)

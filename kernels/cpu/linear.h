@@ -8,7 +8,7 @@
 struct linear {
     size_t out, in;
     enum { LINEAR_F32, LINEAR_INT8, LINEAR_BOUND } kind;
-    /* packed, as kernels/cpu/product.h says; owned */
+    /* packed, as kernels/cpu/packed_product.h says; owned */
     size_t panel, group;
     size_t k, n_panels; /* k: `in`, for int8 filled up to the group */
     void *panels;

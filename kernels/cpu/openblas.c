@@ -34,6 +34,14 @@ static const char *best_core(void)
     return NULL;
 }
 
+const char *openblas_core(void)
+{
+    const char *core = getenv("OPENBLAS_CORETYPE");
+    if (!core || !core[0])
+        core = best_core();
+    return core ? core : "its own choice";
+}
+
 static void *load(struct error *err)
 {
     const char *core = best_core();

@@ -22,6 +22,10 @@ struct openblas;
 struct openblas *openblas_open(struct error *err) MUST_CHECK;
 void openblas_close(struct openblas *blas); /* NULL is fine */
 
+/* The kernels openblas_open() would ask for, without loading anything: OPENBLAS_CORETYPE, or ours;
+ * "its own choice" where there is nothing to choose. */
+const char *openblas_core(void);
+
 /* "OpenBLAS 0.3.21 Cooperlake"; of NULL "OpenBLAS not loaded". */
 void openblas_describe(const struct openblas *blas, char *text, size_t n);
 

@@ -1,4 +1,4 @@
-/* pack.h: matrices into the panels that kernels/cpu/product.h describes. */
+/* pack.h: matrices into the panels that kernels/cpu/packed_product.h describes. */
 #ifndef MILLET_KERNELS_CPU_PACK_H
 #define MILLET_KERNELS_CPU_PACK_H
 

@@ -12,7 +12,7 @@
 #include "kernels/kernels.h"
 #include "tests/bench/peak.h"
 
-enum { RUNS = 41 };
+enum { RUNS = 21 };
 
 struct shape {
     const char *name;
@@ -40,18 +40,16 @@ struct bench {
     int8_t *w8;
 };
 
-static double once(struct bench *b, enum kind kind, const struct linear *linear,
-                   const struct shape *shape, size_t rows)
+static void once(struct bench *b, enum kind kind, const struct linear *linear,
+                 const struct shape *shape, size_t rows)
 {
     const struct device_ops *op = b->dev->op;
-    double begin = peak_now();
     if (kind == BACKWARD)
         op->linear_backward(b->dev, linear, (const act *)b->x, shape->in, (const act *)b->dy,
                             shape->out, rows, (act *)b->dx, shape->in, b->dw, b->db);
     else
         op->linear(b->dev, linear, (const act *)b->x, shape->in, rows, EPILOGUE_NONE, NULL,
                    (act *)b->y, shape->out);
-    return peak_now() - begin;
 }
 
 static bool measure(struct bench *b, enum kind kind, const struct shape *shape, size_t rows,
@@ -68,27 +66,21 @@ static bool measure(struct bench *b, enum kind kind, const struct shape *shape, 
             : op->linear_bind(b->dev, b->w, b->scale, shape->out, shape->in, err);
     if (!linear)
         return false;
-    double seconds[RUNS], peak_seconds[RUNS];
+    struct peak_series series = {0}, top = {0};
     double operations = 2.0 * (double)(rows * shape->out * shape->in) * (kind == BACKWARD ? 2 : 1);
     size_t repeat =
         (size_t)(2e7 / operations) + 1; /* a measurement is no shorter than some 0.1 ms */
     once(b, kind, linear, shape, rows);
     for (size_t i = 0; i < RUNS; i++) {
-        peak_seconds[i] = peak.run ? peak_once(b->team, &peak) : 0;
-        seconds[i] = 0;
+        peak_measure(b->team, &peak, &top);
+        struct peak_time begin = peak_now();
         for (size_t j = 0; j < repeat; j++)
-            seconds[i] += once(b, kind, linear, shape, rows);
+            once(b, kind, linear, shape, rows);
+        peak_add(&series, peak_since(begin));
     }
-    double rate = operations * (double)repeat / peak_median(seconds, RUNS) * 1e-9;
-    double best = operations * (double)repeat / seconds[0] * 1e-9;
-    double peak_rate =
-        peak.operations * (double)b->n_threads / peak_median(peak_seconds, RUNS) * 1e-9;
-    printf("%s\t%s\t%zux%zu\t%zu\t%zu\t%.1f\t%.1f\t", kind_names[kind], shape->name, shape->out,
-           shape->in, rows, b->n_threads, rate, best);
-    if (peak.run)
-        printf("%.1f\t%.0f\n", peak_rate, 100 * rate / peak_rate);
-    else
-        printf("-\t-\n");
+    printf("%s\t%s\t%zux%zu\t%zu\t%zu\t", kind_names[kind], shape->name, shape->out, shape->in,
+           rows, b->n_threads);
+    peak_report(operations * (double)repeat, &series, peak, &top, b->n_threads);
     op->linear_free(b->dev, linear);
     return op->sync(b->dev, err);
 }
@@ -138,7 +130,7 @@ int main(int argc, char **argv)
     struct bench b = {0};
     size_t most = threads_available(), given = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
     bool ok = make_data(&b, &err);
-    printf("product\tlayer\tshape\trows\tthreads\tGF/s\tbest\tpeak GF/s\t%% of peak\n");
+    printf("product\tlayer\tshape\trows\tthreads\t" PEAK_COLUMNS "\n");
     if (ok && given > 0)
         ok = run(&b, given, &err);
     else

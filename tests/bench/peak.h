@@ -5,6 +5,7 @@
 #define MILLET_BENCH_PEAK_H
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,15 +16,45 @@
 #include "core/threads.h"
 #include "kernels/cpu/isa.h"
 
-enum { PEAK_LOOPS = 20000, PEAK_CHAINS = 12 };
+enum { PEAK_LOOPS = 400000, PEAK_CHAINS = 12 };
 
 static volatile float peak_sink;
 
-static inline double peak_now(void)
+/* Seconds of the wall clock, and of processor time of all threads together. On a machine that
+ * others use, too, only ratios of processor time say how good the code is. */
+struct peak_time {
+    double wall, cpu;
+};
+
+static inline double peak_clock(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline struct peak_time peak_now(void)
+{
+    return (struct peak_time){peak_clock(CLOCK_MONOTONIC), peak_clock(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+static inline struct peak_time peak_since(struct peak_time begin)
+{
+    struct peak_time now = peak_now();
+    return (struct peak_time){now.wall - begin.wall, now.cpu - begin.cpu};
+}
+
+/* A series of measurements. */
+enum { PEAK_MOST_RUNS = 64 };
+struct peak_series {
+    size_t n;
+    double wall[PEAK_MOST_RUNS], cpu[PEAK_MOST_RUNS];
+};
+
+static inline void peak_add(struct peak_series *series, struct peak_time time)
+{
+    series->wall[series->n] = time.wall;
+    series->cpu[series->n++] = time.cpu;
 }
 
 static inline int peak_ascending(const void *a, const void *b)
@@ -32,11 +63,13 @@ static inline int peak_ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Median of n seconds (sorts them). */
-static inline double peak_median(double *seconds, size_t n)
+/* Medians; sorts the series. */
+static inline struct peak_time peak_median(struct peak_series *series)
 {
-    qsort(seconds, n, sizeof *seconds, peak_ascending);
-    return n % 2 ? seconds[n / 2] : 0.5 * (seconds[n / 2 - 1] + seconds[n / 2]);
+    size_t n = series->n;
+    qsort(series->wall, n, sizeof *series->wall, peak_ascending);
+    qsort(series->cpu, n, sizeof *series->cpu, peak_ascending);
+    return (struct peak_time){series->wall[n / 2], series->cpu[n / 2]};
 }
 
 /* The bodies of the loops: PEAK_CHAINS independent sums, kept apart by an empty asm that the
@@ -122,12 +155,33 @@ static inline void peak_job(void *context, size_t member, size_t n_members)
     kernel->run();
 }
 
-/* One measurement, seconds for all members to finish a run. */
-static inline double peak_once(struct threads *team, struct peak_kernel *kernel)
+/* One run on every member, measured. */
+static inline void peak_measure(struct threads *team, struct peak_kernel *kernel,
+                                struct peak_series *series)
 {
-    double begin = peak_now();
-    threads_run(team, peak_job, kernel);
-    return peak_now() - begin;
+    struct peak_time begin = peak_now();
+    if (kernel->run)
+        threads_run(team, peak_job, kernel);
+    peak_add(series, peak_since(begin));
 }
+
+/* The last columns of a row, with the line's end: GF/s, the peak's, and percent of peak by wall
+ * clock and by processor time. Sorts. */
+static inline void peak_report(double operations, struct peak_series *series,
+                               struct peak_kernel kernel, struct peak_series *peak,
+                               size_t n_threads)
+{
+    struct peak_time time = peak_median(series), top = peak_median(peak);
+    double rate = operations / time.wall * 1e-9;
+    double peak_operations = kernel.operations * (double)n_threads;
+    if (!kernel.run) {
+        printf("%.1f\t-\t-\t-\n", rate);
+        return;
+    }
+    double share = operations / peak_operations;
+    printf("%.1f\t%.1f\t%.0f\t%.0f\n", rate, peak_operations / top.wall * 1e-9,
+           100 * share * top.wall / time.wall, 100 * share * top.cpu / time.cpu);
+}
+#define PEAK_COLUMNS "GF/s\tpeak GF/s\t%% of peak\t%% by CPU time"
 
 #endif

@@ -171,6 +171,28 @@ static void test_rows(struct device *dev, const char *set, enum dtype type)
     discard(&p);
 }
 
+/* The same bits from devices with different numbers of threads. */
+static void test_threads(struct device *one, struct device *three, const char *set)
+{
+    struct problem p = make(770, 300, 250, DTYPE_F32);
+    float *pre[2], *y[2];
+    struct device *dev[2] = {one, three};
+    bool ran = true;
+    for (size_t i = 0; i < 2; i++) {
+        struct linear *linear = prepare(dev[i], &p);
+        ran = linear && apply(dev[i], linear, &p, 0, p.rows, &pre[i], &y[i]) && ran;
+        dev[i]->op->linear_free(dev[i], linear);
+    }
+    tap_ok(ran && memcmp(pre[0], pre[1], p.rows * p.out * sizeof(float)) == 0 &&
+               memcmp(y[0], y[1], p.rows * p.y_stride * sizeof(float)) == 0,
+           "%s: 1 and 3 threads give the same bits", set);
+    for (size_t i = 0; i < 2; i++) {
+        free(pre[i]);
+        free(y[i]);
+    }
+    discard(&p);
+}
+
 /* The largest sums there are, and rows that cannot be quantised. */
 static void test_extremes(struct device *dev, const char *set)
 {
@@ -295,6 +317,7 @@ int main(void)
         if (one && three) {
             test_device(one, reference, sets[i]);
             test_device(three, reference, sets[i]);
+            test_threads(one, three, sets[i]);
         } else
             tap_skip(sets[i], "this machine does not have it");
         error_clear(&err);

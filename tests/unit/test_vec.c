@@ -150,6 +150,15 @@ static void test_choice(void)
     setenv("MILLET_ISA", "portable", 1);
     tap_ok(isa_choose(&isa, &err) && isa == ISA_PORTABLE, "MILLET_ISA forces a set");
     unsetenv("MILLET_ISA");
+    char text[200];
+    device_list(text, sizeof text);
+    tap_ok(strstr(text, "cpu (own kernels") && strstr(text, "OpenBLAS") && strstr(text, "no cuda"),
+           "devices: %s", text);
+    tap_ok(!device_open("cuda:1", 1, &err) && strstr(err.text, "--device cpu"),
+           "cuda is refused, with what to do");
+    error_clear(&err);
+    tap_ok(!device_open("tpu", 1, &err) && strstr(err.text, "expected cpu"),
+           "an unknown device is refused");
 }
 
 int main(void)

@@ -4,7 +4,7 @@
 #define MILLET_KERNELS_CPU_ISA_FINISH_H
 
 #include "kernels/cpu/isa/vec.h"
-#include "kernels/cpu/product.h"
+#include "kernels/cpu/packed_product.h"
 
 #define FINISH_INLINE static inline __attribute__((always_inline))
 

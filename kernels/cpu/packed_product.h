@@ -1,5 +1,5 @@
-/* product.h: products of activations with packed weights, y [rows, out] = epilogue(x Wᵀ + b), one
- * version per instruction set (isa/product_f32.c, isa/product_int8.c).
+/* packed_product.h: products of activations with packed weights, y [rows, out] = epilogue(x Wᵀ +
+ * b), one version per instruction set (isa/product_f32.c, isa/product_int8.c).
  *
  * W [out, in] is cut into panels of `panel` outputs (the last one filled with zeros):
  *   float  [n_panels][k][panel]
@@ -7,8 +7,8 @@
  * A result is the sum over k in order, in one accumulator (fp32) or in exact integers (int8): it
  * depends neither on the number of rows, nor on the tile a row falls in, nor on who computes it.
  */
-#ifndef MILLET_KERNELS_CPU_PRODUCT_H
-#define MILLET_KERNELS_CPU_PRODUCT_H
+#ifndef MILLET_KERNELS_CPU_PACKED_PRODUCT_H
+#define MILLET_KERNELS_CPU_PACKED_PRODUCT_H
 
 #include "kernels/cpu/isa.h"
 #include "kernels/kernels.h"
