@@ -21,6 +21,7 @@ struct dropout_key {
     float keep_scale;   /* 1 / (1 - rate) */
 };
 
+/* Rates outside (0, 1) drop nothing. */
 static inline struct dropout_key dropout_key(struct dropout dropout)
 {
     struct dropout_key key = {0, 0, 0, 1.0F};
