@@ -176,14 +176,14 @@ pack() {
 }
 
 @test "a header that promises more than there is costs no memory" {
-    # 8 GiB - 1 as the size of the first part; the checksum of the tar header made to fit
+    # 3 GiB as the size of the first part; the checksum of the tar header made to fit
     tar xOf "$W/data.tok" stream.json > stream.json
     : > part-00000000.safetensors
     tar --format=ustar -cf small.tar stream.json part-00000000.safetensors
     at=$(($(tar tRf small.tar | sed -n 's/^block \([0-9]*\): part.*/\1/p') * 512))
     head -c $at small.tar > hostile.tok
     tail -c +$((at + 1)) small.tar | head -c 512 > head
-    printf '77777777777' | dd of=head bs=1 seek=124 conv=notrunc status=none
+    printf '30000000000' | dd of=head bs=1 seek=124 conv=notrunc status=none
     printf '        ' | dd of=head bs=1 seek=148 conv=notrunc status=none
     sum=$(od -An -v -tu1 head | awk '{ for (i = 1; i <= NF; i++) s += $i } END { print s }')
     printf '%06o\0 ' "$sum" | dd of=head bs=1 seek=148 conv=notrunc status=none
