@@ -2,6 +2,7 @@
  * least, are gone. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "bin/tool.h"
 #include "core/hash.h"
@@ -121,6 +122,32 @@ static void check_which(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--keep is missing: how much stays, for example 50%%");
 }
 
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) &&
+                                 x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
+/* What tool_operands() sees to for -o. */
+static void check_report(struct tool *tool, const struct options *opt)
+{
+    if (!opt->report)
+        return;
+    if (strcmp(opt->report, "-") == 0) {
+        if ((!tool->output || strcmp(tool->output, "-") == 0) && !opt->dry_run)
+            tool_usage_error(tool, "--report and the model cannot both go to standard output; "
+                                   "use -o");
+        return;
+    }
+    bool clash = same_file(opt->report, opt->model) ||
+                 (tool->output && same_file(opt->report, tool->output));
+    for (size_t i = 0; i < opt->n_paths; i++)
+        clash = clash || same_file(opt->report, opt->path[i]);
+    if (clash)
+        tool_usage_error(tool, "--report %s would overwrite the model or a stream", opt->report);
+}
+
 static void check_options(struct tool *tool, struct options *opt)
 {
     if (!opt->model)
@@ -137,8 +164,7 @@ static void check_options(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--method layers reads no STREAM; drop %s", opt->path[0]);
     if (opt->dry_run && tool->output)
         tool_usage_error(tool, "--dry-run writes no model; drop -o");
-    if (opt->report && strcmp(opt->report, "-") == 0 && !tool->output && !opt->dry_run)
-        tool_usage_error(tool, "--report and the model cannot both go to standard output; use -o");
+    check_report(tool, opt);
     check_which(tool, opt);
     size_t n_stdin = strcmp(opt->model, "-") == 0;
     for (size_t i = 0; i < opt->n_paths; i++)

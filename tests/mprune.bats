@@ -154,6 +154,9 @@ END
 -m - --method importance --keep 50%|standard input is asked for 2 times
 -m model.tar --method importance --keep 50% --dry-run -o x.tar data.tok|--dry-run
 -m model.tar --method layers --keep 50% --report -|--report
+-m model.tar --method layers --keep 50% --report ./model.tar -o x.tar|would overwrite
+-m model.tar --method importance --keep 50% --report data.tok -o x.tar data.tok|would overwrite
+-m model.tar --method layers --keep 50% --report x.tar -o x.tar|would overwrite
 -m model.tar -m model.tar --method layers --keep 50%|-m given twice
 END
     [ ! -e x.tar ]
