@@ -26,6 +26,11 @@ struct input {
     struct records_reader *reader;
 };
 
+/* Records of one call of the classifier without a cache: its lanes wait for each other at the end
+ * of each, so fewer is better; progress is told after each. With a cache TEACH_BLOCK, so that a
+ * kill loses little. */
+enum { BLOCK_UNCACHED = 1024 };
+
 /* Buffers of one part, reused. */
 struct part_buffers {
     float *each;         /* [n_models, n, n_labels] */
@@ -37,10 +42,10 @@ struct part_buffers {
     size_t *twin;        /* [n]: an earlier record with the same ids, or itself */
     size_t *slot;        /* [n_slots]: hash table over `missing`; SIZE_MAX is free */
     size_t n_slots;
-    int64_t *offset; /* [TEACH_BLOCK + 1] */
+    int64_t *offset; /* [block + 1] */
     int32_t *id;
     size_t id_capacity;
-    float *block; /* [TEACH_BLOCK, n_labels] */
+    float *block; /* [block, n_labels] */
     struct hash128 *block_key;
     size_t capacity; /* records */
 };
@@ -53,7 +58,7 @@ struct job {
     size_t n_inputs; /* opened so far */
     struct cache *cache;
     struct records_header header;
-    size_t n_labels;
+    size_t n_labels, block;
     struct part_buffers buffer;
     struct records_writer *writer;
     struct output *output;
@@ -266,9 +271,9 @@ static bool buffers_reserve(struct job *job, size_t n, struct error *err)
     b->missing = memory_array(n, sizeof *b->missing, err);
     b->twin = memory_array(n, sizeof *b->twin, err);
     b->slot = memory_array(b->n_slots, sizeof *b->slot, err);
-    b->offset = memory_array(TEACH_BLOCK + 1, sizeof *b->offset, err);
-    b->block = memory_array(TEACH_BLOCK * job->n_labels, sizeof *b->block, err);
-    b->block_key = memory_array(TEACH_BLOCK, sizeof *b->block_key, err);
+    b->offset = memory_array(job->block + 1, sizeof *b->offset, err);
+    b->block = memory_array(job->block * job->n_labels, sizeof *b->block, err);
+    b->block_key = memory_array(job->block, sizeof *b->block_key, err);
     b->capacity = n;
     return b->each && b->mean && b->sum && b->key && b->found && b->missing && b->twin && b->slot &&
            b->offset && b->block && b->block_key;
@@ -378,8 +383,8 @@ static bool ask_teacher(struct job *job, struct teacher *teacher, const struct r
         for (size_t i = 0; i < part->n; i++)
             b->missing[i] = b->twin[i] = i;
     }
-    for (size_t i = 0; i < n_missing; i += TEACH_BLOCK) {
-        size_t n = n_missing - i < TEACH_BLOCK ? n_missing - i : TEACH_BLOCK;
+    for (size_t i = 0; i < n_missing; i += job->block) {
+        size_t n = n_missing - i < job->block ? n_missing - i : job->block;
         if (!compute_block(job, teacher, part, b->missing + i, n, logits, err))
             return false;
         struct progress_event event = {.stage = "teach", .unit = "records", .loss = NAN};
@@ -472,7 +477,10 @@ bool teach(const char *const *path, size_t n_paths, const struct teach_options *
            struct device *dev, struct threads *team, const struct progress *progress,
            struct output *output, struct teach_counts *counts, struct error *err)
 {
-    struct job job = {.options = options, .output = output, .progress = progress};
+    struct job job = {.options = options,
+                      .output = output,
+                      .progress = progress,
+                      .block = options->cache ? TEACH_BLOCK : BLOCK_UNCACHED};
     bool ok = open_all(&job, path, n_paths, dev, team, err) &&
               add_fingerprints(&job, options->stage, err);
     for (size_t i = 0; ok && i < job.n_inputs; i++)
