@@ -13,6 +13,11 @@
 
 enum { DEFAULT_BATCH_TOKENS = 512 };
 
+/* One run of at least so many multiply-adds is worth sharing among all threads: a tenth of a
+ * millisecond of one thread, some hundred times the cost of waking the others for each operation of
+ * a layer. */
+static const double shared_macs = 1e7;
+
 /* What one lane works with; lanes share nothing that is written. */
 struct lane {
     struct device *dev;
@@ -29,7 +34,8 @@ struct classifier {
     size_t batch_tokens;
     struct lane *lane;
     size_t n_lanes;
-    size_t *run; /* [n_runs + 1]: first record of each run */
+    struct lane whole; /* the device with all its threads, for a run that is alone */
+    size_t *run;       /* [n_runs + 1]: first record of each run */
     size_t room_runs;
 };
 
@@ -44,6 +50,22 @@ struct job {
     atomic_bool failed;
 };
 
+static bool open_lane(struct classifier *c, struct lane *lane, struct device *dev,
+                      struct error *err)
+{
+    lane->dev = dev;
+    batch_init(&lane->batch, dev, 0, false);
+    lane->encoder = encoder_open(dev, &c->shape, false, err);
+    return lane->encoder != NULL;
+}
+
+static void close_lane(struct lane *lane)
+{
+    encoder_close(lane->encoder);
+    if (lane->dev)
+        batch_free(&lane->batch);
+}
+
 static bool open_lanes(struct classifier *c, struct device *dev, struct error *err)
 {
     size_t n = c->team ? threads_count(c->team) : 1;
@@ -52,16 +74,10 @@ static bool open_lanes(struct classifier *c, struct device *dev, struct error *e
     if (!c->lane)
         return false;
     c->n_lanes = n;
-    for (size_t i = 0; i < n; i++) {
-        struct lane *lane = &c->lane[i];
-        /* One lane alone may as well use the whole device. */
-        lane->dev = n == 1 ? dev : dev->op->lane(dev, i);
-        batch_init(&lane->batch, lane->dev, 0, false);
-        lane->encoder = encoder_open(lane->dev, &c->shape, false, err);
-        if (!lane->encoder)
+    for (size_t i = 0; i < n; i++)
+        if (!open_lane(c, &c->lane[i], n == 1 ? dev : dev->op->lane(dev, i), err))
             return false;
-    }
-    return true;
+    return open_lane(c, &c->whole, dev, err);
 }
 
 struct classifier *classifier_open(struct model *model, struct device *dev, struct threads *team,
@@ -84,11 +100,9 @@ void classifier_close(struct classifier *classifier)
 {
     if (!classifier)
         return;
-    for (size_t i = 0; i < classifier->n_lanes; i++) {
-        encoder_close(classifier->lane[i].encoder);
-        if (classifier->lane[i].dev)
-            batch_free(&classifier->lane[i].batch);
-    }
+    for (size_t i = 0; i < classifier->n_lanes; i++)
+        close_lane(&classifier->lane[i]);
+    close_lane(&classifier->whole);
     free(classifier->lane);
     free(classifier->run);
     weights_free(&classifier->weights);
@@ -207,6 +221,22 @@ static void work(void *context, size_t member, size_t n_members)
     }
 }
 
+/* False when the lane failed; its error becomes err unless there is one already. */
+static bool take_error(struct lane *lane, struct error *err)
+{
+    if (!lane->err.set)
+        return true;
+    error_set(err, "%s", lane->err.text);
+    error_clear(&lane->err);
+    return false;
+}
+
+static bool run_whole(const struct job *job, struct error *err)
+{
+    struct classifier *c = job->classifier;
+    return run_lane(job, &c->whole, c->run[0], c->run[1]) || take_error(&c->whole, err);
+}
+
 bool classifier_run(struct classifier *classifier, const int64_t *offset, const int32_t *id,
                     size_t n, float *logits, struct error *err)
 {
@@ -216,16 +246,18 @@ bool classifier_run(struct classifier *classifier, const int64_t *offset, const 
     if (!check_records(classifier, offset, id, n, err) ||
         !cut_runs(classifier, offset, n, &job.n_runs, err))
         return false;
+    /* The same values either way: no row depends on how rows are shared out. */
+    bool alone = job.n_runs == 1 && classifier->n_lanes > 1 &&
+                 (double)n * shape_macs(&classifier->shape, (size_t)(offset[n] - offset[0]) / n) >=
+                     shared_macs;
+    if (alone)
+        return run_whole(&job, err);
     if (classifier->n_lanes > 1 && job.n_runs > 1)
         threads_run(classifier->team, work, &job);
     else
         work(&job, 0, 1);
     for (size_t i = 0; i < classifier->n_lanes; i++)
-        if (classifier->lane[i].err.set) {
-            error_set(err, "%s", classifier->lane[i].err.text);
-            for (size_t j = 0; j < classifier->n_lanes; j++)
-                error_clear(&classifier->lane[j].err);
-            return false;
-        }
-    return true;
+        if (!take_error(&classifier->lane[i], err))
+            job.failed = true;
+    return !job.failed;
 }

@@ -26,6 +26,31 @@ static void make_data(struct data *d)
     }
 }
 
+/* A model wide enough that a single text is shared among threads: 4 layers of 256. */
+static const char *write_wide(const char *file)
+{
+    struct error err = ERROR_INIT;
+    const char *path = scratch_path(file);
+    struct device *dev = device_reference_open(&err);
+    struct shape shape;
+    struct params params;
+    static char *label[] = {(char *)"a", (char *)"b", (char *)"c"};
+    tiny_need(dev &&
+                  shape_from_text(&shape, "layers=4,positions=16", TINY_VOCAB, TINY_LABELS, &err),
+              &err);
+    tiny_params(&params, &shape, dev);
+    json_t *config = shape_config(&shape, NULL, label, &err);
+    struct output *output = output_open(path, true, &err);
+    tiny_need(config && output && params_write(&params, NULL, config, NULL, output, &err) &&
+                  output_commit(output, &err),
+              &err);
+    json_decref(config);
+    params_close(&params);
+    shape_free(&shape);
+    dev->op->close(dev);
+    return path;
+}
+
 /* Write the tiny model; poison: tensor whose first value becomes NaN (NULL: none). */
 static const char *write_model(const char *file, const char *poison)
 {
@@ -206,6 +231,7 @@ int main(void)
     make_data(&data);
     const char *path = write_model("model.tar", NULL);
     test_independence(path, &data);
+    test_independence(write_wide("wide.tar"), &data);
     test_training_forward(path, &data);
     test_records(path);
     test_nan(&data);
