@@ -29,7 +29,8 @@ struct records_header {
     uint64_t tokenizer; /* fingerprint: tokenizer_fingerprint() */
     char **label;       /* label names in order of id; n_labels 0: unlabelled */
     size_t n_labels;
-    size_t max_tokens; /* longest record allowed, special tokens included */
+    size_t max_tokens; /* what records were cut to, special tokens included; 0: nothing. Of a
+                        * concatenation, the first stream's: no bound for an allocation */
     char **field;      /* columns its parts have, as the producer says; informative */
     size_t n_fields;
     json_t *history; /* array of stages */

@@ -81,7 +81,7 @@ static bool check_offsets(const struct check *check, const char *name, const int
     return true;
 }
 
-static bool check_tokens(const struct check *check, const struct records_header *header)
+static bool check_tokens(const struct check *check)
 {
     struct records_part *part = check->part;
     const struct tensor_view *id, *offset;
@@ -96,19 +96,12 @@ static bool check_tokens(const struct check *check, const struct records_header 
     part->n_tokens = (size_t)id->dim[0];
     if (!check_offsets(check, "offsets", part->offset, part->n, part->n_tokens))
         return false;
-    for (size_t i = 0; i < part->n; i++) {
-        int64_t length = part->offset[i + 1] - part->offset[i];
-        if (header->max_tokens && length > (int64_t)header->max_tokens)
-            return error_set(check->err,
-                             "%s: record %" PRIu64 " has %" PRId64 " tokens; " RECORDS_FIRST_MEMBER
-                             " allows %zu",
-                             check->place, check->first_record + i, length, header->max_tokens);
+    for (size_t i = 0; i < part->n; i++)
         for (int64_t t = part->offset[i]; t < part->offset[i + 1]; t++)
             if (part->id[t] < 0)
                 return error_set(check->err,
                                  "%s: record %" PRIu64 ": token id %" PRId32 " is negative",
                                  check->place, check->first_record + i, part->id[t]);
-    }
     return true;
 }
 
@@ -198,7 +191,7 @@ static bool read_part(struct records_reader *reader, const struct tar_member *me
                                 .part = part,
                                 .first_record = reader->records_before + reader->records,
                                 .err = err};
-    if (!check_checksum(&check) || !check_tokens(&check, &reader->header) ||
+    if (!check_checksum(&check) || !check_tokens(&check) ||
         !check_labels(&check, &reader->header) || !check_text(&check) ||
         !check_logits(&check, &reader->header)) {
         records_part_free(part);
@@ -258,7 +251,6 @@ static bool read_header(struct records_reader *reader, const struct tar_member *
     } else {
         bool ok =
             records_header_match(&reader->header, "the stream before it", &header, place, err);
-        reader->header.max_tokens = header.max_tokens; /* bounds the parts that follow */
         records_header_free(&header);
         if (!ok)
             return false;

@@ -1,6 +1,7 @@
 #include <sys/wait.h>
 
 #include "core/jobject.h"
+#include "core/memory.h"
 #include "io/model.h"
 #include "io/source.h"
 #include "scratch.h"
@@ -102,6 +103,34 @@ static void test_shards(struct tensor_view *view)
     write_text("sharded/model.safetensors.index.json",
                "{\"weight_map\": {\"w\": \"one.safetensors\", \"q\": \"two.safetensors\"}}");
     expect_failure("sharded", "\"q\", but no file does");
+}
+
+/* 16 GiB of weights in a file of holes: opening it and using one tensor touches next to nothing. */
+static void test_large(void)
+{
+    static const char header[] =
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+        "\"big\":{\"dtype\":\"F32\",\"shape\":[4194304,1024],"
+        "\"data_offsets\":[24,17179869208]}}";
+    struct error err = ERROR_INIT;
+    struct model model;
+    uint8_t start[8 + sizeof header - 1] = {(uint8_t)(sizeof header - 1)};
+    memcpy(start + 8, header, sizeof header - 1);
+    mkdir(scratch_path("large"), 0777);
+    write_text("large/config.json", "{}");
+    const char *path = scratch_write("large/model.safetensors", start, sizeof start);
+    if (truncate(path, (off_t)sizeof start + 17179869208) != 0) {
+        tap_skip("a model of 16 GiB", "no sparse files of that size here");
+        return;
+    }
+    size_t before = memory_peak();
+    bool ok =
+        model_open(&model, scratch_path("large"), &err) && model_require(&model, "w", 2, 3, &err);
+    tap_ok(ok && model_find(&model, "big") && memory_peak() - before < 4u << 20,
+           "a model of 16 GiB is opened in %zu KiB %s", (memory_peak() - before) >> 10, err.text);
+    if (ok)
+        model_close(&model);
+    unlink(path);
 }
 
 static void test_labels(void)
@@ -252,6 +281,7 @@ int main(void)
     test_directory(view);
     test_shards(view);
     test_labels();
+    test_large();
     test_write(view);
     test_damage();
     while (wait(NULL) > 0)
