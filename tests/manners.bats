@@ -440,3 +440,39 @@ flip() {
     grep -q '^mstudent: .* [0-9]*/[0-9]* ' said
     [ ! -e out ]
 }
+
+@test "--progress tells lines to a file; -q hides progress and notes, never errors" {
+    labelled_rows 3000 > big.csv
+    mtok -q -m "$W/vocab.tar" -o big.tok big.csv
+    long=(mstudent -j 1 -m "$W/vocab.tar" --shape "layers=2,hidden=64,heads=2,ffn=128" --epochs 50 -o out)
+    "${long[@]}" --progress big.tok 2> said &
+    loud=$!
+    "${long[@]}" --progress -q big.tok 2> hidden &
+    quiet=$!
+    for _ in {1..200}; do
+        [ ! -s said ] || break
+        sleep 0.1
+    done
+    kill "$loud" "$quiet" 2> /dev/null || :
+    wait "$loud" "$quiet" || :
+    grep -q '^mstudent: .* [0-9]*/[0-9]* ' said
+    [ ! -s hidden ]
+    for t in $tools; do
+        work "$t"
+        run --separate-stderr "${command[@]}" -q nowhere/file
+        expect "$t" 1 nowhere/file
+        one_line "$t"
+    done
+}
+
+@test "a device that is not there is refused by name, also when the environment names it" {
+    for t in $tools; do
+        "$t" --help | grep -q -- '--device' || continue
+        work "$t"
+        run --separate-stderr "${command[@]}" --device nosuch "$input" -o out
+        expect "$t" 1 nosuch
+        MILLET_DEVICE=nosuch run --separate-stderr "${command[@]}" "$input" -o out
+        expect "$t" 1 nosuch
+        [ ! -e out ] || { echo "$t left output" >&2; return 1; }
+    done
+}
