@@ -20,12 +20,8 @@ static const char *cell(char room[CELL_BYTES], const char *format, double value)
 {
     if (isnan(value))
         snprintf(room, CELL_BYTES, "-");
-    else {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    else
         snprintf(room, CELL_BYTES, format, value);
-#pragma GCC diagnostic pop
-    }
     return room;
 }
 

@@ -34,6 +34,9 @@ static void test_mcnemar(void)
     tap_ok(ok, "equals enumeration up to 7 against 7");
     tap_ok(near(significance_mcnemar(1, 5), 14. / 64, 1e-15), "1 against 5: 14/64 by hand");
     tap_ok(near(significance_mcnemar(0, 10), 2. / 1024, 1e-17), "0 against 10: 2/1024 by hand");
+    /* 2 * sum of C(405, i) for i = 0 … 106 over 2^405, in exact fractions (Python's). */
+    tap_ok(near(significance_mcnemar(106, 299) * 1e22, 2.170437210855784, 1e-12),
+           "106 against 299: as in exact fractions");
     tap_ok(significance_mcnemar(0, 0) == 1 && significance_mcnemar(0, 1) == 1, "nothing to tell");
     tap_ok(significance_mcnemar(40, 40) == 1, "an even split");
     double p = significance_mcnemar(0, 5000);
