@@ -342,6 +342,44 @@ static void test_damage(struct tensor_view *view)
     free(bytes);
 }
 
+/* 60 parts of 1 MiB through a FIFO: the reader holds one part at a time. */
+static void test_memory(void)
+{
+    enum { PARTS = 60, BIG = 1 << 18 };
+    static int32_t many[BIG];
+    static const int64_t ends[2] = {0, BIG};
+    struct error err = ERROR_INIT;
+    const char *path = scratch_path("fifo");
+    struct records_header head = header(1, 0);
+    if (mkfifo(path, 0600) != 0) {
+        tap_skip("memory of a reader", "no FIFOs here");
+        return;
+    }
+    memset(many, 1, sizeof many); /* in memory before the fork */
+    size_t before = memory_peak();
+    pid_t child = fork();
+    if (child == 0) {
+        struct tensor_view view[3] = {tensor_view_1d("ids", DTYPE_I32, BIG, many),
+                                      tensor_view_1d("offsets", DTYPE_I64, 2, ends),
+                                      tensor_view_1d("label", DTYPE_I32, 1, &(int32_t){-1})};
+        struct output *output = output_open(path, true, &err);
+        struct records_writer *writer = records_writer_open(output, &head, NULL, 0, NULL, &err);
+        bool ok = writer != NULL;
+        for (int i = 0; i < PARTS && ok; i++)
+            ok = records_write(writer, view, 3, &err);
+        ok = ok && records_writer_finish(writer, &err) && output_commit(output, &err);
+        _exit(ok ? 0 : 1);
+    }
+    int n = count_path(path, &err), status = 1;
+    size_t grown = memory_peak() - before;
+    waitpid(child, &status, 0);
+#ifdef __SANITIZE_ADDRESS__
+    grown = 0; /* its quarantine keeps what was freed */
+#endif
+    tap_ok(status == 0 && n == PARTS && grown < 24u << 20, "60 MiB through a FIFO take %zu KiB %s",
+           grown >> 10, err.text);
+}
+
 int main(void)
 {
     struct tensor_view view[N_VIEWS];
@@ -352,5 +390,6 @@ int main(void)
     test_ends(view);
     test_fields(view);
     test_damage(view);
+    test_memory();
     return tap_done();
 }
