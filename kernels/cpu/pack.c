@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "kernels/cpu/transpose.h"
+#include "kernels/cpu/widen.h"
 
 enum {
-    CHUNK = 64,     /* columns of W packed together */
+    CELL = 4,       /* bytes of what is turned over */
+    CHUNK = 64,     /* cells of a row packed together */
     PANEL_MOST = 48 /* outputs of the widest panel */
 };
 
@@ -16,6 +18,7 @@ struct packing {
     const struct weight *part;
     int32_t offset;
     const struct transpose *transpose;
+    const struct widen *widen;
     atomic_size_t next; /* panel to pack */
 };
 
@@ -32,27 +35,38 @@ static const void *stacked_row(const struct packing *packing, size_t row, size_t
     return (const char *)p->data + (row * p->cols + k) * dtype_bytes(p->type);
 }
 
-/* Rows are widened to floats CHUNK columns at a time, then turned over into the panel. */
-static void pack_f32_panel(const struct packing *packing, size_t panel)
+/* One row's part of a chunk: n cells from number `cell` on; a cell is a float, or four int8. */
+static void read_cells(const struct packing *packing, size_t row, size_t cell, size_t n, float *to)
 {
     const struct linear *linear = packing->linear;
     const struct weight *part = NULL;
-    size_t width = linear->panel;
-    float rows[PANEL_MOST][CHUNK], *to = (float *)linear->panels + panel * linear->k * width;
-    for (size_t k = 0; k < linear->in; k += CHUNK) {
-        size_t n = linear->in - k < CHUNK ? linear->in - k : CHUNK;
-        for (size_t t = 0; t < width; t++) {
-            const void *row = stacked_row(packing, panel * width + t, k, &part);
-            if (row)
-                dtype_to_float(part->type, row, n, rows[t]);
-            else
-                memset(rows[t], 0, sizeof rows[t]);
-        }
-        packing->transpose->run(rows[0], CHUNK, width, n, to + k * width, width);
+    const char *from = stacked_row(packing, row, cell * linear->group, &part);
+    size_t left = linear->in - cell * linear->group;
+    if (from && linear->kind != LINEAR_INT8) {
+        packing->widen->run(part->type, from, n, to);
+        return;
+    }
+    memset(to, 0, n * sizeof *to);
+    if (from)
+        memcpy(to, from, left < n * CELL ? left : n * CELL);
+}
+
+/* Rows are read CHUNK cells at a time, then turned over into the panel. */
+static void pack_cells(const struct packing *packing, size_t panel)
+{
+    const struct linear *linear = packing->linear;
+    size_t width = linear->panel, n_cells = linear->k / linear->group;
+    float rows[PANEL_MOST][CHUNK], *to = (float *)linear->panels + panel * n_cells * width;
+    for (size_t cell = 0; cell < n_cells; cell += CHUNK) {
+        size_t n = n_cells - cell < CHUNK ? n_cells - cell : CHUNK;
+        for (size_t t = 0; t < width; t++)
+            read_cells(packing, panel * width + t, cell, n, rows[t]);
+        packing->transpose->run(rows[0], CHUNK, width, n, to + cell * width, width);
     }
 }
 
-static void pack_int8_panel(const struct packing *packing, size_t panel)
+/* int8 in groups that are no cells, plainly. */
+static void pack_groups(const struct packing *packing, size_t panel)
 {
     const struct linear *linear = packing->linear;
     const struct weight *part = NULL;
@@ -60,14 +74,23 @@ static void pack_int8_panel(const struct packing *packing, size_t panel)
     int8_t *to = (int8_t *)linear->panels + panel * linear->k * width;
     memset(to, 0, linear->k * width);
     for (size_t t = 0; t < width; t++) {
-        size_t o = panel * width + t;
+        const int8_t *row = stacked_row(packing, panel * width + t, 0, &part);
+        for (size_t i = 0; row && i < linear->in; i++)
+            to[(i / group * width + t) * group + i % group] = row[i];
+    }
+}
+
+/* What `offset` adds to each sum of the panel. Sums are taken modulo 2^32, and so is what is
+ * subtracted from them. */
+static void add_up(const struct packing *packing, size_t panel)
+{
+    const struct linear *linear = packing->linear;
+    const struct weight *part = NULL;
+    for (size_t o = panel * linear->panel; o < (panel + 1) * linear->panel; o++) {
         const int8_t *row = stacked_row(packing, o, 0, &part);
         int32_t sum = 0;
-        for (size_t i = 0; row && i < linear->in; i++) {
-            to[(i / group * width + t) * group + i % group] = row[i];
+        for (size_t i = 0; row && i < linear->in; i++)
             sum += row[i];
-        }
-        /* Sums are taken modulo 2^32, and so is what is subtracted from them. */
         linear->surplus[o] = (int32_t)((uint32_t)sum * (uint32_t)packing->offset);
     }
 }
@@ -78,11 +101,15 @@ static void pack(void *context, size_t member, size_t n_members)
     (void)member;
     (void)n_members;
     size_t panel;
-    while ((panel = atomic_fetch_add(&packing->next, 1)) < packing->linear->n_panels)
-        if (packing->linear->kind == LINEAR_INT8)
-            pack_int8_panel(packing, panel);
+    const struct linear *linear = packing->linear;
+    while ((panel = atomic_fetch_add(&packing->next, 1)) < linear->n_panels) {
+        if (linear->kind != LINEAR_INT8 || linear->group == CELL)
+            pack_cells(packing, panel);
         else
-            pack_f32_panel(packing, panel);
+            pack_groups(packing, panel);
+        if (linear->kind == LINEAR_INT8)
+            add_up(packing, panel);
+    }
 }
 
 void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *part, int32_t offset)
@@ -90,6 +117,7 @@ void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *par
     struct packing packing = {.linear = linear,
                               .part = part,
                               .offset = offset,
-                              .transpose = ISA_PICK(transpose, cpu->isa)};
+                              .transpose = ISA_PICK(transpose, cpu->isa),
+                              .widen = ISA_PICK(widen, cpu->isa)};
     cpu_run(cpu, pack, &packing);
 }

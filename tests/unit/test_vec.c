@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/widen.h"
 #include "tests/tap.h"
 
 enum { N = 60001 }; /* not a multiple of any width */
@@ -139,6 +140,27 @@ static void test_reductions(const struct elementwise *kernel, const char *set)
     tap_ok(y[5] == 42, "%s: nothing is written behind the end", set);
 }
 
+/* All 65536 values of both 16-bit types, unaligned; a NaN stays one. */
+static void test_widen(enum isa isa)
+{
+    static char narrow[2 * 65536 + 1];
+    static float wide[65536], right[65536];
+    for (size_t i = 0; i < 65536; i++) {
+        uint16_t bits = (uint16_t)i;
+        memcpy(narrow + 1 + 2 * i, &bits, sizeof bits);
+    }
+    static const enum dtype type[] = {DTYPE_F16, DTYPE_BF16};
+    for (size_t t = 0; t < 2; t++) {
+        bool same = true;
+        ISA_PICK(widen, isa)->run(type[t], narrow + 1, 65535, wide); /* an odd number */
+        dtype_to_float(type[t], narrow + 1, 65535, right);
+        for (size_t i = 0; i < 65535; i++)
+            same = same && (isnan(right[i]) ? isnan(wide[i])
+                                            : memcmp(&wide[i], &right[i], sizeof wide[i]) == 0);
+        tap_ok(same, "%s: %s to float", isa_name(isa), dtype_name(type[t]));
+    }
+}
+
 static void test_choice(void)
 {
     struct error err = ERROR_INIT;
@@ -175,6 +197,7 @@ int main(void)
         for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
             test_epilogue(kernel, isa_name(isa), &functions[i]);
         test_reductions(kernel, isa_name(isa));
+        test_widen(isa);
     }
     test_choice();
     return tap_done();
