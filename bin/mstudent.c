@@ -283,7 +283,7 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
         json_t *stage =
             model_history_stage(tool->name, tool_version, tool->argc, tool->argv, fingerprint);
         ok = train(&run->model, a->shape ? &shape : NULL, &run->records, &a->train, run->device,
-                   run->team, &tool->progress, stage, run->output, &result, err);
+                   &tool->progress, stage, run->output, &result, err);
     }
     shape_free(&shape);
     struct log *log = run->log;

@@ -274,15 +274,13 @@ static bool describe(const struct trainer *t, bool scratch, struct train_result 
 }
 
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
-           const struct train_options *options, struct device *dev, struct threads *team,
-           const struct progress *progress, json_t *stage, struct output *output,
-           struct train_result *result, struct error *err)
+           const struct train_options *options, struct device *dev, const struct progress *progress,
+           json_t *stage, struct output *output, struct train_result *result, struct error *err)
 {
     struct trainer t = {.options = options, .records = records, .progress = progress, .dev = dev};
     struct shape full = {0};
     json_t *config = NULL;
     double start = progress_clock();
-    (void)team;
     *result = (struct train_result){0};
     bool ok = find_shape(&full, shape, model, records, options, err) &&
               check_records(&t, &full, err) && open_trainer(&t, &full, shape ? NULL : model, err) &&

@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/progress.h"
-#include "core/threads.h"
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
@@ -49,8 +48,8 @@ struct train_result {
  * weights of that shape, tokenizer from the model. Labels come from the records; a classifier that
  * is kept must have the same. `stage` is stolen. */
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
-           const struct train_options *options, struct device *dev, struct threads *team,
-           const struct progress *progress, json_t *stage, struct output *output,
-           struct train_result *result, struct error *err) MUST_CHECK;
+           const struct train_options *options, struct device *dev, const struct progress *progress,
+           json_t *stage, struct output *output, struct train_result *result,
+           struct error *err) MUST_CHECK;
 
 #endif
