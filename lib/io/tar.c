@@ -146,6 +146,12 @@ static int end_of_archive(struct tar_reader *reader, struct error *err)
     return -1;
 }
 
+static bool names_locale(struct archive *archive)
+{
+    const char *why = archive_error_string(archive);
+    return why && strstr(why, "locale");
+}
+
 /* Next entry that is a regular file. 1, 0 or -1 like tar_next(). */
 static int next_entry(struct tar_reader *reader, struct archive_entry **entry, struct error *err)
 {
@@ -153,13 +159,13 @@ static int next_entry(struct tar_reader *reader, struct archive_entry **entry, s
         int status = archive_read_next_header(reader->archive, entry);
         if (status == ARCHIVE_EOF)
             return end_of_archive(reader, err);
-        bool usable = status == ARCHIVE_OK || status == ARCHIVE_WARN;
-        const char *name = usable ? archive_entry_pathname(*entry) : NULL;
-        /* A warning about a name that this locale cannot spell concerns no member of ours. */
-        if (!usable || (status == ARCHIVE_WARN && name)) {
+        /* That this locale cannot spell a name, of the file or its owner, does not matter. */
+        bool unspelt = status == ARCHIVE_WARN && names_locale(reader->archive);
+        if (status != ARCHIVE_OK && !unspelt) {
             read_failed(reader, err);
             return -1;
         }
+        const char *name = archive_entry_pathname(*entry);
         int64_t size = archive_entry_size(*entry);
         uint64_t blocks = size > 0 ? ((uint64_t)size + BLOCK_BYTES - 1) / BLOCK_BYTES : 0;
         reader->data_end =
