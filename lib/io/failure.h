@@ -1,7 +1,8 @@
-/* failure.h: error.json, the member by which a program that fails tells the one after it in the pipe why.
+/* failure.h: error.json, the member by which a program that fails tells the one after it in the
+ * pipe why.
  *
- * {"millet": 1, "kind": "error", "program": "mtok", "text": "train.csv:17: …"}, sealed. A program that fails because of one passes
- * it on as it was: the last of a pipe shows the first cause.
+ * {"millet": 1, "kind": "error", "program": "mtok", "text": "train.csv:17: …"}, sealed. A program
+ * that fails because of one passes it on as it was: the last of a pipe shows the first cause.
  */
 #ifndef MILLET_IO_FAILURE_H
 #define MILLET_IO_FAILURE_H

@@ -1,8 +1,10 @@
-/* model.h: a model stream: Hugging Face files in a bundle, seen as a config, named tensors and tokenizer files.
+/* model.h: a model stream: Hugging Face files in a bundle, seen as a config, named tensors and
+ * tokenizer files.
  *
- * Reading accepts model.safetensors, sharded safetensors (model.safetensors.index.json) or no weights at all (what
- * mtok --learn writes). Writing gives a tar: config.json, the tokenizer files as they were, model.safetensors, and
- * millet.json last (history, checksums, and what `extra` says).
+ * Reading accepts model.safetensors, sharded safetensors (model.safetensors.index.json) or no
+ * weights at all (what mtok --learn writes). Writing gives a tar: config.json, the tokenizer files
+ * as they were, model.safetensors, and millet.json last (history, checksums, and what `extra`
+ * says).
  */
 #ifndef MILLET_IO_MODEL_H
 #define MILLET_IO_MODEL_H
@@ -18,26 +20,28 @@
 #include "io/safetensors.h"
 
 struct model {
-    const char *name;             /* for messages: path or <stdin> */
-    struct bundle *bundle;        /* owned */
-    json_t *config;               /* owned: config.json */
-    const json_t *millet;         /* borrowed: millet.json, NULL when the model is not from Millet */
-    struct tensor_view *tensor;   /* all tensors of all shards, sorted by name */
-    size_t n_tensors;             /* 0: a model without weights */
-    struct safetensors *shard;    /* owned */
+    const char *name;           /* for messages: path or <stdin> */
+    struct bundle *bundle;      /* owned */
+    json_t *config;             /* owned: config.json */
+    const json_t *millet;       /* borrowed: millet.json, NULL when the model is not from Millet */
+    struct tensor_view *tensor; /* all tensors of all shards, sorted by name */
+    size_t n_tensors;           /* 0: a model without weights */
+    struct safetensors *shard;  /* owned */
     size_t n_shards;
-    char **label;                 /* owned; config.id2label in order of id; NULL names are refused */
-    size_t n_labels;              /* 0: the config has none */
+    char **label;    /* owned; config.id2label in order of id; NULL names are refused */
+    size_t n_labels; /* 0: the config has none */
 };
 
 bool model_open(struct model *model, const char *path, struct error *err) MUST_CHECK;
 void model_close(struct model *model);
 
 const struct tensor_view *model_find(const struct model *model, const char *name);
-/* Find, verify its bytes, and check type (any float) and dims; -1 in rows/cols means any. rank 1 when cols is 0. */
+/* Find, verify its bytes, and check type (any float) and dims; -1 in rows/cols means any. rank 1
+ * when cols is 0. */
 const struct tensor_view *model_require(struct model *model, const char *name, int64_t rows,
                                         int64_t cols, struct error *err) MUST_CHECK;
-/* Identity of weights and config (not of where they lie): from the checksums in millet.json when there, else by hashing. */
+/* Identity of weights and config (not of where they lie): from the checksums in millet.json when
+ * there, else by hashing. */
 bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error *err) MUST_CHECK;
 
 /* One stage of a history: program, version, arguments, fingerprint of its input. New reference. */
@@ -45,14 +49,16 @@ json_t *model_history_stage(const char *program, const char *version, int argc, 
                             const char *input_fingerprint);
 
 struct model_writer_options {
-    const struct model *from;           /* tokenizer files and history come from here; may be NULL */
-    const json_t *config;               /* borrowed */
-    const struct tensor_view *tensor;   /* data must be readable until the call returns */
-    size_t n_tensors;                   /* 0: no model.safetensors */
-    const struct bundle_member *file;   /* files that replace or add to those of `from` (a new vocab.txt …) */
+    const struct model *from;         /* tokenizer files and history come from here; may be NULL */
+    const json_t *config;             /* borrowed */
+    const struct tensor_view *tensor; /* data must be readable until the call returns */
+    size_t n_tensors;                 /* 0: no model.safetensors */
+    const struct bundle_member
+        *file; /* files that replace or add to those of `from` (a new vocab.txt …) */
     size_t n_files;
-    json_t *stage;                      /* appended to the history; stolen */
-    json_t *extra;                      /* object whose keys join millet.json ("format", "pruned", …); stolen; may be NULL */
+    json_t *stage; /* appended to the history; stolen */
+    json_t *
+        extra; /* object whose keys join millet.json ("format", "pruned", …); stolen; may be NULL */
 };
 
 /* Writes the tar to `output` (the caller commits it). */

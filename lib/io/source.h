@@ -14,7 +14,8 @@
 
 struct source;
 
-/* "-" is standard input, called <stdin> in messages. Binary input from a terminal is refused unless allow_terminal. */
+/* "-" is standard input, called <stdin> in messages. Binary input from a terminal is refused unless
+ * allow_terminal. */
 struct source *source_open(const char *path, bool allow_terminal, struct error *err) MUST_CHECK;
 /* Borrows the bytes. */
 struct source *source_open_memory(const char *name, const void *bytes, size_t n,
@@ -26,14 +27,16 @@ const char *source_name(const struct source *source);
 /* The whole content, when it is mapped or in memory; NULL for a pipe. */
 const void *source_map(const struct source *source, size_t *n);
 
-/* Up to n bytes; 0 at the end, -1 with `err` on failure. Retries EINTR and short reads as read(2) gives them. */
+/* Up to n bytes; 0 at the end, -1 with `err` on failure. Retries EINTR and short reads as read(2)
+ * gives them. */
 ssize_t source_read(struct source *source, void *buffer, size_t n, struct error *err) MUST_CHECK;
 
-/* Make the content mapped: a pipe is copied to an unlinked file in $TMPDIR (default /tmp) and that is mapped, as
- * sort(1) does. A full disk names the directory and the variable. */
+/* Make the content mapped: a pipe is copied to an unlinked file in $TMPDIR (default /tmp) and that
+ * is mapped, as sort(1) does. A full disk names the directory and the variable. */
 bool source_spool(struct source *source, struct error *err) MUST_CHECK;
 
-/* True when the path names the same file as `other` (device and inode); for refusing output onto input. */
+/* True when the path names the same file as `other` (device and inode); for refusing output onto
+ * input. */
 bool source_same_file(const struct source *source, const char *other);
 
 #endif
