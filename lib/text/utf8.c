@@ -56,11 +56,15 @@ size_t utf8_valid_prefix(const char *bytes, size_t n)
                 continue;
             }
         }
-        /* The bulk of Indic text: three bytes whose second byte has no special range. */
-        if (n - i >= 3 && p[i] > 0xE0 && p[i] < 0xED && continues(p[i + 1]) &&
-            continues(p[i + 2])) {
-            i += 3;
-            continue;
+        /* The bulk of Indic text is three bytes a character: no table, no branch that depends on
+         * the script. */
+        if (n - i >= 3 && (p[i] & 0xF0) == 0xE0 && continues(p[i + 1]) && continues(p[i + 2])) {
+            const unsigned char *at = p + i;
+            uint32_t code = utf8_next(&at);
+            if (code >= 0x800 && (code & 0xF800) != 0xD800) {
+                i += 3;
+                continue;
+            }
         }
         size_t bad, length = sequence(p + i, n - i, &bad);
         if (!length)
