@@ -1,0 +1,107 @@
+/* bench_tokenise: how fast a tokenizer is opened and a table is read and tokenised, one thread, as
+ * a tab-separated table on stdout; medians.
+ *
+ * usage: bench_tokenise [MODEL FILE]   (default: the mBERT vocabulary and the Bengali headlines of
+ * ../shared)
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/progress.h"
+#include "text/table.h"
+#include "text/tokenizer.h"
+
+enum { RUNS = 9 };
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *value)
+{
+    qsort(value, RUNS, sizeof *value, by_value);
+    return value[RUNS / 2];
+}
+
+static struct tokenizer *open_tokenizer(const char *model, struct error *err)
+{
+    struct bundle *bundle = bundle_open(model, err);
+    struct tokenizer *tokenizer = bundle ? tokenizer_open(bundle, err) : NULL;
+    bundle_close(bundle);
+    return tokenizer;
+}
+
+/* The table once, tokenised when there is a scratch. */
+static bool read_file(const char *path, const struct tokenizer *tokenizer,
+                      struct tokenizer_scratch *scratch, size_t *bytes, size_t *tokens,
+                      struct error *err)
+{
+    const struct table_options options = {.format = TABLE_GUESS};
+    struct source *source = source_open(path, true, err);
+    struct table *table = source ? table_open(source, &options, err) : NULL;
+    struct table_row row;
+    const int32_t *ids;
+    size_t n = 0;
+    int more = -1;
+    *bytes = *tokens = 0;
+    while (table && (more = table_next(table, &row, err)) > 0) {
+        if (scratch &&
+            !tokenizer_encode(tokenizer, scratch, row.text, row.n_text, 0, &ids, &n, err)) {
+            more = -1;
+            break;
+        }
+        *bytes += row.n_text;
+        *tokens += n;
+    }
+    table_close(table);
+    source_close(source);
+    return more == 0;
+}
+
+static bool measure(const char *model, const char *path, struct error *err)
+{
+    double open_s[RUNS], read_s[RUNS], encode_s[RUNS];
+    size_t bytes = 0, tokens = 0;
+    bool ok = true;
+    for (int run = 0; ok && run < RUNS; run++) {
+        double start = progress_clock();
+        struct tokenizer *tokenizer = open_tokenizer(model, err);
+        open_s[run] = progress_clock() - start;
+        /* A new scratch: its word cache begins empty, as in a program. */
+        struct tokenizer_scratch *scratch =
+            tokenizer ? tokenizer_scratch_open(tokenizer, err) : NULL;
+        start = progress_clock();
+        ok = scratch && read_file(path, tokenizer, NULL, &bytes, &tokens, err);
+        read_s[run] = progress_clock() - start;
+        start = progress_clock();
+        ok = ok && read_file(path, tokenizer, scratch, &bytes, &tokens, err);
+        encode_s[run] = progress_clock() - start;
+        tokenizer_scratch_close(scratch);
+        tokenizer_close(tokenizer);
+    }
+    if (ok)
+        printf("open the tokenizer\t%.1f ms\nread the table\t%.1f MB/s\nread and tokenise\t%.1f "
+               "MB/s\t%.2f "
+               "million tokens/s\n",
+               1e3 * median(open_s), (double)bytes / 1e6 / median(read_s),
+               (double)bytes / 1e6 / median(encode_s), (double)tokens / 1e6 / median(encode_s));
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    const char *model = argc > 2 ? argv[1] : "../shared/data/vocab";
+    const char *path = argc > 2 ? argv[2] : "../shared/data/bengali-shc/Bengal_SHC_Train.csv";
+    struct error err = ERROR_INIT;
+    if (argc <= 2 && (access(model, R_OK) != 0 || access(path, R_OK) != 0)) {
+        printf("tokenise\tskipped: no data in ../shared\n");
+        return 0;
+    }
+    if (measure(model, path, &err))
+        return 0;
+    fprintf(stderr, "bench_tokenise: %s\n", err.text);
+    return 1;
+}
