@@ -87,6 +87,18 @@ setup() {
     assert_says '"records":199'
 }
 
+@test "place holders for labels give way to the labels of the data, unless these use them" {
+    cp -r "$W/vocab" generic
+    echo '{"model_type": "bert", "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}' > generic/config.json
+    rm -f generic/millet.json
+    mtok -m generic "$W/data.csv" > a.tok
+    run bash -c "tar xOf a.tok stream.json | tr -d ' \n'"
+    assert_says '["film","money","sport"]'
+    printf 'text,label\na,LABEL_1\n' | mtok -q -m generic > b.tok
+    run bash -c "tar xOf b.tok stream.json | tr -d ' \n'"
+    assert_says '["LABEL_0","LABEL_1"]'
+}
+
 @test "a row with too few cells is named; --skip-bad goes on" {
     printf 'text,label\na,film\nb\nc,money\n' > few.csv
     run mtok -m "$V" --ids few.csv

@@ -1,5 +1,6 @@
-/* audit.h: the defects of a labelled text data set: duplicates within and across files, one text under two labels, stray header
- * rows, empty texts, mojibake (UTF-8 read as CP866 or CP1252 and encoded again), invalid UTF-8, labels with few rows, over-long texts. */
+/* audit.h: the defects of a labelled text data set: duplicates within and across files, one text
+ * under two labels, stray header rows, empty texts, mojibake (UTF-8 read as CP866 or CP1252 and
+ * encoded again), invalid UTF-8, labels with few rows, over-long texts. */
 #ifndef MILLET_TEXT_AUDIT_H
 #define MILLET_TEXT_AUDIT_H
 
@@ -13,7 +14,7 @@ struct audit_options {
     const struct tokenizer *tokenizer; /* NULL: lengths are in words */
     size_t max_tokens;                 /* over-long beyond this; 0: 512 */
     bool json;
-    size_t examples;                   /* places named per defect; 3 */
+    size_t examples; /* places named per defect; 3 */
 };
 
 /* Writes the report. A data set with defects is not a failure. */

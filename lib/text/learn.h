@@ -1,5 +1,6 @@
-/* learn.h: learn a WordPiece vocabulary from text: pieces merged by frequency (byte-pair counting over characters with the "##"
- * continuation mark, as Hugging Face's WordPieceTrainer does), deterministic: ties go to the smaller pair. */
+/* learn.h: learn a WordPiece vocabulary from text: pieces merged by frequency (byte-pair counting
+ * over characters with the "##" continuation mark, as Hugging Face's WordPieceTrainer does),
+ * deterministic: ties go to the smaller pair. */
 #ifndef MILLET_TEXT_LEARN_H
 #define MILLET_TEXT_LEARN_H
 
@@ -14,14 +15,15 @@
 
 struct learn_options {
     struct table_options table;
-    size_t vocabulary;       /* pieces wanted, special tokens included */
-    bool lower;              /* lower-case and strip accents; off: neither */
-    size_t min_frequency;    /* a pair seen less often is not merged; 2 */
-    bool skip_bad;           /* rows that cannot be read are left out */
-    json_t *stage;           /* history stage; stolen */
+    size_t vocabulary;    /* pieces wanted, special tokens included */
+    bool lower;           /* lower-case and strip accents; off: neither */
+    size_t min_frequency; /* a pair seen less often is not merged; 2 */
+    bool skip_bad;        /* rows that cannot be read are left out */
+    json_t *stage;        /* history stage; stolen */
 };
 
-/* Writes a model without weights: vocab.txt, tokenizer_config.json, special_tokens_map.json, config.json (labels seen, vocab_size), millet.json. */
+/* Writes a model without weights: vocab.txt, tokenizer_config.json, special_tokens_map.json,
+ * config.json (labels seen, vocab_size), millet.json. */
 bool learn_wordpiece(const char *const *path, size_t n_paths, const struct learn_options *options,
                      const struct progress *progress, struct output *output,
                      struct error *err) MUST_CHECK;

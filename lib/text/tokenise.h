@@ -1,4 +1,5 @@
-/* tokenise.h: the work of mtok: files of rows in, a record stream (or ids as text) out; in blocks, parallel, in order. */
+/* tokenise.h: the work of mtok: files of rows in, a record stream (or ids as text) out; in blocks,
+ * parallel, in order. */
 #ifndef MILLET_TEXT_TOKENISE_H
 #define MILLET_TEXT_TOKENISE_H
 
@@ -19,12 +20,14 @@ enum tokenise_output {
 struct tokenise_options {
     struct table_options table;
     enum tokenise_output output;
-    size_t max_tokens;         /* 0: the tokenizer's model_max_length, else 512 */
-    bool keep_text;            /* records carry the text */
-    char *const *label;        /* the model's labels; n_labels 0: labels are collected from the data, sorted (a first pass over spooled input) */
+    size_t max_tokens;  /* 0: the tokenizer's model_max_length, else 512 */
+    bool keep_text;     /* records carry the text */
+    char *const *label; /* the model's labels; n_labels 0: labels are collected from the data,
+                           sorted (a first pass over spooled input) */
     size_t n_labels;
-    bool skip_bad;             /* rows with stray headers or labels unknown to the model are skipped and counted instead of an error */
-    json_t *stage;             /* history stage; stolen */
+    bool skip_bad; /* rows with stray headers or labels unknown to the model are skipped and counted
+                      instead of an error */
+    json_t *stage; /* history stage; stolen */
 };
 
 struct tokenise_counts {
@@ -34,8 +37,8 @@ struct tokenise_counts {
 /* Paths (n 0: standard input) to output. */
 bool tokenise(const char *const *path, size_t n_paths, const struct tokenizer *tokenizer,
               const struct tokenise_options *options, struct threads *team,
-              const struct progress *progress, struct output *output, struct tokenise_counts *counts,
-              struct error *err) MUST_CHECK;
+              const struct progress *progress, struct output *output,
+              struct tokenise_counts *counts, struct error *err) MUST_CHECK;
 
 /* A record stream back to text, one record a line. */
 bool tokenise_decode(const char *const *path, size_t n_paths, const struct tokenizer *tokenizer,

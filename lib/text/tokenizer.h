@@ -1,7 +1,7 @@
 /* tokenizer.h: text to token ids as Hugging Face's tokenizers give them, and back.
  *
- * A tokenizer is immutable after loading and shared by threads; what changes (word cache, buffers) is in a
- * struct tokenizer_scratch, one per thread.
+ * A tokenizer is immutable after loading and shared by threads; what changes (word cache, buffers)
+ * is in a struct tokenizer_scratch, one per thread.
  */
 #ifndef MILLET_TEXT_TOKENIZER_H
 #define MILLET_TEXT_TOKENIZER_H
@@ -16,26 +16,30 @@
 struct tokenizer;
 struct tokenizer_scratch;
 
-/* From the tokenizer files of a model: vocab.txt + tokenizer_config.json (+ special_tokens_map.json, tokenizer.json
- * for the options). What is not understood is refused by name, never skipped. */
+/* From the tokenizer files of a model: vocab.txt + tokenizer_config.json (+
+ * special_tokens_map.json, tokenizer.json for the options). What is not understood is refused by
+ * name, never skipped. */
 struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err) MUST_CHECK;
 void tokenizer_close(struct tokenizer *tokenizer);
 
 size_t tokenizer_size(const struct tokenizer *tokenizer);          /* ids are below this */
 uint64_t tokenizer_fingerprint(const struct tokenizer *tokenizer); /* of vocabulary and options */
-/* The same from the files alone, for tools that compare tokenizers and never encode: nothing is built for matching, which saves
- * most of the time and memory of opening a large vocabulary. */
+/* The same from the files alone, for tools that compare tokenizers and never encode: nothing is
+ * built for matching, which saves most of the time and memory of opening a large vocabulary. */
 bool tokenizer_fingerprint_of(struct bundle *bundle, uint64_t *fingerprint,
                               struct error *err) MUST_CHECK;
-size_t tokenizer_max_tokens(const struct tokenizer *tokenizer);    /* model_max_length; 0: not stated */
-size_t tokenizer_special_count(const struct tokenizer *tokenizer); /* special tokens around each text */
+size_t
+tokenizer_max_tokens(const struct tokenizer *tokenizer); /* model_max_length; 0: not stated */
+size_t
+tokenizer_special_count(const struct tokenizer *tokenizer); /* special tokens around each text */
 
 struct tokenizer_scratch *tokenizer_scratch_open(const struct tokenizer *tokenizer,
                                                  struct error *err) MUST_CHECK;
 void tokenizer_scratch_close(struct tokenizer_scratch *scratch);
 
-/* Encode n bytes of valid UTF-8 with special tokens, at most max_tokens of them in all (0: no limit; truncated from the right,
- * special tokens kept). *ids stays in the scratch until its next use. */
+/* Encode n bytes of valid UTF-8 with special tokens, at most max_tokens of them in all (0: no
+ * limit; truncated from the right, special tokens kept). *ids stays in the scratch until its next
+ * use. */
 bool tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch,
                       const char *text, size_t n, size_t max_tokens, const int32_t **ids,
                       size_t *n_ids, struct error *err) MUST_CHECK;
@@ -43,8 +47,8 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratc
 /* Whether the last tokenizer_encode() with this scratch cut the text short. */
 bool tokenizer_truncated(const struct tokenizer_scratch *scratch);
 
-/* Special tokens left out, pieces joined as Hugging Face's decode() with clean_up_tokenization_spaces=False. Release
- * with free(). */
+/* Special tokens left out, pieces joined as Hugging Face's decode() with
+ * clean_up_tokenization_spaces=False. Release with free(). */
 char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
                        struct error *err) MUST_CHECK;
 
