@@ -57,8 +57,7 @@ struct model_writer_options {
         *file; /* files that replace or add to those of `from` (a new vocab.txt …) */
     size_t n_files;
     json_t *stage; /* appended to the history; stolen */
-    json_t *
-        extra; /* object whose keys join millet.json ("format", "pruned", …); stolen; may be NULL */
+    json_t *extra; /* keys that join millet.json ("format", "pruned", …); stolen; may be NULL */
 };
 
 /* Writes the tar to `output` (the caller commits it). */
