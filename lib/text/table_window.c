@@ -36,6 +36,29 @@ bool table_window_more(struct table_window *w, struct error *err)
     return true;
 }
 
+/* Files that people take for text, by their first bytes. */
+static bool refuse_foreign(const struct table_window *w, struct error *err)
+{
+    static const struct {
+        size_t at, n;
+        const char *magic, *what;
+    } known[] = {
+        {0, 2, "\xFF\xFE", "UTF-16; convert it with: iconv -f UTF-16 -t UTF-8"},
+        {0, 2, "\xFE\xFF", "UTF-16; convert it with: iconv -f UTF-16 -t UTF-8"},
+        {0, 2, "\x1F\x8B", "compressed; pipe it through: gzip -dc"},
+        {0, 4, "\x28\xB5\x2F\xFD", "compressed; pipe it through: zstd -dc"},
+        {0, 5, "\xFD\x37zXZ", "compressed; pipe it through: xz -dc"},
+        {0, 4, "PK\x03\x04", "a zip archive or a spreadsheet; save it as CSV"},
+        {257, 5, "ustar", "a tar (a stream or a model?), not text"},
+    };
+    size_t left = (size_t)(w->end - w->at);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (left >= known[i].at + known[i].n &&
+            memcmp(w->at + known[i].at, known[i].magic, known[i].n) == 0)
+            return error_set(err, "%s: the input is %s", name(w), known[i].what);
+    return true;
+}
+
 bool table_window_open(struct table_window *w, struct source *source, struct error *err)
 {
     size_t n = 0;
@@ -53,9 +76,8 @@ bool table_window_open(struct table_window *w, struct source *source, struct err
     if (w->end == w->at)
         return error_set(err, "%s: the input is empty; expected rows of text", name(w));
     size_t left = (size_t)(w->end - w->at);
-    if (left >= 2 && (memcmp(w->at, "\xFF\xFE", 2) == 0 || memcmp(w->at, "\xFE\xFF", 2) == 0))
-        return error_set(err, "%s: the input is UTF-16; convert it with: iconv -f UTF-16 -t UTF-8",
-                         name(w));
+    if (!refuse_foreign(w, err))
+        return false;
     if (left >= 3 && memcmp(w->at, "\xEF\xBB\xBF", 3) == 0)
         w->at += 3;
     return true;

@@ -22,7 +22,8 @@ struct table_window {
     size_t capacity;
 };
 
-/* Takes the first bytes, skips a byte order mark; an empty source and UTF-16 are errors. */
+/* Takes the first bytes, skips a byte order mark; an empty source, UTF-16, compressed files and
+ * archives are errors. */
 bool table_window_open(struct table_window *window, struct source *source,
                        struct error *err) MUST_CHECK;
 void table_window_close(struct table_window *window);

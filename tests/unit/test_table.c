@@ -100,6 +100,11 @@ static void test_csv(void)
     reads_n("\xFF\xFEt\0", 4, &(struct table_options){.format = TABLE_CSV},
             "error data: the input is UTF-16; convert it with: iconv -f UTF-16 -t UTF-8\n",
             "UTF-16");
+    reads(TABLE_CSV, "\x1F\x8B\x08",
+          "error data: the input is compressed; pipe it through: gzip -dc\n", "gzip");
+    reads(TABLE_GUESS, "PK\x03\x04",
+          "error data: the input is a zip archive or a spreadsheet; save it as CSV\n",
+          "a spreadsheet");
     reads_n("text,label\na,x\0y\nb,z\n", 20, &(struct table_options){.format = TABLE_CSV},
             "error data:2: the label holds a NUL byte\n3:z|b\n", "a NUL in a label");
 }

@@ -224,6 +224,32 @@ static void test_files(void)
     tokenizer_close(t);
 }
 
+/* Tokens added behind the vocabulary, as transformers writes them into tokenizer_config.json. */
+static void test_added(void)
+{
+    struct error err = ERROR_INIT;
+    struct tokenizer *t = open_with("a1", small,
+                                    "{\"do_lower_case\": false, \"added_tokens_decoder\": {"
+                                    "\"2\": {\"content\": \"[CLS]\", \"special\": true},"
+                                    "\"14\": {\"content\": \"<x>\", \"special\": true},"
+                                    "\"13\": {\"content\": \"<xy>\", \"special\": false}}}",
+                                    NULL, &err);
+    tap_is(t ? encode(t, "a<x>c <xy><", 0) : err.text, "2 5 14 9 13 1 3",
+           "the longest added token counts");
+    tap_ok(t && tokenizer_size(t) == 15, "and has an id behind the vocabulary");
+    const int32_t ids[] = {5, 14, 13};
+    char *text = t ? tokenizer_decode(t, ids, 3, &err) : NULL;
+    tap_is(text, "a <xy>", "only special ones are left out of the text");
+    free(text);
+    tokenizer_close(t);
+    t = open_with(
+        "a2", small,
+        "{\"added_tokens_decoder\": {\"13\": {\"content\": \"<x>\", \"normalized\": true}}}", NULL,
+        &err);
+    tap_ok(!t && strstr(err.text, "\"<x>\""), "refused by name: %s", err.text);
+    tokenizer_close(t);
+}
+
 int main(void)
 {
     static const char *const value[] = {"true", "false", "null"};
@@ -236,5 +262,6 @@ int main(void)
     test_limits();
     test_decode();
     test_files();
+    test_added();
     return tap_done();
 }
