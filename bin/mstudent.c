@@ -69,9 +69,7 @@ struct run {
     struct output *output;
 };
 
-/* ---- options
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 
 static double real(struct tool *tool, const char *what, double min, double max)
 {
@@ -208,9 +206,7 @@ static void parse(struct tool *tool, struct arguments *a, const char *const **pa
                          "records; name a file for the others");
 }
 
-/* ---- the work
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the work ---- */
 
 static bool check_tokenizer(const struct run *run, const struct records_set *set, const char *name,
                             struct error *err)

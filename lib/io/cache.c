@@ -1,9 +1,10 @@
 /* cache.c: an LMDB file of logits.
  *
  *     key    16 bytes: XXH3-128 of the token ids, seeded with the model's fingerprint; high half
- * first, big-endian value  8 bytes: XXH3 of what follows, seeded by nothing; then the floats,
- * little-endian tag    key "millet-cache": the format's version, so that no other LMDB file is
- * taken for a cache
+ *            first, big-endian
+ *     value  8 bytes: XXH3 of what follows, unseeded; then the floats, little-endian
+ *     tag    key "millet-cache": the format's version, so that no other LMDB file is taken for a
+ *            cache
  *
  * LMDB has no checksums of its own, hence the 8 bytes. Its map has a fixed size: when it is full
  * the transaction is undone, the map doubled and the transaction done again. Each commit is synced.

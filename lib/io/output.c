@@ -4,9 +4,9 @@
  *     kind       opened as                              at commit
  *     standard   descriptor 1                           flushed
  *     direct     device or FIFO, for writing            flushed, closed
- *     unnamed    O_TMPFILE in the target's directory    synced, linked (or linked aside and renamed
- * over the old file) hidden     .NAME.millet-… beside the target       synced, renamed; removed
- * when abandoned
+ *     unnamed    O_TMPFILE in the target's directory    synced, linked (or linked aside and
+ *                                                       renamed over the old file)
+ *     hidden     .NAME.millet-… beside the target       synced, renamed; removed when abandoned
  */
 #include <errno.h>
 #include <fcntl.h>

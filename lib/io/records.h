@@ -3,8 +3,9 @@
  *
  *   stream.json | part-00000000.safetensors … | end.json        complete
  *   stream.json | part-…                      | error.json      the producer failed: its message
- * becomes ours stream.json | part-…                                        cut short: an error,
- * never a shorter result
+ *                                                               becomes ours
+ *   stream.json | part-…                                        cut short: an error, never a
+ *                                                               shorter result
  *
  * After end.json another stream.json may follow (cat a.tok b.tok): same tokenizer and labels, or an
  * error. A stage that adds a field passes all others through untouched, known or not.

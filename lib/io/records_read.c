@@ -41,7 +41,7 @@ struct records_reader {
 struct check {
     const char *place;
     struct records_part *part;
-    uint64_t first_record; /* the part's first record in the whole input, for messages */
+    uint64_t first_record; /* the part's first record in the whole input, from 1, for messages */
     struct error *err;
 };
 
@@ -189,7 +189,7 @@ static bool read_part(struct records_reader *reader, const struct tar_member *me
         return false;
     const struct check check = {.place = place,
                                 .part = part,
-                                .first_record = reader->records_before + reader->records,
+                                .first_record = reader->records_before + reader->records + 1,
                                 .err = err};
     if (!check_checksum(&check) || !check_tokens(&check) ||
         !check_labels(&check, &reader->header) || !check_text(&check) ||

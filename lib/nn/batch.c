@@ -84,8 +84,7 @@ bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t lab
     return true;
 }
 
-/* ---- orders of the embedding gradients
- * -------------------------------------------------------------------------- */
+/* ---- orders of the embedding gradients ---- */
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -145,9 +144,7 @@ static bool build_rows(struct batch *batch, struct error *err)
     return true;
 }
 
-/* ---- upload
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- upload ---- */
 
 /* One piece of the device block: where it comes from, and which pointer shall point at it. */
 struct piece {

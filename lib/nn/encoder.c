@@ -8,9 +8,7 @@
 #include "core/rng.h"
 #include "nn/encoder_buffers.h"
 
-/* ---- workspace
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- workspace ---- */
 
 /* Hands out aligned pieces of one block; with base NULL it only adds up. */
 struct carver {
@@ -156,7 +154,7 @@ bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
     encoder->room_tokens = encoder->room_records = encoder->bytes = 0;
     encoder->arena = encoder->dev->op->alloc(encoder->dev, carver.used, err);
     if (!encoder->arena)
-        return error_at(err, "room for a batch of %zu tokens", tokens);
+        return error_at(err, "room for a batch of %zu tokens: ", tokens);
     encoder->bytes = carver.used;
     carver = (struct carver){.base = encoder->arena};
     carve_all(encoder, &carver, tokens, records);
@@ -175,8 +173,7 @@ act *encoder_dlogits(struct encoder *encoder)
     return encoder->dlogits;
 }
 
-/* ---- what forward and backward share
- * ------------------------------------------------------------------------------ */
+/* ---- what forward and backward share ---- */
 
 struct dropout encoder_layer_dropout(const struct encoder_dropout *dropout, size_t layer,
                                      enum encoder_dropout_place place)
@@ -225,9 +222,7 @@ struct attention encoder_attention(const struct encoder *encoder, const struct b
     };
 }
 
-/* ---- forward
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- forward ---- */
 
 static void embed(struct encoder *e, const struct weights *weights, const struct batch *batch,
                   const struct encoder_dropout *dropout)

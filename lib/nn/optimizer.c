@@ -43,7 +43,7 @@ bool optimizer_open(struct optimizer *optimizer, struct params *params, double c
     if (optimizer->factor && open_moments(params, err))
         return true;
     optimizer_close(optimizer);
-    return error_at(err, "room for the optimizer's state");
+    return error_at(err, "room for the optimizer's state: ");
 }
 
 void optimizer_close(struct optimizer *optimizer)

@@ -11,9 +11,7 @@
 
 enum { ALIGN_FLOATS = 16, CHUNK_FLOATS = 1 << 18, ENTRIES_PER_LAYER = 16, ENTRIES_BESIDE = 7 };
 
-/* ---- layout
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- layout ---- */
 
 /* `joined`: the next entry follows without a gap (query, key and value are one stacked matrix). */
 static void add_entry(struct params *p, const char *name, size_t rows, size_t cols,
@@ -89,8 +87,7 @@ static bool lay_out(struct params *p, struct error *err)
     return true;
 }
 
-/* ---- starting values
- * ---------------------------------------------------------------------------------------------- */
+/* ---- starting values ---- */
 
 static bool ends_with(const char *text, const char *tail)
 {
@@ -202,9 +199,7 @@ static bool start(struct params *p, struct model *model, bool new_head, uint64_t
     return true;
 }
 
-/* ---- binding
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- binding ---- */
 
 static size_t offset_of(const struct params *p, const char *name)
 {
@@ -289,9 +284,7 @@ static bool bind(struct params *p, struct error *err)
     return true;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 /* Values on the device, overflow of the size checked. */
 static float *alloc_floats(struct device *dev, size_t rows, size_t cols, struct error *err)

@@ -5,8 +5,7 @@
 #include "core/memory.h"
 #include "nn/params.h"
 
-/* ---- the copy of the best epoch
- * ------------------------------------------------------------------------------------ */
+/* ---- the copy of the best epoch ---- */
 
 /* Visit runs of touched rows: [*begin, end); false when there are no more. */
 static bool next_run(const uint8_t *touched, size_t rows, size_t *begin, size_t *end)
@@ -86,9 +85,7 @@ void params_copy_free(struct params_copy *copy)
     *copy = (struct params_copy){0};
 }
 
-/* ---- the model stream
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- the model stream ---- */
 
 static float *download(const struct params *p, const float *from, size_t n, struct error *err)
 {

@@ -122,8 +122,7 @@ const struct tensor_view *shape_require_tensor(const struct model *model, const 
     return view;
 }
 
-/* ---- from a model
- * --------------------------------------------------------------------------------------------- */
+/* ---- from a model ---- */
 
 static bool get_size(const json_t *config, const char *place, const char *key, bool required,
                      int64_t max, size_t *value, struct error *err)
@@ -336,8 +335,7 @@ bool shape_from_model(struct shape *shape, const struct model *model, struct err
     return false;
 }
 
-/* ---- from a user's text
- * ---------------------------------------------------------------------------------------- */
+/* ---- from a user's text ---- */
 
 struct text_keys {
     int64_t layers, hidden, heads, ffn, positions;
@@ -438,8 +436,7 @@ void shape_free(struct shape *shape)
     shape->layer = NULL;
 }
 
-/* ---- to config.json
- * -------------------------------------------------------------------------------------------- */
+/* ---- to config.json ---- */
 
 /* The shortest decimal that is this float: 0.1, not 0.10000000149. */
 static json_t *real(float value)
@@ -517,9 +514,7 @@ json_t *shape_config(const struct shape *shape, const json_t *base, char *const 
     return NULL;
 }
 
-/* ---- size
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- size ---- */
 
 size_t shape_parameters(const struct shape *shape)
 {

@@ -24,9 +24,7 @@ void train_defaults(struct train_options *options)
                                       .log_every = 10};
 }
 
-/* ---- checks
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- checks ---- */
 
 static bool same_labels(char *const *a, size_t n_a, char *const *b, size_t n_b)
 {
@@ -131,9 +129,7 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
     return true;
 }
 
-/* ---- the run
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the run ---- */
 
 static bool plan(const struct trainer *t, size_t epoch, struct schedule *schedule,
                  struct error *err)

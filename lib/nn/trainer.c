@@ -136,9 +136,7 @@ bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, dou
     return true;
 }
 
-/* ---- dev
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- dev ---- */
 
 /* Right answers among the labelled records of the dev batch. */
 static bool count_right(struct trainer *t, float *logits, size_t *right, struct error *err)

@@ -33,9 +33,7 @@ bool weights_finite(const struct tensor_view *view)
     return bad == 0;
 }
 
-/* ---- one tensor
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- one tensor ---- */
 
 /* What preparing needs throughout. */
 struct source_model {
@@ -144,9 +142,7 @@ static struct table_weights *prepare_table(const struct source_model *from, cons
     return from->dev->op->table_prepare(from->dev, &weight, from->err);
 }
 
-/* ---- the whole
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the whole ---- */
 
 static bool prepare_embeddings(const struct source_model *from)
 {

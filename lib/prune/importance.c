@@ -84,15 +84,15 @@ static bool check_record(const struct shape *shape, const struct record *record,
 {
     if (record->n_ids == 0 || record->n_ids > shape->positions)
         return error_set(
-            err, "record %zu has %zu tokens, the model takes 1 to %zu; use mtok --max-tokens", i,
-            record->n_ids, shape->positions);
+            err, "record %zu has %zu tokens, the model takes 1 to %zu; use mtok --max-tokens",
+            i + 1, record->n_ids, shape->positions);
     if (record->label < 0 || (size_t)record->label >= shape->n_labels)
-        return error_set(err, "record %zu has label %" PRId32 ", the model has %zu labels", i,
+        return error_set(err, "record %zu has label %" PRId32 ", the model has %zu labels", i + 1,
                          record->label, shape->n_labels);
     for (size_t t = 0; t < record->n_ids; t++)
         if (record->id[t] < 0 || (size_t)record->id[t] >= shape->vocab)
-            return error_set(err, "record %zu: id %" PRId32 " is outside the vocabulary of %zu", i,
-                             record->id[t], shape->vocab);
+            return error_set(err, "record %zu: id %" PRId32 " is outside the vocabulary of %zu",
+                             i + 1, record->id[t], shape->vocab);
     return true;
 }
 

@@ -2,12 +2,14 @@
  * other. The work of mquant.
  *
  *   fp32 fp16 bf16   every floating-point tensor in that type, norms and biases too, as
- * save_pretrained() of a model cast to that type writes it; config.json says so in torch_dtype.
+ *                    save_pretrained() of a model cast to that type writes it; config.json says
+ *                    so in torch_dtype
  *   int8             every matrix (rank 2: linear weights of the encoder, pooler and classifier,
- * and the embedding tables) as I8 with one scale per row, in a second tensor "<name>_scale" F32
- * [rows]: value = scale[row] * data. A row is an output channel of a linear layer or one entry of a
- * table. Symmetric, no zero point: scale = max|w| / 127, data = w / scale to the nearest, ties to
- * even. All else is F32.
+ *                    and the embedding tables) as I8 with one scale per row, in a second tensor
+ *                    "<name>_scale" F32 [rows]: value = scale[row] * data. A row is an output
+ *                    channel of a linear layer or one entry of a table. Symmetric, no zero point:
+ *                    scale = max|w| / 127, data = w / scale to the nearest, ties to even. All
+ *                    else is F32
  *
  * Tensors of integers that are not I8 with a scale (position_ids) pass unchanged. Values that are
  * not finite, and values that do not fit the new format, are refused with the tensor's name.

@@ -1,9 +1,13 @@
 /* bench_forward: whole passes through nn's encoder with random weights against this machine's peak,
- * a tab-separated table on stdout; medians, pass and peak taking turns. forward   packed weights,
- * the lanes of the device sharing the sequences, as classification does; fp32 and int8 train
- * forward, loss, backward and optimizer on one batch; `products` is the same work by the time spent
- * in products alone GF/s counts the operations that are done (the last layer runs for first tokens
- * only), products only, as shape_macs does.
+ * a tab-separated table on stdout; medians, pass and peak taking turns.
+ *
+ *   forward   packed weights, the lanes of the device sharing the sequences, as classification
+ *             does; fp32 and int8
+ *   train     forward, loss, backward and optimizer on one batch; `products` is the same work by
+ *             the time spent in products alone
+ *
+ * GF/s counts the operations that are done (the last layer runs for first tokens only), products
+ * only, as shape_macs does.
  *
  * usage: bench_forward [THREADS]   (default: all there are)
  */

@@ -1,7 +1,9 @@
 /* bench_products: speed of the CPU device's products against this machine's peak, a tab-separated
  * table on stdout. Products and peak take turns, medians of both; weights stay in the cache between
- * runs as far as they fit. GF/s counts a multiplication and an addition as two. f32, int8 packed
- * weights (linear_prepare) forward       trainable weights (linear_bind), which OpenBLAS multiplies
+ * runs as far as they fit. GF/s counts a multiplication and an addition as two.
+ *
+ *   f32, int8     packed weights (linear_prepare)
+ *   forward       trainable weights (linear_bind), which OpenBLAS multiplies
  *   backward      dx, dw and db of these
  *
  * usage: bench_products [THREADS]   (default: 1, and all there are)

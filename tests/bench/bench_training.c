@@ -16,8 +16,7 @@
 
 enum { RUNS = 21, VOCAB = 119547, LABELS = 12, BATCH_TOKENS = 1024 };
 
-/* ---- time of each operation: the device's table is replaced by one that measures
- * ----------------------------------- */
+/* ---- time of each operation: the device's table is replaced by one that measures ---- */
 
 enum timed {
     PRODUCTS,
@@ -177,9 +176,7 @@ static void measure_operations(struct device *dev, struct device_ops *table)
     dev->op = table;
 }
 
-/* ---- the passes
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the passes ---- */
 
 /* Operations of the products of one forward pass as the engine runs it. */
 static double product_operations(const struct shape *shape, size_t n_records, size_t n_tokens)

@@ -249,20 +249,20 @@ static void test_fields(struct tensor_view *view)
         const char *expected;
     } row[] = {
         {V_IDS, tensor_view_1d("ids", DTYPE_F32, T, id), "expected 1 dimension of I32"},
-        {V_IDS, tensor_view_1d("ids", DTYPE_I32, T, negative), "record 1: token id -3"},
+        {V_IDS, tensor_view_1d("ids", DTYPE_I32, T, negative), "record 2: token id -3"},
         {V_OFFSETS, tensor_view_1d("offsets", DTYPE_I64, N + 1, short_offset), "expected 0 to 6"},
         {V_OFFSETS, tensor_view_1d("offsets", DTYPE_I64, N + 1, late), "runs from 1"},
         {V_OFFSETS, tensor_view_1d("offsets", DTYPE_I64, N + 1, falling), "decreases"},
-        {V_LABEL, tensor_view_1d("label", DTYPE_I32, N, high), "record 1: label 2"},
-        {V_LABEL, tensor_view_1d("label", DTYPE_I32, N, low), "record 1: label -2"},
+        {V_LABEL, tensor_view_1d("label", DTYPE_I32, N, high), "record 2: label 2"},
+        {V_LABEL, tensor_view_1d("label", DTYPE_I32, N, low), "record 2: label -2"},
         {V_TEXT_OFFSETS, tensor_view_1d("text_offsets", DTYPE_I64, N + 1, text_end),
          "expected 0 to 5"},
         {V_TEXT_OFFSETS, tensor_view_1d("text_offset", DTYPE_I64, N + 1, text_end),
          "no field \"text_offsets\""},
         {V_LOGITS, tensor_view_2d("logits", DTYPE_F32, LABELS, N, logits), "expected [3, 2]"},
         {V_LOGITS, tensor_view_2d("logits", DTYPE_F32, N, LABELS, infinite),
-         "record 1: logit 1 is not finite"},
-        {V_LOGITS, tensor_view_2d("logits", DTYPE_F32, N, LABELS, no_number), "record 0: logit 0"},
+         "record 2: logit 1 is not finite"},
+        {V_LOGITS, tensor_view_2d("logits", DTYPE_F32, N, LABELS, no_number), "record 1: logit 0"},
     };
     struct records_header head = header(0x1234, LABELS);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {

@@ -1,7 +1,9 @@
 /* product_int8.c: int8 products with exact int32 sums, so that every set gives the same numbers.
+ *
  *   avx512    vpdpbusd on u8 × s8: activations are stored as q + 128, and what that adds is taken
- * off the sums avx2      weights and activations widened to 16 bits, pmaddwd; vpmaddubsw would
- * saturate portable  plain C
+ *             off the sums
+ *   avx2      weights and activations widened to 16 bits, pmaddwd; vpmaddubsw would saturate
+ *   portable  plain C
  */
 #include "kernels/cpu/isa/finish.h"
 #include "kernels/quantise.h"
