@@ -95,8 +95,8 @@ static bool run(const char *from, const char *file, const struct train_options *
                   model_open(&model, scratch_path(from ? from : "empty.tar"), &fatal),
               &fatal);
     json_t *stage = json_pack("{s:s}", "program", "test");
-    bool ok = train(&model, from ? NULL : &shape, &toy.set, options, dev, NULL, stage, output,
-                    result, err);
+    bool ok =
+        train(&model, from ? NULL : &shape, &toy.set, options, dev, NULL, stage, output, result, err);
     if (ok)
         tiny_need(output_commit(output, &fatal), &fatal);
     else
