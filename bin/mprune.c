@@ -55,14 +55,6 @@ struct options {
     size_t n_paths;
 };
 
-static size_t count_argument(struct tool *tool, const char *name)
-{
-    int64_t count = 0;
-    if (!number_integer(tool_argument(tool), name, 1, MAX_COUNT, &count, &tool->err))
-        tool_usage_error(tool, "%s", tool->err.text);
-    return (size_t)count;
-}
-
 static enum method method_argument(struct tool *tool)
 {
     if (strcmp(tool_argument(tool), "layers") == 0)
@@ -76,9 +68,7 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
 {
     switch (id) {
     case OPTION_MODEL:
-        if (opt->model)
-            tool_usage_error(tool, "-m given twice; mprune takes one model");
-        opt->model = tool_argument(tool);
+        tool_argument_once(tool, "-m", &opt->model);
         break;
     case OPTION_METHOD:
         opt->method = method_argument(tool);
@@ -91,10 +81,10 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         opt->which = tool_argument(tool);
         break;
     case OPTION_SAMPLES:
-        opt->samples = count_argument(tool, "--samples");
+        opt->samples = (size_t)tool_argument_integer(tool, "--samples", 1, MAX_COUNT);
         break;
     case OPTION_BATCH_TOKENS:
-        opt->batch_tokens = count_argument(tool, "--batch-tokens");
+        opt->batch_tokens = (size_t)tool_argument_integer(tool, "--batch-tokens", 1, MAX_COUNT);
         break;
     case OPTION_REPORT:
         opt->report = tool_argument(tool);
@@ -166,14 +156,7 @@ static void check_options(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--dry-run writes no model; drop -o");
     check_report(tool, opt);
     check_which(tool, opt);
-    size_t n_stdin = strcmp(opt->model, "-") == 0;
-    for (size_t i = 0; i < opt->n_paths; i++)
-        n_stdin += strcmp(opt->path[i], "-") == 0;
-    if (!layers && opt->n_paths == 0)
-        n_stdin++;
-    if (n_stdin > 1)
-        tool_usage_error(tool, "standard input is asked for %zu times; name files instead",
-                         n_stdin);
+    tool_check_stdin(tool, !layers);
 }
 
 static void parse(struct tool *tool, struct options *opt)

@@ -4,7 +4,6 @@
 
 #include "bin/tool.h"
 #include "core/memory.h"
-#include "core/number.h"
 #include "io/output.h"
 #include "io/records.h"
 #include "io/source.h"
@@ -48,39 +47,23 @@ struct options {
     size_t n_paths;
 };
 
-static void set_once(struct tool *tool, const char **value, const char *name)
-{
-    if (*value)
-        tool_usage_error(tool, "%s given twice; mscore takes one model and one baseline", name);
-    *value = tool_argument(tool);
-}
-
-static void set_count(struct tool *tool, size_t *value, const char *name)
-{
-    int64_t count = 0;
-    if (!number_integer(tool_argument(tool), name, 1, 1000000, &count, &tool->err))
-        tool_usage_error(tool, "%s", tool->err.text);
-    *value = (size_t)count;
-}
-
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
     switch (id) {
     case OPTION_MODEL:
-        set_once(tool, &opt->model, "-m");
+        tool_argument_once(tool, "-m", &opt->model);
         break;
     case OPTION_BASELINE:
-        set_once(tool, &opt->baseline, "--baseline");
+        tool_argument_once(tool, "--baseline", &opt->baseline);
         break;
     case OPTION_TIME:
         opt->time = true;
         break;
     case OPTION_ROUNDS:
-        set_count(tool, &opt->rounds, "--rounds");
+        opt->rounds = (size_t)tool_argument_integer(tool, "--rounds", 1, 1000000);
         break;
     case OPTION_SECONDS:
-        if (!number_real(tool_argument(tool), "--seconds", 0, 86400, &opt->seconds, &tool->err))
-            tool_usage_error(tool, "%s", tool->err.text);
+        opt->seconds = tool_argument_real(tool, "--seconds", 0, 86400);
         break;
     case OPTION_JSON:
         opt->json = true;
@@ -89,7 +72,7 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         opt->predict = true;
         break;
     case OPTION_TOP:
-        set_count(tool, &opt->top, "--top");
+        opt->top = (size_t)tool_argument_integer(tool, "--top", 1, 1000000);
         break;
     case OPTION_TEXT:
         opt->text = true;
@@ -116,12 +99,7 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--time needs a model to time: give it with -m");
     if (!opt->time && (opt->rounds || opt->seconds >= 0))
         tool_usage_error(tool, "%s needs --time", opt->rounds ? "--rounds" : "--seconds");
-    size_t n_stdin = (size_t)is_stdin(opt->model) + is_stdin(opt->baseline) + (opt->n_paths == 0);
-    for (size_t i = 0; i < opt->n_paths; i++)
-        n_stdin += is_stdin(opt->path[i]);
-    if (n_stdin > 1)
-        tool_usage_error(tool, "standard input is asked for %zu times; name files instead",
-                         n_stdin);
+    tool_check_stdin(tool, true);
 }
 
 static void parse(struct tool *tool, struct options *opt)

@@ -71,22 +71,6 @@ struct run {
 
 /* ---- options ---- */
 
-static double real(struct tool *tool, const char *what, double min, double max)
-{
-    double value = 0;
-    if (!number_real(tool_argument(tool), what, min, max, &value, &tool->err))
-        tool_usage_error(tool, "%s", tool->err.text);
-    return value;
-}
-
-static size_t integer(struct tool *tool, const char *what, int64_t max)
-{
-    int64_t value = 0;
-    if (!number_integer(tool_argument(tool), what, 1, max, &value, &tool->err))
-        tool_usage_error(tool, "%s", tool->err.text);
-    return (size_t)value;
-}
-
 /* "alpha=0.9,temperature=2", either key may be left out. */
 static void parse_kd(struct tool *tool, struct train_options *train)
 {
@@ -131,9 +115,7 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     struct train_options *train = &a->train;
     switch (id) {
     case OPTION_MODEL:
-        if (a->model)
-            tool_usage_error(tool, "-m is given twice; one model is trained at a time");
-        a->model = tool_argument(tool);
+        tool_argument_once(tool, "-m", &a->model);
         break;
     case OPTION_SHAPE:
         a->shape = tool_argument(tool);
@@ -146,28 +128,28 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         a->dev = tool_argument(tool);
         break;
     case OPTION_EPOCHS:
-        train->epochs = integer(tool, "--epochs", 100000);
+        train->epochs = (size_t)tool_argument_integer(tool, "--epochs", 1, 100000);
         break;
     case OPTION_BATCH_TOKENS:
-        train->batch_tokens = integer(tool, "--batch-tokens", 1 << 24);
+        train->batch_tokens = (size_t)tool_argument_integer(tool, "--batch-tokens", 1, 1 << 24);
         break;
     case OPTION_LR:
-        train->lr = real(tool, "--lr", 1e-12, 10);
+        train->lr = tool_argument_real(tool, "--lr", 1e-12, 10);
         break;
     case OPTION_HEAD_LR:
-        train->head_lr_factor = real(tool, "--head-lr", 0, 1e6);
+        train->head_lr_factor = tool_argument_real(tool, "--head-lr", 0, 1e6);
         break;
     case OPTION_WARMUP:
-        train->warmup = real(tool, "--warmup", 0, 1);
+        train->warmup = tool_argument_real(tool, "--warmup", 0, 1);
         break;
     case OPTION_WEIGHT_DECAY:
-        train->weight_decay = real(tool, "--weight-decay", 0, 10);
+        train->weight_decay = tool_argument_real(tool, "--weight-decay", 0, 10);
         break;
     case OPTION_CLIP:
-        train->clip = real(tool, "--clip", 0, 1e9);
+        train->clip = tool_argument_real(tool, "--clip", 0, 1e9);
         break;
     case OPTION_DROPOUT:
-        train->dropout = real(tool, "--dropout", 0, 0.95);
+        train->dropout = tool_argument_real(tool, "--dropout", 0, 0.95);
         break;
     case OPTION_NEW_HEAD:
         train->new_head = true;
@@ -176,14 +158,14 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         a->log = tool_argument(tool);
         break;
     case OPTION_LOG_EVERY:
-        train->log_every = integer(tool, "--log-every", 1 << 30);
+        train->log_every = (size_t)tool_argument_integer(tool, "--log-every", 1, 1 << 30);
         break;
     }
 }
 
 static void parse(struct tool *tool, struct arguments *a, const char *const **path, size_t *n)
 {
-    int id, stdin_uses = 0;
+    int id;
     train_defaults(&a->train);
     while ((id = tool_next_option(tool)) >= 0)
         take_option(tool, a, id);
@@ -195,15 +177,7 @@ static void parse(struct tool *tool, struct arguments *a, const char *const **pa
     if (a->shape && a->train.new_head)
         tool_usage_error(tool,
                          "--shape and --new-head clash: with a shape everything starts at random");
-    stdin_uses += strcmp(a->model, "-") == 0;
-    stdin_uses += a->dev && strcmp(a->dev, "-") == 0;
-    stdin_uses += *n == 0;
-    for (size_t i = 0; i < *n; i++)
-        stdin_uses += strcmp((*path)[i], "-") == 0;
-    if (stdin_uses > 1)
-        tool_usage_error(tool,
-                         "standard input can be only one of the model, the records and the dev "
-                         "records; name a file for the others");
+    tool_check_stdin(tool, true);
 }
 
 /* ---- the work ---- */

@@ -27,7 +27,6 @@ static const struct tool mteach = {
 static void parse(struct tool *tool, const char **model, struct teach_options *options,
                   const char *const **path, size_t *n_paths)
 {
-    size_t from_stdin = 0;
     for (int id; (id = tool_next_option(tool)) != -1;) {
         if (id == OPTION_MODEL)
             model[options->n_models++] = tool_argument(tool);
@@ -37,12 +36,7 @@ static void parse(struct tool *tool, const char **model, struct teach_options *o
     *path = tool_operands(tool, n_paths);
     if (options->n_models == 0)
         tool_usage_error(tool, "no teacher given; name one with -m MODEL");
-    for (size_t i = 0; i < options->n_models; i++)
-        from_stdin += model[i][0] == '-' && model[i][1] == '\0';
-    for (size_t i = 0; i < *n_paths; i++)
-        from_stdin += (*path)[i][0] == '-' && (*path)[i][1] == '\0';
-    if (from_stdin + (*n_paths == 0) > 1)
-        tool_usage_error(tool, "standard input can be one thing only: a model or a stream");
+    tool_check_stdin(tool, true);
     options->model = model;
 }
 

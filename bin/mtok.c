@@ -6,7 +6,6 @@
 
 #include "bin/tool.h"
 #include "core/hash.h"
-#include "core/number.h"
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
@@ -71,21 +70,11 @@ static void set_mode(struct tool *tool, struct options *opt, enum mode mode)
     opt->mode = mode;
 }
 
-static size_t count_argument(struct tool *tool, const char *name, int64_t min, int64_t max)
-{
-    int64_t count = 0;
-    if (!number_integer(tool_argument(tool), name, min, max, &count, &tool->err))
-        tool_usage_error(tool, "%s", tool->err.text);
-    return (size_t)count;
-}
-
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
     switch (id) {
     case OPTION_MODEL:
-        if (opt->model)
-            tool_usage_error(tool, "-m given twice; mtok takes one tokenizer");
-        opt->model = tool_argument(tool);
+        tool_argument_once(tool, "-m", &opt->model);
         break;
     case OPTION_TEXT:
         opt->table.text_column = tool_argument(tool);
@@ -100,7 +89,7 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
                              opt->format_name);
         break;
     case OPTION_MAX_TOKENS:
-        opt->max_tokens = count_argument(tool, "--max-tokens", 1, MAX_TOKENS);
+        opt->max_tokens = (size_t)tool_argument_integer(tool, "--max-tokens", 1, MAX_TOKENS);
         break;
     case OPTION_IDS:
         set_mode(tool, opt, MODE_IDS);
@@ -110,7 +99,8 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_LEARN:
         set_mode(tool, opt, MODE_LEARN);
-        opt->vocabulary = count_argument(tool, "--learn", MIN_VOCABULARY, MAX_VOCABULARY);
+        opt->vocabulary =
+            (size_t)tool_argument_integer(tool, "--learn", MIN_VOCABULARY, MAX_VOCABULARY);
         break;
     case OPTION_LOWER:
         opt->lower = true;
@@ -152,13 +142,7 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--max-tokens and %s exclude each other", with);
     if (mode == MODE_DECODE && table)
         tool_usage_error(tool, "--decode reads record streams: drop --text, --label and --format");
-    size_t n_stdin = opt->n_paths == 0;
-    n_stdin += opt->model && strcmp(opt->model, "-") == 0;
-    for (size_t i = 0; i < opt->n_paths; i++)
-        n_stdin += strcmp(opt->path[i], "-") == 0;
-    if (n_stdin > 1)
-        tool_usage_error(tool, "standard input is asked for %zu times; name files instead",
-                         n_stdin);
+    tool_check_stdin(tool, true);
 }
 
 static void parse(struct tool *tool, struct options *opt)

@@ -434,15 +434,6 @@ static const struct tool_option *scan(struct tool *tool)
     return NULL;
 }
 
-static int64_t integer_argument(struct tool *tool, const char *what, int64_t min, int64_t max)
-{
-    int64_t value = 0;
-    struct error err = ERROR_INIT;
-    if (!number_integer(tool->argument, what, min, max, &value, &err))
-        tool_usage_error(tool, "%s", err.text);
-    return value;
-}
-
 static void take_common(struct tool *tool, int id)
 {
     switch ((enum common_id)id) {
@@ -453,10 +444,10 @@ static void take_common(struct tool *tool, int id)
         tool->device = tool->argument;
         break;
     case ID_THREADS:
-        tool->threads = (size_t)integer_argument(tool, "--threads", 1, MAX_THREADS);
+        tool->threads = (size_t)tool_argument_integer(tool, "--threads", 1, MAX_THREADS);
         break;
     case ID_SEED:
-        tool->seed = (uint64_t)integer_argument(tool, "--seed", 0, INT64_MAX);
+        tool->seed = (uint64_t)tool_argument_integer(tool, "--seed", 0, INT64_MAX);
         break;
     case ID_PROGRESS:
         tool->show_progress = true;
@@ -505,6 +496,31 @@ const char *tool_argument(const struct tool *tool)
     return tool->argument;
 }
 
+int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max)
+{
+    int64_t value = 0;
+    struct error err = ERROR_INIT;
+    if (!number_integer(tool->argument, what, min, max, &value, &err))
+        tool_usage_error(tool, "%s", err.text);
+    return value;
+}
+
+double tool_argument_real(struct tool *tool, const char *what, double min, double max)
+{
+    double value = 0;
+    struct error err = ERROR_INIT;
+    if (!number_real(tool->argument, what, min, max, &value, &err))
+        tool_usage_error(tool, "%s", err.text);
+    return value;
+}
+
+void tool_argument_once(struct tool *tool, const char *what, const char **value)
+{
+    if (*value)
+        tool_usage_error(tool, "%s given twice; %s takes one", what, tool->name);
+    *value = tool->argument;
+}
+
 /* ---- operands ---- */
 
 static bool is_standard(const char *path)
@@ -536,4 +552,15 @@ const char *const *tool_operands(struct tool *tool, size_t *n)
     }
     *n = tool->n_operands;
     return tool->operand;
+}
+
+void tool_check_stdin(struct tool *tool, bool default_stdin)
+{
+    size_t n = default_stdin && tool->n_operands == 0;
+    for (size_t i = 0; i < tool->n_operands; i++)
+        n += is_standard(tool->operand[i]);
+    for (size_t i = 0; i < tool->n_inputs; i++)
+        n += is_standard(tool->input[i]);
+    if (n > 1)
+        tool_usage_error(tool, "standard input is asked for %zu times; name files instead", n);
 }

@@ -18,43 +18,44 @@ enum tool_status { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 
 /* One option; the table is the one source for parsing, --help and the test against the man page. */
 struct tool_option {
-    int short_name;         /* 'm', or 0 */
-    const char *long_name;  /* "model" */
-    const char *argument;   /* "MODEL"; NULL: a flag */
-    const char *help;       /* one line */
-    int id;                 /* what tool_next_option() returns; unique, from 1000 in the tools' own tables */
+    int short_name;        /* 'm', or 0 */
+    const char *long_name; /* "model" */
+    const char *argument;  /* "MODEL"; NULL: a flag */
+    const char *help;      /* one line */
+    int id; /* what tool_next_option() returns; unique, from 1000 in the tools' own tables */
 };
 
 struct tool {
-    const char *name;       /* "mtok" */
-    const char *purpose;    /* one line for --help */
-    const char *synopsis;   /* lines after "usage: " */
-    const char *example;    /* lines */
+    const char *name;     /* "mtok" */
+    const char *purpose;  /* one line for --help */
+    const char *synopsis; /* lines after "usage: " */
+    const char *example;  /* lines */
     const struct tool_option *option;
     size_t n_options;
     int argc;
     char **argv;
     /* set by the common options */
     bool quiet, verbose, show_progress, force;
-    const char *output;     /* -o; NULL: standard output */
-    const char *device;     /* --device, MILLET_DEVICE, "auto" */
-    size_t threads;         /* -j, MILLET_THREADS, else threads_available() */
-    uint64_t seed;          /* --seed; 0 */
+    const char *output; /* -o; NULL: standard output */
+    const char *device; /* --device, MILLET_DEVICE, "auto" */
+    size_t threads;     /* -j, MILLET_THREADS, else threads_available() */
+    uint64_t seed;      /* --seed; 0 */
     struct error err;
     struct progress progress;
     /* private to tool.c */
     unsigned common;
     const char *argument;
-    const char **operand, **input; /* owned; input: arguments of options that name a MODEL or STREAM */
+    const char **operand,
+        **input; /* owned; input: arguments of options that name a MODEL or STREAM */
     size_t n_operands, n_inputs;
-    int next;               /* place in argv */
-    const char *cluster;    /* rest of "-vq", NULL between arguments */
-    bool only_operands;     /* after -- */
+    int next;            /* place in argv */
+    const char *cluster; /* rest of "-vq", NULL between arguments */
+    bool only_operands;  /* after -- */
     double started;
     struct {
         const char *stage;
         double begun, shown;
-        bool on_line;       /* an unfinished line stands on the terminal */
+        bool on_line; /* an unfinished line stands on the terminal */
     } shown;
 };
 
@@ -75,10 +76,18 @@ void tool_init(struct tool *tool, int argc, char **argv, unsigned common);
 /* Next option's id, or -1 when only operands are left. --help and --version finish the process (0); a mistake does too (2), with nothing on stdout. Long
  * options may be abbreviated to a unique prefix, `--name=value` and `--name value` both work, `--` ends options. */
 int tool_next_option(struct tool *tool);
-const char *tool_argument(const struct tool *tool);     /* of the option just returned */
+const char *tool_argument(const struct tool *tool); /* of the option just returned */
 /* The operands, once tool_next_option() has returned -1. Exits 2 when the output is the same file as an operand, standard input or an
  * option's MODEL or STREAM. */
 const char *const *tool_operands(struct tool *tool, size_t *n);
+/* Refuse standard input asked for more than once, by operands and by options that take a MODEL or STREAM; default_stdin: it is read, too,
+ * when there are no operands. After tool_operands(). */
+void tool_check_stdin(struct tool *tool, bool default_stdin);
+/* The argument of the option just returned, as a number in [min, max], or kept in *value, which must be NULL before; a mistake finishes
+ * the process (2) and names `what`. */
+int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
+double tool_argument_real(struct tool *tool, const char *what, double min, double max);
+void tool_argument_once(struct tool *tool, const char *what, const char **value);
 /* Say what is wrong with the usage and exit 2. */
 _Noreturn void tool_usage_error(struct tool *tool, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -102,7 +102,7 @@ at_least() {
 @test "standard input cannot be both model and records" {
     run mstudent -m - < data.tok
     assert_status 2
-    assert_says "standard input can be only one"
+    assert_says "standard input is asked for 2 times"
 }
 
 @test "--log: one object per logging step and per scored epoch" {
