@@ -8,13 +8,6 @@
 
 #define FINISH_INLINE static inline __attribute__((always_inline))
 
-/* Loops over the rows and columns of a tile must unroll, for its sums to stay in registers. */
-#if defined(__clang__)
-#define FINISH_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define FINISH_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 FINISH_INLINE vec finish_apply(enum epilogue epilogue, vec v)
 {
     switch (epilogue) {
@@ -44,9 +37,9 @@ FINISH_INLINE void finish_rows(const struct product *p, const void *sum, size_t 
         for (size_t j = 0; j < cols; j += VEC_N) {
             vec v = vec_load(from + j); /* sum, bias and scales are filled up to whole panels */
             if (is_int8) {
-                vec_int surplus;
+                vec_uint surplus; /* both sums are modulo 2^32, their difference is not */
                 memcpy(&surplus, p->surplus + column + j, sizeof surplus);
-                v = __builtin_convertvector((vec_int)v - surplus, vec);
+                v = __builtin_convertvector((vec_int)((vec_uint)v - surplus), vec);
                 v = v * x_scale * vec_load(p->w_scale + column + j);
             }
             v += vec_load(p->bias + column + j);

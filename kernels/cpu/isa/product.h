@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "kernels/cpu/isa/turn.h"
 #include "kernels/cpu/isa/vec_part.h"
 
 enum {
@@ -95,31 +96,6 @@ static inline void product(size_t m, size_t n, size_t k, struct product_a a, con
     }
 }
 
-#if defined(__AVX512F__)
-#define PRODUCT_ZIP_LOW  0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define PRODUCT_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif defined(__AVX2__)
-#define PRODUCT_ZIP_LOW  0, 8, 1, 9, 2, 10, 3, 11
-#define PRODUCT_ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define PRODUCT_ZIP_LOW  0, 4, 1, 5
-#define PRODUCT_ZIP_HIGH 2, 6, 3, 7
-#endif
-
-/* A square of VEC_N × VEC_N in registers. Zipping row i with row i + VEC_N/2 rotates the bits of
- * (row, column) by one; log2(VEC_N) rotations exchange row and column. */
-static inline __attribute__((always_inline)) void product_transpose_square(vec row[VEC_N])
-{
-    for (size_t done = 1; done < VEC_N; done *= 2) {
-        vec next[VEC_N];
-        for (size_t i = 0; i < VEC_N / 2; i++) {
-            next[2 * i] = __builtin_shufflevector(row[i], row[i + VEC_N / 2], PRODUCT_ZIP_LOW);
-            next[2 * i + 1] = __builtin_shufflevector(row[i], row[i + VEC_N / 2], PRODUCT_ZIP_HIGH);
-        }
-        memcpy(row, next, sizeof next);
-    }
-}
-
 /* to [cols, to_stride] = transpose of from [rows, cols]; to_stride is a multiple of VEC_N, >= rows;
  * columns beyond `rows` up to the next multiple of VEC_N become 0. */
 static inline void product_transpose(const float *from, size_t from_stride, size_t rows,
@@ -131,7 +107,7 @@ static inline void product_transpose(const float *from, size_t from_stride, size
             for (size_t i = 0; i < VEC_N; i++)
                 square[i] = r + i < rows ? vec_load_part(from + (r + i) * from_stride + c, cols - c)
                                          : (vec){0};
-            product_transpose_square(square);
+            turn_square(square);
             for (size_t i = 0; i < VEC_N && c + i < cols; i++)
                 vec_store(to + (c + i) * to_stride + r, square[i]);
         }

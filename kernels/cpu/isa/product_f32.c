@@ -24,27 +24,27 @@ FINISH_INLINE void tile(size_t rows, size_t panels, const float *x, size_t x_str
                         bool more)
 {
     vec c[TILE_ROWS][MOST_PANELS * PANEL_VECS];
-    FINISH_UNROLL
+    VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
-        FINISH_UNROLL
+        VEC_UNROLL
     for (size_t v = 0; v < panels * PANEL_VECS; v++)
         c[r][v] = more ? vec_load(sum + r * stride + v * VEC_N) : vec_set(0.0f);
     for (size_t i = 0; i < k; i++) {
         vec b[MOST_PANELS * PANEL_VECS];
-        FINISH_UNROLL
+        VEC_UNROLL
         for (size_t v = 0; v < panels * PANEL_VECS; v++)
             b[v] = vec_load(panel + v / PANEL_VECS * next + i * PANEL + v % PANEL_VECS * VEC_N);
-        FINISH_UNROLL
+        VEC_UNROLL
         for (size_t r = 0; r < rows; r++) {
             vec a = vec_set(x[r * x_stride + i]);
-            FINISH_UNROLL
+            VEC_UNROLL
             for (size_t v = 0; v < panels * PANEL_VECS; v++)
                 c[r][v] = vec_fma(a, b[v], c[r][v]);
         }
     }
-    FINISH_UNROLL
+    VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
-        FINISH_UNROLL
+        VEC_UNROLL
     for (size_t v = 0; v < panels * PANEL_VECS; v++)
         vec_store(sum + r * stride + v * VEC_N, c[r][v]);
 }

@@ -85,27 +85,27 @@ FINISH_INLINE void tile(size_t rows, const quantised *x, size_t x_stride, const 
                         size_t k, int32_t *sum)
 {
     vec_int c[TILE_ROWS][PANEL_VECS];
-    FINISH_UNROLL
+    VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
-        FINISH_UNROLL
+        VEC_UNROLL
     for (size_t v = 0; v < PANEL_VECS; v++)
         c[r][v] = (vec_int){0};
     for (size_t i = 0; i < k; i += GROUP) {
         vec_int b[PANEL_VECS];
-        FINISH_UNROLL
+        VEC_UNROLL
         for (size_t v = 0; v < PANEL_VECS; v++)
             b[v] = load_weights(panel + i * PANEL + v * VEC_N * GROUP);
-        FINISH_UNROLL
+        VEC_UNROLL
         for (size_t r = 0; r < rows; r++) {
             int32_t group; /* GROUP activations, 32 bits in all */
             memcpy(&group, x + r * x_stride + i, sizeof group);
             vec_int a = group - (vec_int){0};
-            FINISH_UNROLL
+            VEC_UNROLL
             for (size_t v = 0; v < PANEL_VECS; v++)
                 c[r][v] = multiply_add(c[r][v], a, b[v]);
         }
     }
-    FINISH_UNROLL
+    VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
         memcpy(sum + r * PANEL, c[r], sizeof c[r]);
 }

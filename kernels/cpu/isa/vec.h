@@ -1,7 +1,6 @@
 /* vec.h: one register of floats in the width of the instruction set this file is compiled for (16,
- * 8 or 4), as a compiler vector, so that
- * +, -, *, / and comparisons are ordinary C; and the functions a transformer needs on it, as
- * polynomials.
+ * 8 or 4), as a compiler vector, so that arithmetic and comparisons are ordinary C; and the
+ * functions a transformer needs on it, as polynomials.
  *
  * Only files of kernels/cpu/isa/ include this. Products and sums are fused only where vec_fma says
  * so (the build has -ffp-contract=off), hence a value does not depend on what the compiler did with
@@ -39,8 +38,16 @@ enum { VEC_N = 8 };
 enum { VEC_N = 4 };
 #endif
 
+/* Before a loop over registers: it must unroll, for them to stay registers. */
+#if defined(__clang__)
+#define VEC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VEC_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 typedef float vec __attribute__((vector_size(VEC_N * 4)));
 typedef int32_t vec_int __attribute__((vector_size(VEC_N * 4)));
+typedef uint32_t vec_uint __attribute__((vector_size(VEC_N * 4)));
 
 static inline vec vec_load(const float *p)
 {

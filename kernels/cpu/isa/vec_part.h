@@ -12,8 +12,6 @@
 #include "kernels/cpu/isa/vec.h"
 #include "kernels/dropout.h"
 
-typedef uint32_t vec_uint __attribute__((vector_size(VEC_N * 4)));
-
 /* min(n, VEC_N) elements; the others are zero. */
 static inline vec vec_load_part(const float *p, size_t n)
 {
