@@ -7,9 +7,7 @@
 #include "kernels/kernels.h"
 
 struct elementwise {
-    void (*exp)(const float *x, size_t n, float *y);
-    float (*sum)(const float *x, size_t n);
-    float (*highest)(const float *x, size_t n);      /* n >= 1; NaN elements may be passed over */
+    void (*exp)(const float *x, size_t n, float *y); /* for test_vec.c, which holds its bound */
     void (*add)(const float *x, size_t n, float *y); /* y += x */
     /* y = epilogue(pre) */
     void (*epilogue)(enum epilogue epilogue, const float *pre, size_t n, float *y);

@@ -3,7 +3,7 @@
  * the rest of kernels/cpu/ picks at run time:
  *
  *     ISA_TABLE(struct elementwise, elementwise);            in a header beside this one
- *     ISA_PICK(elementwise, cpu->isa)->exp(x, n, y);         at the call
+ *     ISA_PICK(elementwise, cpu->isa)->add(x, n, y);         at the call
  */
 #ifndef MILLET_KERNELS_CPU_ISA_H
 #define MILLET_KERNELS_CPU_ISA_H

@@ -151,21 +151,15 @@ bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
         return error_set(err, "a batch of %zu tokens is too large for this machine", tokens);
     if (encoder->arena)
         encoder->dev->op->free(encoder->dev, encoder->arena);
-    encoder->room_tokens = encoder->room_records = encoder->bytes = 0;
+    encoder->room_tokens = encoder->room_records = 0;
     encoder->arena = encoder->dev->op->alloc(encoder->dev, carver.used, err);
     if (!encoder->arena)
         return error_at(err, "room for a batch of %zu tokens: ", tokens);
-    encoder->bytes = carver.used;
     carver = (struct carver){.base = encoder->arena};
     carve_all(encoder, &carver, tokens, records);
     encoder->room_tokens = tokens;
     encoder->room_records = records;
     return true;
-}
-
-size_t encoder_bytes(const struct encoder *encoder)
-{
-    return encoder->bytes;
 }
 
 act *encoder_dlogits(struct encoder *encoder)

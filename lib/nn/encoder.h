@@ -35,7 +35,6 @@ void encoder_close(struct encoder *encoder); /* NULL is fine */
 /* Room for batches of so many tokens and records. */
 bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
                      struct error *err) MUST_CHECK;
-size_t encoder_bytes(const struct encoder *encoder); /* device memory held */
 
 /* Logits [n, n_labels] on the device, valid until the next call. The batch is uploaded and room is
  * reserved. dropout NULL: none. */

@@ -37,7 +37,6 @@ struct encoder {
     bool tape;
     size_t room_tokens, room_records;
     void *arena;
-    size_t bytes;
     struct encoder_layer *layer;
     act *embed_sum;     /* [T, H], tape only */
     float *embed_stats; /* [T, 2], tape only */
@@ -54,7 +53,7 @@ struct encoder {
     act *dqkv;         /* [T, 3 max A] */
 };
 
-/* Multiply-add widths of layer l. */
+/* A of layer l: the width of its heads together. */
 static inline size_t encoder_inner(const struct shape *shape, size_t l)
 {
     return shape->layer[l].heads * shape->head_size;

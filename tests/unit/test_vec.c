@@ -118,23 +118,9 @@ static void test_epilogue(const struct elementwise *kernel, const char *set,
     tap_ok(isnan(result), "%s: %s of NaN is NaN", set, function->name);
 }
 
-static void test_reductions(const struct elementwise *kernel, const char *set)
+static void test_end(const struct elementwise *kernel, const char *set)
 {
-    for (int i = 0; i < N; i++)
-        x[i] = (float)((i * 7919) % 1000 - 500);
-    bool sums = true, highest = true;
-    for (size_t n = 1; n < 70; n++) {
-        double total = 0;
-        float best = x[0];
-        for (size_t i = 0; i < n; i++) {
-            total += (double)x[i];
-            best = x[i] > best ? x[i] : best;
-        }
-        sums = sums && (double)kernel->sum(x, n) == total; /* small integers: exact */
-        highest = highest && kernel->highest(x, n) == best;
-    }
-    tap_ok(sums && kernel->sum(x, 0) == 0, "%s: sums of any length", set);
-    tap_ok(highest, "%s: highest of any length", set);
+    fill(12.0);
     y[5] = 42;
     kernel->epilogue(EPILOGUE_GELU, x, 5, y);
     tap_ok(y[5] == 42, "%s: nothing is written behind the end", set);
@@ -196,7 +182,7 @@ int main(void)
         test_exp(kernel, isa_name(isa));
         for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
             test_epilogue(kernel, isa_name(isa), &functions[i]);
-        test_reductions(kernel, isa_name(isa));
+        test_end(kernel, isa_name(isa));
         test_widen(isa);
     }
     test_choice();

@@ -23,29 +23,6 @@ static void map_exp(const float *x, size_t n, float *y)
     MAP(vec_exp(v));
 }
 
-static float sum(const float *x, size_t n)
-{
-    vec total = {0};
-    size_t i = 0;
-    for (; i + VEC_N <= n; i += VEC_N)
-        total += vec_load(x + i);
-    if (i < n)
-        total += vec_load_n(x + i, n - i);
-    return vec_sum(total);
-}
-
-static float highest(const float *x, size_t n)
-{
-    vec best = vec_set(x[0]);
-    size_t i = 0;
-    for (; i + VEC_N <= n; i += VEC_N)
-        best = vec_max(vec_load(x + i), best);
-    float result = vec_highest(best);
-    for (; i < n; i++)
-        result = x[i] > result ? x[i] : result;
-    return result;
-}
-
 static void add(const float *x, size_t n, float *y)
 {
     size_t i = 0;
@@ -116,8 +93,6 @@ static void epilogue_backward(enum epilogue epilogue, const float *x, const floa
 
 const struct elementwise ISA_SYMBOL(elementwise) = {
     .exp = map_exp,
-    .sum = sum,
-    .highest = highest,
     .add = add,
     .epilogue = epilogue_forward,
     .epilogue_backward = epilogue_backward,
