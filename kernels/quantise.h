@@ -21,8 +21,9 @@
 /* 127 / largest must stay finite. */
 #define QUANTISE_SMALLEST 1e-30F
 
-/* 127 * 127 * columns must fit an int32 sum. */
-enum { QUANTISE_MAX_COLUMNS = 133000 };
+/* 127 * 128 * columns must fit an int32 sum: our own weights stop at -127, foreign ones may hold
+ * -128. */
+enum { QUANTISE_MAX_COLUMNS = 132000 };
 
 /* For the largest |x| of a row: the scale, and the factor that x is multiplied by (0: all q are 0).
  */

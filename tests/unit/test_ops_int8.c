@@ -123,6 +123,43 @@ static void test_special_rows(void)
     }
 }
 
+/* The longest row there may be, with the largest sum; and one more column. */
+static void test_longest_row(void)
+{
+    enum { IN = QUANTISE_MAX_COLUMNS };
+    static float x[IN];
+    static int8_t w[IN + 1];
+    const float scale[1] = {1};
+    memset(w, -128, sizeof w);
+    for (size_t i = 0; i < IN; i++)
+        x[i] = -127.0F;
+    for (size_t i = 0; i <= trial_n_devices; i++) {
+        struct device *dev = i < trial_n_devices ? trial_devices[i].dev : trial_reference;
+        struct error err = ERROR_INIT, refused = ERROR_INIT;
+        float found = 0;
+        if (!dev)
+            continue;
+        struct weight weight = {w, DTYPE_I8, scale, 1, IN},
+                      longer = {w, DTYPE_I8, scale, 1, IN + 1};
+        struct linear *linear = dev->op->linear_prepare(dev, &weight, NULL, 1, &err);
+        act *from = dev->op->alloc(dev, IN * dev->act_bytes, &err);
+        act *to = dev->op->alloc(dev, dev->act_bytes, &err);
+        trial_must(linear && from && to, &err);
+        dev->op->act_upload(dev, from, x, IN);
+        dev->op->linear(dev, linear, from, IN, 1, EPILOGUE_NONE, NULL, to, 1);
+        dev->op->act_download(dev, &found, to, 1);
+        const char *name = i < trial_n_devices ? trial_devices[i].name : "reference";
+        tap_ok(found == 127.0F * 128.0F * IN, "%s: the largest sum, %.0f, fits", name,
+               (double)found);
+        tap_ok(!dev->op->linear_prepare(dev, &longer, NULL, 1, &refused) &&
+                   strstr(refused.text, "at most"),
+               "%s: one column more is refused", name);
+        dev->op->linear_free(dev, linear);
+        dev->op->free(dev, from);
+        dev->op->free(dev, to);
+    }
+}
+
 static void test_definition(void)
 {
     const float row[] = {-127, 2.5F, 3.5F, -2.5F, 126.5F, 0}, small[] = {1e-31F, -1e-32F};
@@ -142,6 +179,7 @@ int main(void)
     trial_report_devices();
     test_products();
     test_special_rows();
+    test_longest_row();
     trial_close_devices();
     return tap_done();
 }
