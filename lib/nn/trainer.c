@@ -49,29 +49,28 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     return true;
 }
 
-static bool log_step(struct trainer *t, double loss, size_t tokens, struct error *err)
+static bool log_step(struct trainer *t, double grad_norm, size_t tokens, struct error *err)
 {
     double now = progress_clock(), seconds = now - t->clock;
     t->clock = now;
     if (!t->options->log)
         return true;
-    json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
-                             (json_int_t)t->epoch, "loss", loss, "lr",
-                             schedule_lr(t->lr, t->options->warmup, t->step - 1, t->total_steps),
-                             "grad_norm", optimizer_grad_norm(&t->optimizer), "tokens_per_s",
-                             (double)tokens / fmax(seconds, 1e-9));
+    json_t *line =
+        json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
+                  (json_int_t)t->epoch, "loss", t->last_loss, "lr",
+                  schedule_lr(t->lr, t->options->warmup, t->step - 1, t->total_steps), "grad_norm",
+                  grad_norm, "tokens_per_s", (double)tokens / fmax(seconds, 1e-9));
     if (!line)
-        return error_set(err, "no memory for a log line, or a gradient norm that is not finite");
+        return error_set(err, "no memory for a log line");
     return log_write(t->options->log, line, err);
 }
 
-static bool diverged(const struct trainer *t, size_t at, struct error *err)
+static bool diverged(const struct trainer *t, const char *what, size_t at, struct error *err)
 {
-    return error_set(
-        err,
-        "the loss of step %zu (epoch %zu) is not finite: training diverged at learning "
-        "rate %g; lower --lr, or lengthen --warmup",
-        at, t->epoch, t->lr);
+    return error_set(err,
+                     "the %s in step %zu (epoch %zu) is not finite: training diverged at learning "
+                     "rate %g; lower --lr, or lengthen --warmup",
+                     what, at, t->epoch, t->lr);
 }
 
 /* Bring the waiting losses to the host: sum them, refuse what is not finite, write a log line. */
@@ -90,7 +89,7 @@ static bool look(struct trainer *t, double *sum, struct error *err)
         for (; i < t->step_end[s]; i++)
             of_step += (double)t->host_loss[i - begin];
         if (!isfinite(of_step))
-            return diverged(t, t->step - t->n_waiting + s + 1, err);
+            return diverged(t, "loss", t->step - t->n_waiting + s + 1, err);
         all += of_step;
     }
     *sum += all;
@@ -99,7 +98,11 @@ static bool look(struct trainer *t, double *sum, struct error *err)
     t->n_waiting = 0;
     size_t tokens = t->seen_tokens;
     t->seen_tokens = 0;
-    return log_step(t, t->last_loss, tokens, err);
+    /* What a bad gradient has done to the weights shows in the next loss, if there is a next. */
+    double grad_norm = optimizer_grad_norm(&t->optimizer);
+    if (!isfinite(grad_norm))
+        return diverged(t, "gradient", t->step, err);
+    return log_step(t, grad_norm, tokens, err);
 }
 
 static bool wait_for(struct trainer *t, size_t end, struct error *err)
@@ -154,7 +157,7 @@ static bool count_right(struct trainer *t, float *logits, size_t *right, struct 
         size_t best = 0;
         for (size_t c = 0; c < classes; c++) {
             if (!isfinite(row[c]))
-                return diverged(t, t->step, err);
+                return diverged(t, "answer on the dev records", t->step, err);
             best = row[c] > row[best] ? c : best;
         }
         *right += batch->label[i] == (int32_t)best;

@@ -95,8 +95,8 @@ static bool run(const char *from, const char *file, const struct train_options *
                   model_open(&model, scratch_path(from ? from : "empty.tar"), &fatal),
               &fatal);
     json_t *stage = json_pack("{s:s}", "program", "test");
-    bool ok =
-        train(&model, from ? NULL : &shape, &toy.set, options, dev, NULL, stage, output, result, err);
+    bool ok = train(&model, from ? NULL : &shape, &toy.set, options, dev, NULL, stage, output,
+                    result, err);
     if (ok)
         tiny_need(output_commit(output, &fatal), &fatal);
     else
@@ -221,6 +221,48 @@ static void test_going_on(void)
     label_name[1] = (char *)"money";
 }
 
+/* A model whose classifier is so large that its loss is finite and the square of its gradient is
+ * not. */
+static void write_steep(const char *file)
+{
+    struct error err = ERROR_INIT;
+    struct device *dev = device_reference_open(&err);
+    struct shape shape = tiny_shape(2);
+    struct params params;
+    float steep[TINY_LABELS * TINY_HIDDEN];
+    tiny_need(dev, &err);
+    tiny_params(&params, &shape, dev);
+    for (size_t i = 0; i < TINY_LABELS * TINY_HIDDEN; i++)
+        steep[i] = i / TINY_HIDDEN == i % TINY_LABELS ? 1e30F : -1e30F;
+    for (size_t i = 0; i < params.n_entries; i++)
+        if (strcmp(params.entry[i].name, "classifier.weight") == 0)
+            dev->op->upload(dev, params.w + params.entry[i].offset, steep, sizeof steep);
+    json_t *config = shape_config(&shape, NULL, label_name, &err);
+    struct output *output = output_open(scratch_path(file), true, &err);
+    tiny_need(config && output && params_write(&params, NULL, config, NULL, output, &err) &&
+                  output_commit(output, &err),
+              &err);
+    json_decref(config);
+    params_close(&params);
+    shape_free(&shape);
+    dev->op->close(dev);
+}
+
+/* In the only step there is, so that no later loss tells. */
+static void test_steep(void)
+{
+    struct train_options options;
+    struct train_result result;
+    struct error e = ERROR_INIT;
+    defaults(&options);
+    options.epochs = 1;
+    options.batch_tokens = 1 << 20;
+    write_steep("steep.tar");
+    tap_ok(!run("steep.tar", "f.tar", &options, &result, &e) &&
+               strstr(e.text, "gradient in step 1"),
+           "a gradient that is not finite: %s", e.text);
+}
+
 static void test_refusals(void)
 {
     struct train_options options;
@@ -286,5 +328,6 @@ int main(void)
     test_distillation();
     test_going_on();
     test_refusals();
+    test_steep();
     return tap_done();
 }
