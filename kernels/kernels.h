@@ -1,20 +1,26 @@
-/* kernels.h: the table of operations. What lib/nn needs of a machine, as plain C; each device (kernels/reference, kernels/cpu,
- * later kernels/cuda) fills one struct device_ops. Nothing here knows of models.
+/* kernels.h: the table of operations. What lib/nn needs of a machine, as plain C; each device
+ * (kernels/reference, kernels/cpu, later kernels/cuda) fills one struct device_ops. Nothing here
+ * knows of models.
  *
- * Memory belongs to a device: pointers passed to operations come from op->alloc of the same device (on the CPU that is
- * ordinary memory, elsewhere it is not readable by the host). Small host-side arguments are passed by value.
+ * Memory belongs to a device: pointers passed to operations come from op->alloc of the same device
+ * (on the CPU that is ordinary memory, elsewhere it is not readable by the host). Small host-side
+ * arguments are passed by value.
  *
- * Activations are `act`: the device's own element type (float on the CPU; a GPU may choose 16 bits). Parameters, gradients of
- * parameters, statistics and losses are `float` on every device.
+ * Activations are `act`: the device's own element type (float on the CPU; a GPU may choose 16
+ * bits). Parameters, gradients of parameters, statistics and losses are `float` on every device.
  *
- * Shapes: T tokens of a batch, N sequences, H hidden width, A = heads × head_size, F feed-forward width, C classes. Matrices are row-major;
- * "stride" is the distance of two rows in elements. Sequences are packed without padding: sequence s is rows offset[s] … offset[s+1]-1.
+ * Shapes: T tokens of a batch, N sequences, H hidden width, A = heads × head_size, F feed-forward
+ * width, C classes. Matrices are row-major; "stride" is the distance of two rows in elements.
+ * Sequences are packed without padding: sequence s is rows offset[s] … offset[s+1]-1.
  *
- * Errors: operations return nothing; the first failure inside a device is kept (with the operation's name) and returned by
- * op->sync. Allocation and weight preparation return errors at once.
+ * Errors: operations return nothing; the first failure inside a device is kept (with the
+ * operation's name) and returned by op->sync. Allocation and weight preparation return errors at
+ * once.
  *
- * Results: the same device, thread count and arguments give the same bytes; a row's result does not depend on the rows beside it.
- * kernels/reference is the specification: plain loops, double accumulators; every other device is tested against it.
+ * Results: the same device, thread count and arguments give the same bytes; a row's result does not
+ * depend on the rows beside it (of a product with bound weights, it may in its last bits).
+ * kernels/reference is the specification: plain loops, double accumulators; every other device is
+ * tested against it.
  */
 #ifndef MILLET_KERNELS_H
 #define MILLET_KERNELS_H
@@ -32,9 +38,9 @@ struct device_ops;
 
 struct device {
     const struct device_ops *op;
-    const char *name;        /* "cpu", "reference" */
-    size_t act_bytes;        /* bytes of one activation element */
-    size_t n_lanes;          /* independent lanes (op->lane) worth running side by side; 1 on a GPU */
+    const char *name; /* "cpu", "reference" */
+    size_t act_bytes; /* bytes of one activation element */
+    size_t n_lanes;   /* independent lanes (op->lane) to run side by side; 1 on a GPU */
 };
 
 /* act + n elements. */
@@ -50,8 +56,8 @@ static inline const act *act_at_const(const struct device *dev, const act *x, si
 /* A matrix as it lies in a model file: row-major, host memory (perhaps mapped), any alignment. */
 struct weight {
     const void *data;
-    enum dtype type;      /* F32 F16 BF16 I8 (with scale) */
-    const float *scale;   /* [rows] for I8: value = scale[row] * data; else NULL */
+    enum dtype type;    /* F32 F16 BF16 I8 (with scale) */
+    const float *scale; /* [rows] for I8: value = scale[row] * data; else NULL */
     size_t rows, cols;
 };
 
@@ -75,45 +81,51 @@ enum epilogue {
     EPILOGUE_TANH
 };
 
-/* Element i of an array is dropped when the hash of (seed, i) falls below `rate`; kept ones are scaled by 1/(1-rate). The mask is recomputed
- * in the backward pass from the same seed, never stored. rate 0: nothing happens. */
+/* Element i of an array is dropped when 24 bits of a hash of the seed and i modulo 2^32
+ * (kernels/dropout.h, the same on all devices) are below rate * 2^24; kept ones are scaled by
+ * 1/(1-rate). The mask is recomputed in the backward pass from the same seed, never stored. A
+ * rate that is not between 0 and 1, 0 above all: nothing happens. */
 struct dropout {
     float rate;
     uint64_t seed;
 };
 
-/* q rows: per sequence either all its tokens, or (first_only) just its first, then q, out and lse have N rows. */
+/* q rows: per sequence either all its tokens, or (first_only) just its first, then q, out and
+ * lse have N rows. */
 struct attention {
     struct seqs seqs;
     size_t heads, head_size;
-    float scale;             /* 1/sqrt(original head size) */
+    float scale; /* 1/sqrt(original head size) */
     bool first_only;
     size_t q_stride, kv_stride, out_stride;
-    struct dropout dropout;  /* of the probabilities; index = (query row * heads + head) * longest + key within the sequence */
+    /* Of the probabilities; element (query row * heads + head) * longest + key. */
+    struct dropout dropout;
 };
 
 enum loss_kind {
     LOSS_CROSS_ENTROPY,
-    LOSS_DISTIL          /* alpha T² KL(teacher ‖ student at T) + (1 - alpha) cross-entropy; METHODS 5.1 */
+    /* alpha T² KL(teacher ‖ student at T) + (1 - alpha) cross-entropy; METHODS 5.1 */
+    LOSS_DISTIL
 };
 struct loss {
     enum loss_kind kind;
     float alpha, temperature;
-    float scale;         /* multiplies loss gradients: 1/records of the whole step */
+    float scale; /* multiplies loss gradients: 1/records of the whole step */
 };
 
 struct adamw {
     float lr, beta1, beta2, eps, weight_decay;
-    uint64_t step;       /* from 1, for bias correction */
+    uint64_t step; /* from 1, for bias correction */
 };
 
 struct device_ops {
     /* ---- life and memory ---- */
     void (*close)(struct device *dev);
-    /* A view of the same device for use by one thread at a time, lane < n_lanes: shares memory and prepared weights. Single-threaded on the CPU. Owned
-     * by dev. */
+    /* A view of the same device for use by one thread at a time, lane < n_lanes: shares memory
+     * and prepared weights. Single-threaded on the CPU. Owned by dev. */
     struct device *(*lane)(struct device *dev, size_t lane);
-    void *(*alloc)(struct device *dev, size_t bytes, struct error *err); /* 64-byte aligned, uninitialised */
+    /* 64-byte aligned, uninitialised. */
+    void *(*alloc)(struct device *dev, size_t bytes, struct error *err);
     void (*free)(struct device *dev, void *memory);
     void (*zero)(struct device *dev, void *memory, size_t bytes);
     void (*upload)(struct device *dev, void *to, const void *from_host, size_t bytes);
@@ -121,14 +133,16 @@ struct device_ops {
     void (*act_upload)(struct device *dev, act *to, const float *from_host, size_t n);
     void (*act_download)(struct device *dev, float *to_host, const act *from, size_t n);
     bool (*sync)(struct device *dev, struct error *err); /* wait; first failure so far */
-    /* "OpenBLAS 0.3.21 Cooperlake, own kernels avx512-vnni, 2 threads" into text, for --version and -v. */
+    /* "own kernels avx512, OpenBLAS 0.3.21 Cooperlake, 2 threads" into text. */
     void (*describe)(const struct device *dev, char *text, size_t n);
 
     /* ---- weights ---- */
-    /* Stack parts by rows (Q, K, V as one product). bias[i]: [rows of part i] or NULL, host memory. The parts are not needed afterwards. */
-    struct linear *(*linear_prepare)(struct device *dev, const struct weight *part, const float *const *bias,
-                                     size_t n_parts, struct error *err);
-    /* Trainable: refers to w [out, in] and b [out] (NULL: none) on the device, which change under it; refresh after each change. */
+    /* Stack parts by rows (Q, K, V as one product). bias[i]: [rows of part i] or NULL, host
+     * memory. The parts are not needed afterwards. */
+    struct linear *(*linear_prepare)(struct device *dev, const struct weight *part,
+                                     const float *const *bias, size_t n_parts, struct error *err);
+    /* Trainable: refers to w [out, in] and b [out] (NULL: none) on the device, which change
+     * under it; refresh after each change. */
     struct linear *(*linear_bind)(struct device *dev, float *w, float *b, size_t out, size_t in,
                                   struct error *err);
     void (*linear_refresh)(struct device *dev, struct linear *linear);
@@ -141,36 +155,44 @@ struct device_ops {
     void (*table_free)(struct device *dev, struct table_weights *table);
 
     /* ---- forward ---- */
-    /* out [T, H] = word[id] + position[place in its sequence + position_offset] + type[0]; tables may be NULL except word. */
+    /* out [T, H] = word[id] + position[place in its sequence + position_offset] + type[0];
+     * tables may be NULL except word. */
     void (*embed)(struct device *dev, const struct table_weights *word,
                   const struct table_weights *position, const struct table_weights *type,
                   const int32_t *id, const struct seqs *seqs, size_t position_offset, size_t cols,
                   act *out);
-    /* y [rows, out] = epilogue(x Wᵀ + b); pre (NULL or [rows, out] contiguous) keeps the value before the epilogue for the backward pass. */
+    /* y [rows, out] = epilogue(x Wᵀ + b); pre (NULL or [rows, out] contiguous) keeps the value
+     * before the epilogue for the backward pass. */
     void (*linear)(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
                    size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);
-    /* z = residual + dropout(x) (residual NULL: z = dropout(x)); y = (z - mean) * rstd * gain + bias.
-     * sum (NULL or [rows, cols]) keeps z, stats (NULL or [rows, 2]) keeps mean and rstd. x, y, residual and sum may coincide. */
+    /* z = residual + dropout(x) (residual NULL: z = dropout(x)); y = (z - mean) * rstd * gain +
+     * bias. sum (NULL or [rows, cols]) keeps z, stats (NULL or [rows, 2]) keeps mean and rstd.
+     * x, y, residual and sum may coincide. */
     void (*add_norm)(struct device *dev, const act *x, const act *residual, struct dropout dropout,
                      const float *gain, const float *bias, float eps, size_t rows, size_t cols,
                      act *sum, float *stats, act *y);
-    /* out = softmax(q kᵀ scale) v per head; head h uses columns h*head_size…; lse (NULL or [query rows, heads]) keeps log-sum-exp. */
+    /* out = softmax(q kᵀ scale) v per head; head h uses columns h*head_size…; lse (NULL or
+     * [query rows, heads]) keeps log-sum-exp. */
     void (*attention)(struct device *dev, const struct attention *attention, const act *q,
                       const act *k, const act *v, act *out, float *lse);
     /* y [N, cols] = first row of each sequence of x [T, cols]. */
-    void (*gather_first)(struct device *dev, const act *x, const struct seqs *seqs, size_t cols, act *y);
+    void (*gather_first)(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                         act *y);
     void (*dropout)(struct device *dev, act *x, size_t n, struct dropout dropout); /* in place */
 
     /* ---- backward (gradients of activations are written, of parameters added to) ---- */
-    /* dx [rows, in] = dy W (NULL: not wanted); dw += dyᵀ x (NULL: not wanted); db += column sums of dy (NULL: none). */
+    /* dx [rows, in] = dy W (NULL: not wanted); dw += dyᵀ x (NULL: not wanted); db += column sums
+     * of dy (NULL: none). */
     void (*linear_backward)(struct device *dev, const struct linear *linear, const act *x,
                             size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
                             size_t dx_stride, float *dw, float *db);
-    /* dpre = dy * epilogue'(pre); may coincide with dy. For TANH `pre` holds the value before, too. */
-    void (*epilogue_backward)(struct device *dev, enum epilogue epilogue, const act *pre, const act *dy,
-                              size_t n, act *dpre);
-    /* From sum z and stats: dz [rows, cols] (the residual's gradient), dx = dropout'(dz) (may coincide with dz only at rate 0; NULL when
-     * not wanted); dgain, dbias added to. dy and dz may coincide. */
+    /* dpre = dy * epilogue'(pre); may coincide with dy. For TANH `pre` holds the value before,
+     * too. */
+    void (*epilogue_backward)(struct device *dev, enum epilogue epilogue, const act *pre,
+                              const act *dy, size_t n, act *dpre);
+    /* From sum z and stats: dz [rows, cols] (the residual's gradient), dx = dropout'(dz) (may
+     * coincide with dz only at rate 0; NULL when not wanted); dgain, dbias added to (NULL: not
+     * wanted). dy and dz may coincide. */
     void (*add_norm_backward)(struct device *dev, const act *sum, const float *stats,
                               const float *gain, const act *dy, struct dropout dropout, size_t rows,
                               size_t cols, act *dz, act *dx, float *dgain, float *dbias);
@@ -179,36 +201,42 @@ struct device_ops {
                                const act *k, const act *v, const act *out, const float *lse,
                                const act *dout, act *dq, act *dk, act *dv);
     /* x [T, cols]: first row of each sequence += dy [N, cols]; other rows untouched. */
-    void (*scatter_first_add)(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
-                              act *x);
+    void (*scatter_first_add)(struct device *dev, const act *dy, const struct seqs *seqs,
+                              size_t cols, act *x);
     void (*add)(struct device *dev, const act *x, size_t n, act *y); /* y += x */
-    /* grad [n_slots, cols] += sum of rows order[bound[r]] … order[bound[r+1]-1] of d [T, cols]: the embedding gradient of touched rows,
-     * in fixed order, no atomics. */
+    /* grad [n_slots, cols] += sum of rows order[bound[r]] … order[bound[r+1]-1] of d [T, cols]:
+     * the embedding gradient of touched rows, in fixed order, no atomics. */
     void (*rows_sum)(struct device *dev, const act *d, const int32_t *order, const int32_t *bound,
                      size_t n_slots, size_t cols, float *grad);
-    void (*column_sum)(struct device *dev, const act *d, size_t rows, size_t cols, float *grad); /* += */
+    /* grad [cols] += column sums of d [rows, cols]. */
+    void (*column_sum)(struct device *dev, const act *d, size_t rows, size_t cols, float *grad);
 
     /* ---- loss ---- */
-    /* logits [N, C]; label [N] (-1: the row has no cross-entropy part); teacher [N, C] or NULL. loss [N] per row, unscaled;
-     * dlogits (NULL: not wanted) scaled by loss->scale. */
-    void (*loss)(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
-                 const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);
+    /* logits [N, C]; label [N] (-1: the row has no cross-entropy part); teacher [N, C] or NULL.
+     * loss [N] per row, unscaled; dlogits (NULL: not wanted) scaled by loss->scale. */
+    void (*loss)(struct device *dev, const struct loss *loss, const act *logits,
+                 const int32_t *label, const float *teacher, size_t rows, size_t classes,
+                 float *row_loss, act *dlogits);
 
     /* ---- optimizer ---- */
-    void (*sum_squares)(struct device *dev, const float *x, size_t n, double *sum); /* += on the device */
+    /* *sum, on the device, += x². */
+    void (*sum_squares)(struct device *dev, const float *x, size_t n, double *sum);
     /* *factor = min(1, max_norm / sqrt(*sum)); 1 when max_norm is 0. */
     void (*clip_factor)(struct device *dev, const double *sum, float max_norm, float *factor);
-    /* Decoupled weight decay (Loshchilov and Hutter 2019); gradients are multiplied by *factor first. */
+    /* Decoupled weight decay (Loshchilov and Hutter 2019); gradients are multiplied by *factor
+     * first. */
     void (*adamw)(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                   const float *grad, float *m, float *v, float *w);
-    /* The same for rows row[0 … n_rows-1] of w, m, v [*, cols], with compact grad [n_rows, cols]. */
+    /* The same for rows row[0 … n_rows-1] of w, m, v [*, cols], with compact grad [n_rows,
+     * cols]. */
     void (*adamw_rows)(struct device *dev, const struct adamw *adamw, const float *factor,
                        const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
                        float *v, float *w);
 
     /* ---- pruning ---- */
-    /* score[u] += sum over sequences of (sum over rows of the sequence and the `group` columns of unit u of x·dx)²: the
-     * diagonal Fisher information of a mask on unit u, at mask 1 (Kwon et al. 2022). score [cols / group]. */
+    /* score[u] += sum over sequences of (sum over rows of the sequence and the `group` columns
+     * of unit u of x·dx)²: the diagonal Fisher information of a mask on unit u, at mask 1 (Kwon
+     * et al. 2022). score [cols / group]. */
     void (*unit_fisher)(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                         size_t cols, size_t group, float *score);
 };
@@ -216,13 +244,15 @@ struct device_ops {
 /* Plain loops, one thread; the oracle of all tests. */
 struct device *device_reference_open(struct error *err) MUST_CHECK;
 
-/* OpenBLAS and SIMD, n_threads threads. Instruction set: the best the processor has, or MILLET_ISA=portable|avx2|avx512. */
+/* OpenBLAS and SIMD, n_threads threads. Instruction set: the best the processor has, or
+ * MILLET_ISA=portable|avx2|avx512. */
 struct device *device_cpu_open(size_t n_threads, struct error *err) MUST_CHECK;
 
 /* "cpu", "reference", "auto", "cuda[:N]" (refused with the reason where it is not built). */
 struct device *device_open(const char *name, size_t n_threads, struct error *err) MUST_CHECK;
 
-/* One line on the devices of this build, for --version: "cpu (avx512-vnni; OpenBLAS 0.3.21 Cooperlake), no cuda". Starts nothing slow. */
+/* One line on the devices of this build, for --version: "cpu (own kernels avx512; OpenBLAS, loaded
+ * when training, core Cooperlake), no cuda". Starts nothing slow. */
 void device_list(char *text, size_t n);
 
 #endif

@@ -96,15 +96,23 @@ static bool check_record(const struct shape *shape, const struct record *record,
     return true;
 }
 
+static void drop_norm(struct weights_norm *norm)
+{
+    norm->dgain = norm->dbias = NULL;
+}
+
 /* Only gradients of activations are wanted; those of the weights would cost a third of the time. */
 static void drop_gradients(struct weights *weights)
 {
+    drop_norm(&weights->embed_norm);
     for (size_t l = 0; l < weights->shape->n_layers; l++) {
         struct weights_layer *layer = &weights->layer[l];
         struct weights_matrix *matrix[] = {&layer->qkv, &layer->q,  &layer->kv,
                                            &layer->o,   &layer->f1, &layer->f2};
         for (size_t i = 0; i < sizeof matrix / sizeof *matrix; i++)
             matrix[i]->dw = matrix[i]->db = NULL;
+        drop_norm(&layer->norm1);
+        drop_norm(&layer->norm2);
     }
     weights->pooler.dw = weights->pooler.db = NULL;
     weights->classifier.dw = weights->classifier.db = NULL;

@@ -21,8 +21,7 @@
 #include "prune/search.h"
 
 struct importance_options {
-    size_t
-        samples; /* labelled records, drawn without replacement; fewer when there are not so many */
+    size_t samples;      /* labelled records, drawn without replacement; all when there are fewer */
     uint64_t seed;       /* of the draw */
     size_t batch_tokens; /* of one pass; 0: 512. Memory follows it */
 };
