@@ -1,5 +1,6 @@
-/* threads.h: a pool of our own. Workers spin for some microseconds between jobs, then sleep, so that a chain of short
- * parallel sections costs under a microsecond each and an idle process costs nothing (PERF section 4). */
+/* threads.h: a pool of our own. Workers spin for some microseconds between jobs, then sleep, so
+ * that a chain of short parallel sections needs no call of the system (PERF section 4;
+ * test_threads prints what one costs) and an idle process costs nothing. */
 #ifndef MILLET_CORE_THREADS_H
 #define MILLET_CORE_THREADS_H
 
@@ -18,8 +19,9 @@ struct threads *threads_open(size_t n, struct error *err) MUST_CHECK;
 void threads_close(struct threads *team); /* NULL is fine */
 size_t threads_count(const struct threads *team);
 
-/* Run job(context, member, n_members) on every member; returns when all have returned. Not reentrant: a job must not
- * call threads_run on its own team. A NULL team runs the job on the caller alone. */
+/* Run job(context, member, n_members) on every member; returns when all have returned. Not
+ * reentrant: a job must not call threads_run on its own team. A NULL team runs the job on the
+ * caller alone. */
 typedef void threads_job(void *context, size_t member, size_t n_members);
 void threads_run(struct threads *team, threads_job *job, void *context);
 

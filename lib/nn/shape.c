@@ -223,9 +223,6 @@ static bool read_config(struct shape *shape, const struct model *model, const ch
                          place, eps, range);
     shape->head_size = shape->hidden / heads;
     shape->eps = (float)eps;
-    /* 0.02 is for 768 columns. The same deviation in a narrow model shrinks every product, so that
-     * its first steps see almost no difference between texts: keep the variance of a sum instead.
-     */
     shape->initializer_range = (float)range;
     if (shape->classifier_dropout < 0)
         shape->classifier_dropout = shape->hidden_dropout;
@@ -406,6 +403,9 @@ bool shape_from_text(struct shape *shape, const char *text, size_t vocab, size_t
     shape->n_labels = n_labels;
     shape->hidden = (size_t)hidden;
     shape->head_size = (size_t)(hidden / heads);
+    /* 0.02 is for 768 columns. The same deviation in a narrow model shrinks every product, so that
+     * its first steps see almost no difference between texts: keep the variance of a sum instead.
+     */
     shape->initializer_range = (float)(0.02 * sqrt(768.0 / (double)hidden));
     shape->positions = keys.positions ? (size_t)keys.positions : 512;
     shape->classifier_dropout = shape->hidden_dropout;

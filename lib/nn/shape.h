@@ -27,8 +27,8 @@ struct shape {
     float eps; /* of layer norm */
     float hidden_dropout, attention_dropout, classifier_dropout;
     float initializer_range;
-    bool has_pooler,
-        has_classifier; /* in the file; a trainer starts what is missing, a scorer refuses */
+    /* In the file; a trainer starts what is missing, a scorer refuses. */
+    bool has_pooler, has_classifier;
 };
 
 /* From config and tensors; every dimension checked against the config and the other tensors. */

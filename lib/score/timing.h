@@ -34,8 +34,9 @@ struct timing_result {
     double pass_s;         /* median of a pass */
     double texts_per_s;    /* n_texts / pass_s */
     double p50_ms, p95_ms; /* of one text alone */
-    size_t rounds, n_singles,
-        n_single_texts; /* passes, latencies measured, different texts among them */
+    size_t rounds;         /* passes */
+    size_t n_singles;      /* latencies measured */
+    size_t n_single_texts; /* different texts among them */
 };
 
 /* result[n_subjects]. Passes are expected to be warm (the caller has run each subject over the
