@@ -12,6 +12,7 @@
 #include "io/records.h"
 #include "io/source.h"
 #include "nn/classifier.h"
+#include "text/labels.h"
 #include "text/tokenizer.h"
 
 struct teacher {
@@ -136,16 +137,6 @@ static bool check_input(const struct job *job, const struct input *input, struct
     return true;
 }
 
-static bool same_labels(const struct teacher *a, const struct teacher *b)
-{
-    if (a->model.n_labels != b->model.n_labels)
-        return false;
-    for (size_t i = 0; i < a->model.n_labels; i++)
-        if (strcmp(a->model.label[i], b->model.label[i]) != 0)
-            return false;
-    return true;
-}
-
 static bool check_teachers(const struct job *job, struct error *err)
 {
     for (size_t i = 0; i < job->n_teachers; i++) {
@@ -156,7 +147,8 @@ static bool check_teachers(const struct job *job, struct error *err)
                              "%s: config.json names %zu labels but the classifier has %zu outputs; "
                              "give id2label all of them",
                              teacher->model.name, teacher->model.n_labels, outputs);
-        if (!same_labels(first, teacher))
+        if (!labels_equal(first->model.label, first->model.n_labels, teacher->model.label,
+                          teacher->model.n_labels))
             return error_set(
                 err,
                 "%s: labels differ from those of %s; teachers must share labels in the same order",

@@ -9,6 +9,7 @@
 
 #include "core/memory.h"
 #include "nn/trainer.h"
+#include "text/labels.h"
 
 void train_defaults(struct train_options *options)
 {
@@ -25,16 +26,6 @@ void train_defaults(struct train_options *options)
 }
 
 /* ---- checks ---- */
-
-static bool same_labels(char *const *a, size_t n_a, char *const *b, size_t n_b)
-{
-    if (n_a != n_b)
-        return false;
-    for (size_t i = 0; i < n_a; i++)
-        if (strcmp(a[i], b[i]) != 0)
-            return false;
-    return true;
-}
 
 /* Ids and lengths of every record against the shape; `what` names the stream. Counts labelled
  * records. */
@@ -68,8 +59,8 @@ static bool check_dev(const struct trainer *t, const struct shape *shape, struct
     size_t labelled;
     if (!dev)
         return true;
-    if (!same_labels(dev->header.label, dev->header.n_labels, t->records->header.label,
-                     t->records->header.n_labels))
+    if (!labels_equal(dev->header.label, dev->header.n_labels, t->records->header.label,
+                      t->records->header.n_labels))
         return error_set(err,
                          "the labels of the dev records are not those of the training records; "
                          "tokenise both with mtok -m of one model");
@@ -112,7 +103,7 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
         return false;
     bool keeps_classifier = !asked && shape->has_classifier && !options->new_head;
     if (keeps_classifier && model->n_labels &&
-        !same_labels(model->label, model->n_labels, header->label, header->n_labels))
+        !labels_equal(model->label, model->n_labels, header->label, header->n_labels))
         return error_set(err,
                          "%s: the classifier's %zu labels are not the %zu of the records; tokenise "
                          "with mtok -m of this model, or start a new classifier with --new-head",

@@ -66,6 +66,14 @@ void labels_list(const struct labels *labels, char *text, size_t n)
     }
 }
 
+bool labels_equal(char *const *a, size_t n_a, char *const *b, size_t n_b)
+{
+    bool equal = n_a == n_b;
+    for (size_t i = 0; equal && i < n_a; i++)
+        equal = strcmp(a[i], b[i]) == 0;
+    return equal;
+}
+
 bool labels_are_generic(char *const *name, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

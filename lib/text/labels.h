@@ -30,6 +30,9 @@ void labels_free(struct labels *labels);
 /* "a, b, c, …" for messages, at most n bytes. */
 void labels_list(const struct labels *labels, char *text, size_t n);
 
+/* The same names in the same order? */
+bool labels_equal(char *const *a, size_t n_a, char *const *b, size_t n_b);
+
 /* Whether all names are Hugging Face's place holders LABEL_0, LABEL_1 … */
 bool labels_are_generic(char *const *name, size_t n);
 

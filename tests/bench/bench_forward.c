@@ -4,7 +4,7 @@
  *   forward   packed weights, the lanes of the device sharing the sequences, as classification
  *             does; fp32 and int8
  *   train     forward, loss, backward and optimizer on one batch; `products` is the same work by
- *             the time spent in products alone
+ *             the time spent in products with weights alone, and by their operations
  *
  * GF/s counts the operations that are done (the last layer runs for first tokens only), products
  * only, as shape_macs does.
@@ -245,6 +245,17 @@ static bool train_open(struct bench *b, struct training *t, size_t sequences, st
            (t->row_loss = b->dev->op->alloc(b->dev, sequences * sizeof(float), err));
 }
 
+/* Multiply-adds of one text that are no products with weights: queries with keys, probabilities
+ * with values. */
+static double attention_macs(const struct shape *shape)
+{
+    double macs = 0;
+    for (size_t l = 0; l < shape->n_layers; l++)
+        macs += (l + 1 == shape->n_layers ? 1 : TOKENS) * 2.0 * TOKENS *
+                (double)(shape->layer[l].heads * shape->head_size);
+    return macs;
+}
+
 static bool bench_training(struct bench *b, const char *shape, size_t sequences, struct error *err)
 {
     struct peak_series series = {0}, product = {0}, peak = {0};
@@ -265,10 +276,11 @@ static bool bench_training(struct bench *b, const char *shape, size_t sequences,
         peak_add(&product, product_time);
     }
     b->dev->op = plain;
-    double operations = 6 * shape_macs(&b->params.shape, TOKENS) * (double)sequences;
+    double texts = 6 * (double)sequences, macs = shape_macs(&b->params.shape, TOKENS);
+    double operations = texts * macs, products = texts * (macs - attention_macs(&b->params.shape));
     if (ok) {
         report(b, "train", shape, sequences, operations, &series, &peak, false);
-        report(b, "train products", shape, sequences, operations, &product, &peak, false);
+        report(b, "train products", shape, sequences, products, &product, &peak, false);
     }
     b->dev->op->free(b->dev, t.row_loss);
     encoder_close(t.encoder);

@@ -51,6 +51,9 @@ int main(void)
     tap_ok(labels_are_generic(generic, 2) && !labels_are_generic(named, 2) &&
                labels_are_generic(NULL, 0),
            "place holders are recognised");
+    tap_ok(labels_equal(named, 2, named, 2) && labels_equal(NULL, 0, NULL, 0) &&
+               !labels_equal(named, 2, generic, 2) && !labels_equal(named, 2, named, 1),
+           "the same names, in the same number");
     bool ok = true;
     for (int i = 0; ok && i < LABELS_MAX; i++) {
         char name[20];
