@@ -1,6 +1,8 @@
 /* threads.h: a pool of our own. Workers spin for some microseconds between jobs, then sleep, so
- * that a chain of short parallel sections needs no call of the system (PERF section 4;
- * test_threads prints what one costs) and an idle process costs nothing. */
+ * that a chain of short parallel sections needs no call of the system (PERF section 4) and an idle
+ * process costs nothing. Such a section costs 0.6 microseconds for two members while both
+ * processors are free, and tens of microseconds where other programs want them; test_threads prints
+ * it. */
 #ifndef MILLET_CORE_THREADS_H
 #define MILLET_CORE_THREADS_H
 

@@ -14,8 +14,8 @@
 enum { DEFAULT_BATCH_TOKENS = 512 };
 
 /* One run of at least so many multiply-adds is worth sharing among all threads: a tenth of a
- * millisecond of one thread, some hundred times the cost of waking the others for each operation of
- * a layer. */
+ * millisecond of one thread, some hundred times what the others cost for each operation of a layer
+ * while processors are free (core/threads.h). */
 static const double shared_macs = 1e7;
 
 /* What one lane works with; lanes share nothing that is written. */
