@@ -14,6 +14,7 @@ enum {
 };
 
 static const char config_place[] = "tokenizer_config.json";
+static const char map_place[] = "special_tokens_map.json";
 
 void tokenizer_spec_free(struct tokenizer_spec *spec)
 {
@@ -61,7 +62,7 @@ bool tokenizer_spec_added(struct tokenizer_spec *spec, int64_t id, const char *t
     for (size_t i = 0; i < spec->n_added; i++)
         if (spec->added[i].n == n && memcmp(spec->added[i].text, text, n) == 0)
             return true;
-    if ((id >= (int64_t)spec->n_pieces || spec->piece[id].n == 0) &&
+    if ((id < 0 || id >= (int64_t)spec->n_pieces || spec->piece[id].n == 0) &&
         !tokenizer_spec_piece(spec, id, text, n, err))
         return false;
     if (!memory_grow(&spec->added, &spec->added_capacity, spec->n_added + 1, sizeof *spec->added,
@@ -74,22 +75,41 @@ bool tokenizer_spec_added(struct tokenizer_spec *spec, int64_t id, const char *t
     return true;
 }
 
+/* What is read, verified. Messages about it get the name in front in tokenizer_spec_read(), so
+ * bundle_require()'s, which have it, must not pass through there. */
+struct files {
+    const struct bundle_member *config, *map, *json, *vocabulary; /* NULL: absent */
+};
+
+static bool find_file(struct bundle *bundle, const char *name, const struct bundle_member **file,
+                      struct error *err)
+{
+    *file = bundle_find(bundle, name);
+    return !*file || (*file = bundle_require(bundle, name, err));
+}
+
+static bool find_files(struct bundle *bundle, struct files *files, struct error *err)
+{
+    return find_file(bundle, config_place, &files->config, err) &&
+           find_file(bundle, map_place, &files->map, err) &&
+           find_file(bundle, "tokenizer.json", &files->json, err) &&
+           find_file(bundle, "vocab.txt", &files->vocabulary, err);
+}
+
 /* An optional JSON member. Numbers are read as reals: model_max_length may have 31 digits. *object
  * stays NULL when absent. */
-static bool load(struct bundle *bundle, const char *name, json_t **object, struct error *err)
+static bool load(const struct bundle_member *member, json_t **object, struct error *err)
 {
     json_error_t why;
-    if (!bundle_find(bundle, name))
-        return true;
-    const struct bundle_member *member = bundle_require(bundle, name, err);
     if (!member)
-        return false;
+        return true;
     *object = json_loadb((const char *)member->bytes, member->n,
                          JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &why);
     if (!*object)
-        return error_set(err, "%s:%d:%d: not valid JSON: %s", name, why.line, why.column, why.text);
+        return error_set(err, "%s:%d:%d: not valid JSON: %s", member->name, why.line, why.column,
+                         why.text);
     if (!json_is_object(*object))
-        return error_set(err, "%s: expected a JSON object", name);
+        return error_set(err, "%s: expected a JSON object", member->name);
     return true;
 }
 
@@ -259,20 +279,20 @@ static bool read_special(struct tokenizer_spec *spec, const json_t *config, cons
         spec->after[spec->n_after++] = id[2];
     }
     return add_additional(spec, config, config_place, err) &&
-           add_additional(spec, map, "special_tokens_map.json", err);
+           add_additional(spec, map, map_place, err);
 }
 
-static bool read_files(struct tokenizer_spec *spec, struct bundle *bundle, const json_t *config,
+static bool read_files(struct tokenizer_spec *spec, const struct files *files, const json_t *config,
                        const json_t *map, struct error *err)
 {
     struct tokenizer_stated stated = {0};
-    bool has_json = bundle_find(bundle, "tokenizer.json") != NULL, options_count;
+    bool has_json = files->json != NULL, options_count;
     if (!read_class(config, has_json, &options_count, err))
         return false;
-    const struct bundle_member *file =
-        bundle_require(bundle, has_json ? "tokenizer.json" : "vocab.txt", err);
-    if (!file || !(has_json ? tokenizer_json_read(spec, &stated, file, err)
-                            : read_vocabulary(spec, file, err)))
+    if (!has_json && !files->vocabulary)
+        return error_set(err, "has no tokenizer: neither tokenizer.json nor vocab.txt");
+    if (!(has_json ? tokenizer_json_read(spec, &stated, files->json, err)
+                   : read_vocabulary(spec, files->vocabulary, err)))
         return false;
     if (options_count && !read_options(config, &stated, err))
         return false;
@@ -288,9 +308,13 @@ bool tokenizer_spec_read(struct tokenizer_spec *spec, struct bundle *bundle, str
     json_t *config = NULL, *map = NULL;
     *spec = (struct tokenizer_spec){.max_word = MAX_WORD_DEFAULT, .unknown = -1};
     spec->prefix = memory_copy("##", 2, err);
-    bool ok = spec->prefix && load(bundle, config_place, &config, err) &&
-              load(bundle, "special_tokens_map.json", &map, err) &&
-              read_files(spec, bundle, config, map, err);
+    struct files files;
+    if (!spec->prefix || !find_files(bundle, &files, err)) {
+        tokenizer_spec_free(spec);
+        return false;
+    }
+    bool ok = load(files.config, &config, err) && load(files.map, &map, err) &&
+              read_files(spec, &files, config, map, err);
     json_decref(config);
     json_decref(map);
     if (!ok)

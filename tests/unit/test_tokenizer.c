@@ -248,6 +248,11 @@ static void test_added(void)
         &err);
     tap_ok(!t && strstr(err.text, "\"<x>\""), "refused by name: %s", err.text);
     tokenizer_close(t);
+    error_clear(&err);
+    t = open_with("a3", small, "{\"added_tokens_decoder\": {\"-7\": {\"content\": \"<x>\"}}}", NULL,
+                  &err);
+    tap_ok(!t && strstr(err.text, "token id -7"), "an id below 0 is refused: %s", err.text);
+    tokenizer_close(t);
 }
 
 int main(void)
