@@ -190,10 +190,9 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
     return stage;
 }
 
-/* The tokenizer and, where there is a config, the labels. A directory of tokenizer files alone will
- * do. */
+/* The tokenizer and, where there is a config, the labels. Tokenizer files alone will do. */
 struct source_model {
-    struct bundle *bundle; /* of a directory without config.json; else NULL */
+    struct bundle *bundle; /* of tokenizer files without config.json; else NULL */
     struct model model;
     bool has_config;
     struct tokenizer *tokenizer;
@@ -201,20 +200,15 @@ struct source_model {
 
 static bool open_tokenizer(struct tool *tool, const char *path, struct source_model *from)
 {
-    *from = (struct source_model){.has_config = strcmp(path, "-") == 0};
-    if (!from->has_config) {
-        from->bundle = bundle_open(path, &tool->err);
-        if (!from->bundle)
-            return false;
-        from->has_config = bundle_find(from->bundle, "config.json") != NULL;
-    }
-    if (from->has_config) {
-        bundle_close(from->bundle);
+    *from = (struct source_model){.bundle = bundle_open(path, &tool->err)};
+    if (!from->bundle)
+        return false;
+    if (bundle_find(from->bundle, "config.json")) {
+        struct bundle *bundle = from->bundle;
         from->bundle = NULL;
-        if (!model_open(&from->model, path, &tool->err)) {
-            from->has_config = false;
+        from->has_config = model_open_bundle(&from->model, bundle, &tool->err);
+        if (!from->has_config)
             return false;
-        }
     }
     from->tokenizer = tokenizer_open(from->bundle ? from->bundle : from->model.bundle, &tool->err);
     return from->tokenizer != NULL;
@@ -320,7 +314,7 @@ static void run(struct tool *tool, const struct options *opt)
         return;
     if (!ok) {
         /* The next tool of a pipe shows our message instead of "empty input". */
-        if (binary && !tool->output && output_bytes(output) == 0)
+        if (binary && output_bytes(output) == 0)
             records_write_failure(output, tool->name, &tool->err);
         output_abandon(output);
     }

@@ -50,6 +50,29 @@ setup() {
     assert_same a b
 }
 
+@test "a model from a pipe with a name, which can be opened only once" {
+    mtok -m "$V" "$W/data.csv" > a
+    mtok -m "$W/bare" --ids "$W/data.csv" > a.ids
+    mkfifo model
+    cat "$V" > model &
+    timeout 20 mtok -m model "$W/data.csv" > b
+    wait
+    mtok -m "$V" --decode a > a.text
+    mtok -m "$V" --decode b > b.text
+    assert_same a.text b.text
+    tar cf bare.tar -C "$W/bare" .
+    mtok -m - --ids "$W/data.csv" < bare.tar > b.ids # without config.json
+    assert_same a.ids b.ids
+}
+
+@test "a model without a tokenizer: named once" {
+    mkdir none
+    echo '{"model_type": "bert"}' > none/config.json
+    run --separate-stderr mtok -m none --ids "$W/data.csv"
+    assert_status 1
+    assert_says 'mtok: none: has no tokenizer: neither tokenizer.json nor vocab.txt'
+}
+
 @test "the same bytes with any number of threads, from a file and from a pipe" {
     for i in {1..60}; do tail -n +2 "$W/data.csv"; done | sed '1i text,label' > big.csv # three parts
     [ "$(wc -l < big.csv)" -gt 8192 ]

@@ -199,9 +199,13 @@ static bool read_config(struct model *model, struct error *err)
 bool model_open(struct model *model, const char *path, struct error *err)
 {
     *model = (struct model){0};
-    model->bundle = bundle_open(path, err);
-    if (!model->bundle)
-        return false;
+    struct bundle *bundle = bundle_open(path, err);
+    return bundle && model_open_bundle(model, bundle, err);
+}
+
+bool model_open_bundle(struct model *model, struct bundle *bundle, struct error *err)
+{
+    *model = (struct model){.bundle = bundle};
     model->name = bundle_name(model->bundle);
     model->millet = bundle_millet(model->bundle);
     if (read_config(model, err) && read_labels(model, err) && open_weights(model, err))

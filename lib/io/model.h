@@ -33,6 +33,9 @@ struct model {
 };
 
 bool model_open(struct model *model, const char *path, struct error *err) MUST_CHECK;
+/* The same of a bundle that is open already (a pipe can be read once only). Takes the bundle over in
+ * any case. */
+bool model_open_bundle(struct model *model, struct bundle *bundle, struct error *err) MUST_CHECK;
 void model_close(struct model *model);
 
 const struct tensor_view *model_find(const struct model *model, const char *name);
