@@ -2,7 +2,6 @@
  * least, are gone. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "bin/tool.h"
 #include "core/hash.h"
@@ -112,14 +111,6 @@ static void check_which(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--keep is missing: how much stays, for example 50%%");
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) &&
-                                 x.st_dev == y.st_dev && x.st_ino == y.st_ino);
-}
-
-/* What tool_operands() sees to for -o. */
 static void check_report(struct tool *tool, const struct options *opt)
 {
     if (!opt->report)
@@ -130,12 +121,7 @@ static void check_report(struct tool *tool, const struct options *opt)
                                    "use -o");
         return;
     }
-    bool clash = same_file(opt->report, opt->model) ||
-                 (tool->output && same_file(opt->report, tool->output));
-    for (size_t i = 0; i < opt->n_paths; i++)
-        clash = clash || same_file(opt->report, opt->path[i]);
-    if (clash)
-        tool_usage_error(tool, "--report %s would overwrite the model or a stream", opt->report);
+    tool_check_written(tool, "--report", opt->report);
 }
 
 static void check_options(struct tool *tool, struct options *opt)
@@ -292,7 +278,7 @@ static void run(struct tool *tool, const struct options *opt)
         return;
     if (!ok) {
         /* The next tool of a pipe shows our message instead of "empty input". */
-        if (!tool->output && output_bytes(output) == 0)
+        if (output_bytes(output) == 0)
             records_write_failure(output, tool->name, &tool->err);
         output_abandon(output);
     }

@@ -68,7 +68,7 @@ static void run(struct tool *tool, const struct options *opt)
         return;
     if (!convert(tool, opt, output, &result)) {
         /* The next tool of a pipe shows our message instead of "empty input". */
-        if (!tool->output && output_bytes(output) == 0)
+        if (output_bytes(output) == 0)
             records_write_failure(output, tool->name, &tool->err);
         output_abandon(output);
         return;

@@ -170,6 +170,8 @@ static void parse(struct tool *tool, struct arguments *a, const char *const **pa
     while ((id = tool_next_option(tool)) >= 0)
         take_option(tool, a, id);
     *path = tool_operands(tool, n);
+    if (a->log)
+        tool_check_written(tool, "--log", a->log);
     a->train.seed = tool->seed;
     if (!a->model)
         tool_usage_error(tool,

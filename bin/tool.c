@@ -528,14 +528,26 @@ static bool is_standard(const char *path)
     return !path || strcmp(path, "-") == 0;
 }
 
-static void refuse_same_file(struct tool *tool, const struct stat *output, const char *input)
+static bool is_input(const struct stat *written, const char *input)
 {
     struct stat found;
     bool there = is_standard(input) ? fstat(STDIN_FILENO, &found) == 0 : stat(input, &found) == 0;
-    if (there && S_ISREG(found.st_mode) && found.st_dev == output->st_dev &&
-        found.st_ino == output->st_ino)
-        tool_usage_error(tool, "%s is both input and output; write to another file",
-                         is_standard(input) ? "<stdin>" : input);
+    return there && S_ISREG(found.st_mode) && found.st_dev == written->st_dev &&
+           found.st_ino == written->st_ino;
+}
+
+/* The first input that is the regular file `written`; NULL: none. */
+static const char *find_input(const struct tool *tool, const struct stat *written)
+{
+    if (is_input(written, "-"))
+        return "<stdin>";
+    for (size_t i = 0; i < tool->n_operands; i++)
+        if (is_input(written, tool->operand[i]))
+            return tool->operand[i];
+    for (size_t i = 0; i < tool->n_inputs; i++)
+        if (is_input(written, tool->input[i]))
+            return tool->input[i];
+    return NULL;
 }
 
 const char *const *tool_operands(struct tool *tool, size_t *n)
@@ -543,15 +555,23 @@ const char *const *tool_operands(struct tool *tool, size_t *n)
     struct stat output;
     bool there = is_standard(tool->output) ? fstat(STDOUT_FILENO, &output) == 0
                                            : stat(tool->output, &output) == 0;
-    if (there && S_ISREG(output.st_mode)) {
-        refuse_same_file(tool, &output, "-");
-        for (size_t i = 0; i < tool->n_operands; i++)
-            refuse_same_file(tool, &output, tool->operand[i]);
-        for (size_t i = 0; i < tool->n_inputs; i++)
-            refuse_same_file(tool, &output, tool->input[i]);
-    }
+    const char *input = there ? find_input(tool, &output) : NULL;
+    if (input)
+        tool_usage_error(tool, "%s is both input and output; write to another file", input);
     *n = tool->n_operands;
     return tool->operand;
+}
+
+void tool_check_written(struct tool *tool, const char *option, const char *path)
+{
+    struct stat written;
+    bool there = stat(path, &written) == 0 && S_ISREG(written.st_mode);
+    bool is_output =
+        tool->output && !is_standard(tool->output) &&
+        (strcmp(path, tool->output) == 0 || (there && is_input(&written, tool->output)));
+    if (is_output || (there && find_input(tool, &written)))
+        tool_usage_error(tool, "%s %s would overwrite the model, a stream or the output", option,
+                         path);
 }
 
 void tool_check_stdin(struct tool *tool, bool default_stdin)

@@ -206,4 +206,6 @@ END
 @test "in a pipe the last tool shows the first cause" {
     run bash -c 'mprune -q -m nosuch --method layers --keep 50% 2>/dev/null | mquant -q --to int8 > x.tar'
     assert_fails 'mprune failed: ' 'nosuch'
+    run bash -c 'mprune -q -m nosuch --method layers --keep 50% -o - 2>/dev/null | mquant -q --to int8 > x.tar'
+    assert_fails 'mprune failed: ' 'nosuch'
 }

@@ -165,6 +165,8 @@ bytes() {
 @test "in a pipe the last tool shows the first cause" {
     run bash -c 'mquant -q --to fp16 nosuch 2>/dev/null | mquant -q --to int8 > x.tar'
     assert_fails 'mquant failed: ' 'nosuch'
+    run bash -c 'mquant -q --to fp16 -o - nosuch 2>/dev/null | mquant -q --to int8 > x.tar'
+    assert_fails 'mquant failed: ' 'nosuch'
 }
 
 @test "a full disk is a failure with a message" {

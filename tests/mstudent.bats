@@ -113,6 +113,16 @@ at_least() {
     [ "$(grep -c '"dev_accuracy":' log.json)" -eq 2 ]
 }
 
+@test "--log does not overwrite what is read or written" {
+    cp data.tok mine.tok
+    for log in mine.tok x.tar; do
+        run --separate-stderr mstudent -m vocab.tar "${tiny[@]}" --log "./$log" -o ./x.tar mine.tok
+        assert_status 2
+        assert_says "--log ./$log would overwrite"
+    done
+    cmp data.tok mine.tok
+}
+
 @test "options: nonsense is refused with the range, and nothing is written" {
     while IFS='|' read -r arguments message; do
         # shellcheck disable=SC2086 # a list of words
