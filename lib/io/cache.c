@@ -72,9 +72,14 @@ static bool double_map(struct cache *cache, struct error *err)
 static bool check_magic(const char *path, struct error *err)
 {
     uint8_t head[MAGIC_OFFSET + sizeof lmdb_magic];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
     if (fd < 0)
         return errno == ENOENT || error_set_errno(err, "%s: cannot open the cache", path);
+    if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+        close(fd);
+        return error_set(err, "%s: is not a regular file; a cache must be one", path);
+    }
     ssize_t n = read(fd, head, sizeof head);
     int why = errno;
     close(fd);

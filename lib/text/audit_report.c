@@ -34,13 +34,16 @@ static double percent(uint64_t part, uint64_t whole)
 __attribute__((format(printf, 3, 4))) static bool say(struct output *output, struct error *err,
                                                       const char *format, ...)
 {
-    char line[2048];
+    char *line; /* of any length: labels and paths are */
     va_list list;
     va_start(list, format);
-    int n = vsnprintf(line, sizeof line, format, list);
+    int n = vasprintf(&line, format, list);
     va_end(list);
-    size_t length = n < (int)sizeof line ? (size_t)n : sizeof line - 1;
-    return output_write(output, line, length, err);
+    if (n < 0)
+        return error_set(err, "no memory for the report");
+    bool ok = output_write(output, line, (size_t)n, err);
+    free(line);
+    return ok;
 }
 
 /* ---- text ---- */

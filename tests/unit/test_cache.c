@@ -1,5 +1,6 @@
 #include <lmdb.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -171,6 +172,11 @@ static void test_foreign(void)
     tap_ok(!cache_open(path, &err) && strstr(err.text, "is not a cache") &&
                access(scratch_path("text-lock"), F_OK) != 0,
            "%s", err.text);
+    error_clear(&err);
+    path = scratch_path("fifo");
+    tap_ok(mkfifo(path, 0600) == 0 && !cache_open(path, &err) &&
+               strstr(err.text, "is not a regular file"),
+           "a FIFO holds nobody up: %s", err.text);
     error_clear(&err);
     MDB_env *env;
     MDB_txn *txn;
