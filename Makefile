@@ -57,6 +57,7 @@ BINS := $(TOOLS:%=$(BIN_DIR)/%)
 
 .PHONY: all lib tests deps check demo bench install uninstall clean help asan format lint
 .DELETE_ON_ERROR:
+.SECONDARY:
 .SUFFIXES:
 
 all: deps ## build the six tools (bin/) and the library (lib/libmillet.a)
