@@ -1,6 +1,8 @@
-/* tool.h: the manners all six tools share: names, options, help, messages, progress, exit status (STYLE sections 4 and 5).
+/* tool.h: the manners all six tools share: names, options, help, messages, progress, exit status
+ * (STYLE sections 4 and 5).
  *
- * A tool's main() is five steps: tool_init, parse, open, work, tool_finish. Exit status: 0 done, 1 failed, 2 usage.
+ * A tool's main() is five steps: tool_init, parse, open, work, tool_finish. Exit status: 0 done, 1
+ * failed, 2 usage.
  */
 #ifndef MILLET_BIN_TOOL_H
 #define MILLET_BIN_TOOL_H
@@ -59,8 +61,8 @@ struct tool {
     } shown;
 };
 
-/* The common options are handled inside; a tool lists in `common` which of these it has, so that none is accepted and ignored. -q --quiet,
- * -v --verbose, --help and --version are everywhere. */
+/* The common options are handled inside; a tool lists in `common` which of these it has, so that
+ * none is accepted and ignored. -q --quiet, -v --verbose, --help and --version are everywhere. */
 enum tool_common {
     TOOL_OUTPUT = 1,    /* -o --output */
     TOOL_DEVICE = 2,    /* --device */
@@ -70,26 +72,27 @@ enum tool_common {
     TOOL_FORCE = 32     /* --force: binary to a terminal */
 };
 
-/* Call with name, purpose, synopsis, example and options set. Standard descriptors that are closed are occupied, so that no file opened later
- * lands on them. */
+/* Call with name, purpose, synopsis, example and options set. Standard descriptors that are closed
+ * are occupied, so that no file opened later lands on them. */
 void tool_init(struct tool *tool, int argc, char **argv, unsigned common);
-/* Next option's id, or -1 when only operands are left. --help and --version finish the process (0); a mistake does too (2), with nothing on stdout. Long
- * options may be abbreviated to a unique prefix, `--name=value` and `--name value` both work, `--` ends options. */
+/* Next option's id, or -1 when only operands are left. --help and --version finish the process (0);
+ * a mistake does too (2), with nothing on stdout. Long options may be abbreviated to a unique
+ * prefix, `--name=value` and `--name value` both work, `--` ends options. */
 int tool_next_option(struct tool *tool);
 const char *tool_argument(const struct tool *tool); /* of the option just returned */
-/* The operands, once tool_next_option() has returned -1. Exits 2 when the output is the same file as an operand, standard input or an
- * option's MODEL or STREAM. */
+/* The operands, once tool_next_option() has returned -1. Exits 2 when the output is the same file
+ * as an operand, standard input or an option's MODEL or STREAM. */
 const char *const *tool_operands(struct tool *tool, size_t *n);
-/* Refuse standard input asked for more than once, by operands and by options that take a MODEL or STREAM; default_stdin: it is read, too,
- * when there are no operands. After tool_operands(). */
+/* Refuse standard input asked for more than once, by operands and by options that take a MODEL or
+ * STREAM; default_stdin: it is read, too, when there are no operands. After tool_operands(). */
 void tool_check_stdin(struct tool *tool, bool default_stdin);
-/* The argument of the option just returned, as a number in [min, max], or kept in *value, which must be NULL before; a mistake finishes
- * the process (2) and names `what`. */
+/* The argument of the option just returned, as a number in [min, max], or kept in *value, which
+ * must be NULL before; a mistake finishes the process (2) and names `what`. */
 int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
 double tool_argument_real(struct tool *tool, const char *what, double min, double max);
 void tool_argument_once(struct tool *tool, const char *what, const char **value);
-/* For a second file that a tool writes (--log, --report): exits 2 when it is the output, an operand,
- * standard input or an option's MODEL or STREAM. Call after tool_operands(). */
+/* For a second file that a tool writes (--log, --report): exits 2 when it is the output, an
+ * operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
 void tool_check_written(struct tool *tool, const char *option, const char *path);
 /* Say what is wrong with the usage and exit 2. */
 _Noreturn void tool_usage_error(struct tool *tool, const char *format, ...)
@@ -100,8 +103,8 @@ void tool_note(const struct tool *tool, const char *format, ...)
 /* Device and team as the options ask. false: tool->err set, both NULL. */
 bool tool_open_device(struct tool *tool, struct device **dev, struct threads **team);
 void tool_close_device(struct device *dev, struct threads *team); /* NULL is fine */
-/* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last call of every main(). A reader
- * that left (EPIPE) is a failure without a message. */
+/* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last
+ * call of every main(). A reader that left (EPIPE) is a failure without a message. */
 int tool_finish(struct tool *tool);
 
 /* 0.1.0, from the file VERSION. */

@@ -43,7 +43,8 @@ static inline bool tap_is(const char *found, const char *expected, const char *w
     return ok;
 }
 
-/* Largest |a - b| within tolerance * max(1, |b|); a NaN anywhere fails (diff <= tol is false for it). */
+/* Largest |a - b| within tolerance * max(1, |b|); a NaN anywhere fails (diff <= tol is false for
+ * it). */
 static inline bool tap_close(const float *found, const float *expected, size_t n, double tolerance,
                              const char *what)
 {

@@ -26,12 +26,6 @@ void hash_text(uint64_t hash, char text[HASH_TEXT_BYTES])
     snprintf(text, HASH_TEXT_BYTES, "%016llx", (unsigned long long)hash);
 }
 
-void hash128_text(struct hash128 hash, char text[HASH128_TEXT_BYTES])
-{
-    snprintf(text, HASH128_TEXT_BYTES, "%016llx%016llx", (unsigned long long)hash.high,
-             (unsigned long long)hash.low);
-}
-
 bool hash_parse(const char *text, uint64_t *hash)
 {
     uint64_t value = 0;

@@ -10,14 +10,13 @@ struct hash128 {
     uint64_t high, low;
 };
 
-enum { HASH_TEXT_BYTES = 17, HASH128_TEXT_BYTES = 33 }; /* hexadecimal digits and the NUL */
+enum { HASH_TEXT_BYTES = 17 }; /* hexadecimal digits and the NUL */
 
 uint64_t hash_bytes(const void *bytes, size_t n);
 struct hash128 hash128_bytes(const void *bytes, size_t n);
 struct hash128 hash128_seeded(const void *bytes, size_t n, uint64_t seed);
 
 void hash_text(uint64_t hash, char text[HASH_TEXT_BYTES]);
-void hash128_text(struct hash128 hash, char text[HASH128_TEXT_BYTES]);
 bool hash_parse(const char *text, uint64_t *hash);
 
 /* Hash of bytes that come in pieces; equals hash_bytes() of their concatenation. */

@@ -128,19 +128,6 @@ bool jobject_number(const json_t *object, const char *place, const char *key, bo
     return true;
 }
 
-bool jobject_boolean(const json_t *object, const char *place, const char *key, bool required,
-                     bool *value, struct error *err)
-{
-    bool ok;
-    const json_t *found = look_up(object, place, key, required, &ok, err);
-    if (!found)
-        return ok;
-    if (!json_is_boolean(found))
-        return wrong_type(found, place, key, "true or false", err);
-    *value = json_is_true(found);
-    return true;
-}
-
 bool jobject_string(const json_t *object, const char *place, const char *key, bool required,
                     const char **value, struct error *err)
 {

@@ -11,16 +11,17 @@
 /* product = a * b; false (product untouched) when it does not fit. */
 bool memory_multiply(size_t a, size_t b, size_t *product) MUST_CHECK;
 
-/* n elements of `size` bytes, uninitialised / zeroed; n = 0 gives a valid pointer. NULL and `err` on failure;
- * the text says how much was asked for. Zeroed memory is not touched: pages of large arrays come on first use. */
+/* n elements of `size` bytes, uninitialised / zeroed; n = 0 gives a valid pointer. NULL and `err`
+ * on failure; the text says how much was asked for. Zeroed memory is not touched: pages of large
+ * arrays come on first use. */
 void *memory_array(size_t n, size_t size, struct error *err) MUST_CHECK;
 void *memory_zeroed(size_t n, size_t size, struct error *err) MUST_CHECK;
 
 /* Aligned to 64 bytes (a cache line, one AVX-512 register). */
 void *memory_aligned(size_t n, size_t size, struct error *err) MUST_CHECK;
 
-/* Make room for `need` elements in *array (capacity *capacity, in elements), growing by half or more.
- * On failure *array and *capacity stay valid. */
+/* Make room for `need` elements in *array (capacity *capacity, in elements), growing by half or
+ * more. On failure *array and *capacity stay valid. */
 bool memory_grow(void *array, size_t *capacity, size_t need, size_t size,
                  struct error *err) MUST_CHECK;
 

@@ -37,35 +37,6 @@ bool number_integer(const char *text, const char *what, int64_t min, int64_t max
     return true;
 }
 
-bool number_bytes(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *value,
-                  struct error *err)
-{
-    char *end = NULL;
-    errno = 0;
-    unsigned long long parsed = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : 0;
-    bool fits = errno != ERANGE;
-    uint64_t unit = 1;
-    if (end && *end != '\0' && end[1] == '\0') {
-        static const char units[] = "KMGT";
-        const char *found = strchr(units, toupper((unsigned char)*end));
-        if (found) {
-            unit = UINT64_C(1) << (10 * (found - units + 1));
-            end++;
-        }
-    }
-    if (!end || *end != '\0')
-        return error_set(err,
-                         "%s: \"%s\" is not a size; expected a number of bytes such as 512M or 4G",
-                         what, text);
-    uint64_t bytes;
-    if (!fits || __builtin_mul_overflow((uint64_t)parsed, unit, &bytes) || bytes < min ||
-        bytes > max)
-        return error_set(err, "%s: %s is out of range; expected %" PRIu64 " to %" PRIu64 " bytes",
-                         what, text, min, max);
-    *value = bytes;
-    return true;
-}
-
 static bool parse_real(const char *text, double *value)
 {
     char *end = NULL;

@@ -1,5 +1,5 @@
-/* number.h: the one parser of numbers that people type: junk, overflow and values out of range are refused, with the
- * allowed range in the text. `what` names the option ("--keep"). */
+/* number.h: the one parser of numbers that people type: junk, overflow and values out of range are
+ * refused, with the allowed range in the text. `what` names the option ("--keep"). */
 #ifndef MILLET_CORE_NUMBER_H
 #define MILLET_CORE_NUMBER_H
 
@@ -10,13 +10,11 @@
 
 bool number_integer(const char *text, const char *what, int64_t min, int64_t max, int64_t *value,
                     struct error *err) MUST_CHECK;
-/* "4G", "512M", "16K", plain bytes; powers of 1024. */
-bool number_bytes(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *value,
-                  struct error *err) MUST_CHECK;
 /* Finite decimal number in [min, max]. */
 bool number_real(const char *text, const char *what, double min, double max, double *value,
                  struct error *err) MUST_CHECK;
-/* "75%" or "0.75": a fraction in (0, 1]. A bare number over 1 is refused with a hint to write the percent sign. */
+/* "75%" or "0.75": a fraction in (0, 1]. A bare number over 1 is refused with a hint to write the
+ * percent sign. */
 bool number_fraction(const char *text, const char *what, double *value,
                      struct error *err) MUST_CHECK;
 

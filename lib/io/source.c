@@ -24,9 +24,6 @@ struct source {
     const uint8_t *map; /* NULL: not mapped */
     size_t n, position; /* of map */
     void *mapping;      /* what munmap() gets; NULL: borrowed or empty */
-    bool has_identity;  /* device and inode are known */
-    dev_t device;
-    ino_t inode;
 };
 
 /* An empty mapping still needs an address that is not NULL. */
@@ -89,9 +86,6 @@ static bool adopt(struct source *source, int fd, bool allow_terminal, struct err
         return error_set(
             err, "%s: is a terminal; give a FILE or put a program before this one in the pipe",
             source->name);
-    source->has_identity = true;
-    source->device = st.st_dev;
-    source->inode = st.st_ino;
     if (!S_ISREG(st.st_mode))
         return true;
     if (fd == STDIN_FILENO && lseek(fd, 0, SEEK_CUR) != 0)
@@ -249,11 +243,4 @@ bool source_spool(struct source *source, struct error *err)
     if (ok)
         source->fd = -1;
     return ok;
-}
-
-bool source_same_file(const struct source *source, const char *other)
-{
-    struct stat st;
-    return source->has_identity && stat(other, &st) == 0 && st.st_dev == source->device &&
-           st.st_ino == source->inode;
 }

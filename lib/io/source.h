@@ -35,8 +35,4 @@ ssize_t source_read(struct source *source, void *buffer, size_t n, struct error 
  * is mapped, as sort(1) does. A full disk names the directory and the variable. */
 bool source_spool(struct source *source, struct error *err) MUST_CHECK;
 
-/* True when the path names the same file as `other` (device and inode); for refusing output onto
- * input. */
-bool source_same_file(const struct source *source, const char *other);
-
 #endif

