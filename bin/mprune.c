@@ -213,7 +213,7 @@ static bool write_model(struct tool *tool, struct model *model, const struct pla
     if (!model_fingerprint(model, &fingerprint, &tool->err))
         return false;
     hash_text(fingerprint, text);
-    json_t *stage = model_history_stage("mprune", tool_version, tool->argc, tool->argv, text);
+    json_t *stage = tool_stage(tool, text);
     json_t *pruned = plan_pruned(plan, &tool->err);
     if (stage && pruned)
         return compact_write(model, &plan->before, &plan->keep, pruned, stage, output, &tool->err);

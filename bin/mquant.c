@@ -52,7 +52,7 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
     bool ok = model_fingerprint(&model, &fingerprint, &tool->err);
     if (ok) {
         hash_text(fingerprint, text);
-        stage = model_history_stage("mquant", tool_version, tool->argc, tool->argv, text);
+        stage = tool_stage(tool, text);
         ok = stage || error_set(&tool->err, "no memory for the history");
     }
     ok = ok && format_write(&model, opt->to, stage, output, result, &tool->err);

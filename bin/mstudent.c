@@ -252,8 +252,7 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
     hash_text(run->records.fingerprint, fingerprint);
     bool ok = tool_open_device(tool, &run->device, &run->team);
     if (ok) {
-        json_t *stage =
-            model_history_stage(tool->name, tool_version, tool->argc, tool->argv, fingerprint);
+        json_t *stage = tool_stage(tool, fingerprint);
         ok = train(&run->model, a->shape ? &shape : NULL, &run->records, &a->train, run->device,
                    &tool->progress, stage, run->output, &result, err);
     }

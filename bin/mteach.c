@@ -50,7 +50,7 @@ static bool work(struct tool *tool, struct teach_options *options, const char *c
         records_write_failure(output, tool->name, &tool->err);
         return false;
     }
-    options->stage = model_history_stage(tool->name, tool_version, tool->argc, tool->argv, NULL);
+    options->stage = tool_stage(tool, NULL);
     bool ok =
         teach(path, n_paths, options, dev, team, &tool->progress, output, &counts, &tool->err);
     if (ok && tool->verbose)

@@ -14,6 +14,7 @@
 
 #include "core/memory.h"
 #include "core/number.h"
+#include "io/model.h"
 
 enum common_id {
     ID_OUTPUT = 1,
@@ -572,6 +573,29 @@ void tool_check_written(struct tool *tool, const char *option, const char *path)
     if (is_output || (there && find_input(tool, &written)))
         tool_usage_error(tool, "%s %s would overwrite the model, a stream or the output", option,
                          path);
+}
+
+static bool is_operand(const struct tool *tool, const char *argument)
+{
+    for (size_t i = 0; i < tool->n_operands; i++)
+        if (tool->operand[i] == argument)
+            return true;
+    return false;
+}
+
+json_t *tool_stage(const struct tool *tool, const char *input_fingerprint)
+{
+    struct error err = ERROR_INIT;
+    char **kept = memory_array((size_t)tool->argc + 1, sizeof *kept, &err);
+    if (!kept)
+        return NULL;
+    int n = 0;
+    for (int i = 0; i < tool->argc; i++)
+        if (!is_operand(tool, tool->argv[i]))
+            kept[n++] = tool->argv[i];
+    json_t *stage = model_history_stage(tool->name, tool_version, n, kept, input_fingerprint);
+    free(kept);
+    return stage;
 }
 
 void tool_check_stdin(struct tool *tool, bool default_stdin)

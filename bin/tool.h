@@ -7,6 +7,7 @@
 #ifndef MILLET_BIN_TOOL_H
 #define MILLET_BIN_TOOL_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,6 +104,10 @@ void tool_note(const struct tool *tool, const char *format, ...)
 /* Device and team as the options ask. false: tool->err set, both NULL. */
 bool tool_open_device(struct tool *tool, struct device **dev, struct threads **team);
 void tool_close_device(struct device *dev, struct threads *team); /* NULL is fine */
+/* This run as a stage of a history (io/model.h): its options without -o and without operands, which
+ * the fingerprint of the input stands for; so a file and a pipe give the same bytes. After
+ * tool_operands(). NULL: no memory. */
+json_t *tool_stage(const struct tool *tool, const char *input_fingerprint);
 /* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last
  * call of every main(). A reader that left (EPIPE) is a failure without a message. */
 int tool_finish(struct tool *tool);

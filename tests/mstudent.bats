@@ -64,6 +64,21 @@ at_least() {
     assert_same a b
 }
 
+@test "a file and a pipe give the same bytes, history included" {
+    mstudent -q -j 1 -m vocab.tar "${tiny[@]}" -o a data.tok
+    mstudent -q -j 1 -m vocab.tar "${tiny[@]}" < data.tok > b
+    assert_same a b
+    mprune -q -m a --method importance --keep 90% data.tok > pruned
+    mprune -q -m a --method importance --keep 90% < data.tok > b
+    assert_same pruned b
+    mteach -q -m a data.tok > taught
+    mteach -q -m a < data.tok > b
+    assert_same taught b
+    mquant -q --to int8 a > small
+    mquant -q --to int8 < a > b
+    assert_same small b
+}
+
 @test "distillation: a smaller student learns from the logits" {
     mstudent -q -m teacher.tar --shape layers=1,hidden=32,heads=2,ffn=32 --kd alpha=0.9,temperature=2 \
         --epochs 10 --lr 3e-3 --batch-tokens 128 -o small.tar train.taught
