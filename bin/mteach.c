@@ -37,6 +37,8 @@ static void parse(struct tool *tool, const char **model, struct teach_options *o
     if (options->n_models == 0)
         tool_usage_error(tool, "no teacher given; name one with -m MODEL");
     tool_check_stdin(tool, true);
+    if (options->cache)
+        tool_check_written(tool, "--cache", options->cache);
     options->model = model;
 }
 

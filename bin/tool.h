@@ -92,7 +92,7 @@ void tool_check_stdin(struct tool *tool, bool default_stdin);
 int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
 double tool_argument_real(struct tool *tool, const char *what, double min, double max);
 void tool_argument_once(struct tool *tool, const char *what, const char **value);
-/* For a second file that a tool writes (--log, --report): exits 2 when it is the output, an
+/* For a second file that a tool writes (--log, --report, --cache): exits 2 when it is the output, an
  * operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
 void tool_check_written(struct tool *tool, const char *option, const char *path);
 /* Say what is wrong with the usage and exit 2. */

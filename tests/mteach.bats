@@ -211,3 +211,22 @@ member() {
     run mteach -m "$W/model.tar" --cache nowhere/cache -o out "$W/data.tok"
     assert_fails nowhere/cache
 }
+
+@test "the cache is not the output, the stream or the model" {
+    for file in out "$W/data.tok" "$W/model.tar"; do
+        run mteach -m "$W/model.tar" --cache "$file" -o out "$W/data.tok"
+        assert_status 2
+        assert_says --cache
+        [ ! -e out ]
+    done
+}
+
+@test "PyTorch's own files are refused by name" {
+    mkdir old
+    tar xf "$W/model.tar" -C old
+    rm old/model.safetensors old/millet.json
+    : > old/pytorch_model.bin
+    run mteach -m old -o out "$W/data.tok"
+    assert_fails old pytorch_model.bin safetensors
+    [ ! -e out ]
+}

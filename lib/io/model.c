@@ -243,6 +243,19 @@ static bool has_shape(const struct tensor_view *view, int64_t rows, int64_t cols
 }
 
 /* "768", or "any number" of it. */
+bool model_check_weights(const struct model *model, struct error *err)
+{
+    if (model->n_tensors > 0)
+        return true;
+    if (bundle_find(model->bundle, "pytorch_model.bin"))
+        return error_set(
+            err,
+            "%s: its weights are in pytorch_model.bin, which is not read; save it as safetensors",
+            model->name);
+    return error_set(err, "%s: the model has no weights (no %s); train one with mstudent --shape",
+                     model->name, weights_name);
+}
+
 static const char *dim_text(int64_t dim, char text[24])
 {
     snprintf(text, 24, "%jd", (intmax_t)dim);
@@ -254,14 +267,9 @@ const struct tensor_view *model_require(struct model *model, const char *name, i
 {
     char shape[160], r[24], c[24];
     const struct tensor_view *view = model_find(model, name);
-    if (!view && model->n_tensors == 0 && bundle_find(model->bundle, "pytorch_model.bin")) {
-        error_set(
-            err,
-            "%s: its weights are in pytorch_model.bin, which is not read; save it as safetensors",
-            model->name);
-    } else if (!view && model->n_tensors == 0) {
-        error_set(err, "%s: has no weights (no %s): train it first", model->name, weights_name);
-    } else if (!view) {
+    if (!model_check_weights(model, err))
+        return NULL;
+    if (!view) {
         error_set(err, "%s: has no tensor \"%s\"", model->name, name);
     } else if (!has_shape(view, rows, cols) || !dtype_is_float(view->type)) {
         tensor_view_describe(view, shape, sizeof shape);

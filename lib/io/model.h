@@ -38,6 +38,8 @@ bool model_open(struct model *model, const char *path, struct error *err) MUST_C
 bool model_open_bundle(struct model *model, struct bundle *bundle, struct error *err) MUST_CHECK;
 void model_close(struct model *model);
 
+/* false, with what to do about it, when the model has no weights that can be read. */
+bool model_check_weights(const struct model *model, struct error *err) MUST_CHECK;
 const struct tensor_view *model_find(const struct model *model, const char *name);
 /* Find, verify its bytes, and check type (any float) and dims; -1 in rows/cols means any. rank 1
  * when cols is 0. */

@@ -319,9 +319,8 @@ bool shape_from_model(struct shape *shape, const struct model *model, struct err
 {
     char place[512];
     set_defaults(shape);
-    if (model->n_tensors == 0)
-        return error_set(err, "%s: the model has no weights; train one with mstudent --shape",
-                         model->name);
+    if (!model_check_weights(model, err))
+        return false;
     snprintf(place, sizeof place, "%s: config.json", model->name);
     if (!read_config(shape, model, place, err))
         return false;

@@ -302,7 +302,8 @@ static bool refuse_foreign(const struct model *model, struct error *err)
 {
     const json_t *quantisation = json_object_get(model->config, "quantization_config");
     const char *method = json_string_value(json_object_get(quantisation, "quant_method"));
-    if (!quantisation || json_is_null(quantisation) || (method && strcmp(method, quant_method) == 0))
+    if (!quantisation || json_is_null(quantisation) ||
+        (method && strcmp(method, quant_method) == 0))
         return true;
     return error_set(
         err,
@@ -371,11 +372,8 @@ bool format_write(struct model *model, enum format to, json_t *stage, struct out
 {
     struct format_result sizes = {0, 0, 0};
     struct batch batch;
-    bool ok = batch_open(&batch, model->n_tensors, err);
-    if (ok && model->n_tensors == 0)
-        ok = error_set(err, "%s: the model has no weights; train it with mstudent first",
-                       model->name);
-    ok = ok && refuse_foreign(model, err);
+    bool ok = batch_open(&batch, model->n_tensors, err) && model_check_weights(model, err) &&
+              refuse_foreign(model, err);
     for (size_t i = 0; ok && i < model->n_tensors; i++) {
         sizes.bytes_before += model->tensor[i].bytes;
         ok = convert_tensor(model, &batch, &model->tensor[i], to, &sizes.weights, err);
