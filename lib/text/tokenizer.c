@@ -114,7 +114,8 @@ struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err)
         free(t);
         return NULL;
     }
-    t->trie = wordpiece_open(t->spec.arena, t->spec.piece, t->spec.n_pieces, t->spec.prefix, err);
+    const struct pieces pieces = {t->spec.arena, t->spec.piece, t->spec.n_pieces};
+    t->trie = wordpiece_open(pieces, t->spec.prefix, err);
     t->first = memory_array(t->spec.n_added, sizeof *t->first, err);
     for (size_t i = 0; t->first && i < t->spec.n_added; i++) {
         const unsigned char *text = (const unsigned char *)t->spec.added[i].text;

@@ -42,7 +42,7 @@ bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *t
         memset(spec->piece + old, 0, (need - old) * sizeof *spec->piece);
         spec->n_pieces = need;
     }
-    spec->piece[id] = (struct wordpiece_piece){spec->n_arena, (uint32_t)n};
+    spec->piece[id] = (struct piece){spec->n_arena, (uint32_t)n};
     memcpy(spec->arena + spec->n_arena, text, n);
     spec->n_arena += n;
     return true;

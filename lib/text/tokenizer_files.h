@@ -35,7 +35,7 @@ struct tokenizer_spec {
     size_t max_word; /* code points; a longer word is unknown */
     char *arena;     /* the bytes of all pieces */
     size_t n_arena, arena_capacity;
-    struct wordpiece_piece *piece; /* by id */
+    struct piece *piece; /* by id */
     size_t n_pieces, piece_capacity;
     struct tokenizer_added *added;
     size_t n_added, added_capacity;

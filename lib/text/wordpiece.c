@@ -85,17 +85,16 @@ static void aim(const struct wordpiece *trie, struct lane *lane, uint64_t node)
     __builtin_prefetch(&trie->edge[home_of(trie, lane->key)], 1);
 }
 
-static bool next_piece(const struct wordpiece *trie, struct lane *lane, const char *arena,
-                       const struct wordpiece_piece *piece, size_t n_pieces, const char *prefix,
-                       size_t *next)
+static bool next_piece(const struct wordpiece *trie, struct lane *lane, const struct pieces *pieces,
+                       const char *prefix, size_t *next)
 {
     size_t n_prefix = strlen(prefix);
-    while (*next < n_pieces && !piece[*next].n)
+    while (*next < pieces->n && !pieces->piece[*next].n)
         ++*next;
-    if (*next == n_pieces)
+    if (*next == pieces->n)
         return false;
-    const char *text = arena + piece[*next].offset;
-    size_t n = piece[*next].n;
+    const char *text = pieces->arena + pieces->piece[*next].offset;
+    size_t n = pieces->piece[*next].n;
     bool continues = n > n_prefix && memcmp(text, prefix, n_prefix) == 0;
     lane->at = (const unsigned char *)text + (continues ? n_prefix : 0);
     lane->end = (const unsigned char *)text + n;
@@ -124,37 +123,33 @@ static bool step(struct wordpiece *trie, struct lane *lane)
 }
 
 /* false: the table is too full. */
-static bool fill(struct wordpiece *trie, const char *arena, const struct wordpiece_piece *piece,
-                 size_t n_pieces, const char *prefix)
+static bool fill(struct wordpiece *trie, const struct pieces *pieces, const char *prefix)
 {
     struct lane lane[LANES];
     size_t next = 0, n_lanes = 0;
-    while (n_lanes < LANES &&
-           next_piece(trie, &lane[n_lanes], arena, piece, n_pieces, prefix, &next))
+    while (n_lanes < LANES && next_piece(trie, &lane[n_lanes], pieces, prefix, &next))
         n_lanes++;
     while (n_lanes) {
         if (trie->n_edges + LANES + N_RESERVED > trie->mask - trie->mask / 4)
             return false;
         for (size_t i = 0; i < n_lanes; i++) {
-            if (!step(trie, &lane[i]) &&
-                !next_piece(trie, &lane[i], arena, piece, n_pieces, prefix, &next))
+            if (!step(trie, &lane[i]) && !next_piece(trie, &lane[i], pieces, prefix, &next))
                 lane[i--] = lane[--n_lanes];
         }
     }
     return true;
 }
 
-struct wordpiece *wordpiece_open(const char *arena, const struct wordpiece_piece *piece,
-                                 size_t n_pieces, const char *prefix, struct error *err)
+struct wordpiece *wordpiece_open(struct pieces pieces, const char *prefix, struct error *err)
 {
-    if (n_pieces > WORDPIECE_MAX) {
-        error_set(err, "a vocabulary of %zu pieces is larger than the limit of %d", n_pieces,
+    if (pieces.n > WORDPIECE_MAX) {
+        error_set(err, "a vocabulary of %zu pieces is larger than the limit of %d", pieces.n,
                   WORDPIECE_MAX);
         return NULL;
     }
     struct wordpiece *trie = memory_zeroed(1, sizeof *trie, err);
     unsigned bits = MIN_BITS; /* two to three edges a piece are usual */
-    while (bits < MAX_BITS && (size_t)1 << bits < 4 * n_pieces)
+    while (bits < MAX_BITS && (size_t)1 << bits < 4 * pieces.n)
         bits++;
     for (; trie; bits++) {
         if (bits > MAX_BITS) {
@@ -164,7 +159,7 @@ struct wordpiece *wordpiece_open(const char *arena, const struct wordpiece_piece
         }
         if (!allocate(trie, bits, err))
             break;
-        if (fill(trie, arena, piece, n_pieces, prefix))
+        if (fill(trie, &pieces, prefix))
             return trie;
         free(trie->edge);
         trie->edge = NULL;

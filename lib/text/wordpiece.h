@@ -13,22 +13,16 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "text/pieces.h"
 
 enum { WORDPIECE_MAX = (1 << 21) - 1 }; /* ids are below this: 21 bits of an edge */
 
-/* The text of a piece in the arena, with its continuation mark; its number is its id. n 0: no piece
- * has this id. */
-struct wordpiece_piece {
-    size_t offset;
-    uint32_t n;
-};
-
 struct wordpiece;
 
-/* Pieces are valid UTF-8; nothing is borrowed. Of equal pieces the last counts, as Hugging Face has
+/* Pieces come with their continuation mark; nothing is borrowed. Of equal pieces the last counts, as Hugging Face has
  * it. */
-struct wordpiece *wordpiece_open(const char *arena, const struct wordpiece_piece *piece,
-                                 size_t n_pieces, const char *prefix, struct error *err) MUST_CHECK;
+struct wordpiece *wordpiece_open(struct pieces pieces, const char *prefix,
+                                 struct error *err) MUST_CHECK;
 void wordpiece_close(struct wordpiece *trie); /* NULL is fine */
 
 /* Greedy longest match of a word's code points; writes at most n ids. 0: some part matches no piece

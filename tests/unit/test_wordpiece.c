@@ -8,7 +8,7 @@
 
 enum { MAX_PIECES = 70000 };
 
-static struct wordpiece_piece piece[MAX_PIECES];
+static struct piece piece[MAX_PIECES];
 static char arena[MAX_PIECES * 16];
 static size_t n_arena;
 
@@ -18,11 +18,11 @@ static struct wordpiece *build(const char *const *text, size_t n)
     n_arena = 0;
     for (size_t i = 0; i < n; i++) {
         size_t length = strlen(text[i]);
-        piece[i] = (struct wordpiece_piece){n_arena, (uint32_t)length};
+        piece[i] = (struct piece){n_arena, (uint32_t)length};
         memcpy(arena + n_arena, text[i], length);
         n_arena += length;
     }
-    return wordpiece_open(arena, piece, n, "##", &err);
+    return wordpiece_open((struct pieces){arena, piece, n}, "##", &err);
 }
 
 static void matches(const struct wordpiece *trie, const char *word, const char *expected)
