@@ -42,6 +42,7 @@ UNIT     := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 BENCH    := $(BENCH_SRC:tests/bench/%.c=$(B)/bench/%)
 ARCHIVE  := $(B)/libmillet.a
+TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard bin/tool*.c)))
 
 # The vector kernels are one source compiled once per instruction set; the set is picked at run time.
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
@@ -85,7 +86,7 @@ $(ARCHIVE): $(LIB_OBJ)
 	rm -f $@
 	$(AR) rcs $@ $^
 
-$(BINS): $(BIN_DIR)/%: $(B)/bin/%.o $(B)/bin/tool.o $(B)/version.o $(ARCHIVE)
+$(BINS): $(BIN_DIR)/%: $(B)/bin/%.o $(TOOL_OBJ) $(B)/version.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
 
@@ -100,7 +101,7 @@ $(B)/bench/%: $(B)/tests/bench/%.o $(ARCHIVE)
 tests: $(UNIT) ## build the unit tests
 
 -include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) \
-         $(TOOLS:%=$(B)/bin/%.d) $(B)/bin/tool.d $(B)/version.d
+         $(TOOLS:%=$(B)/bin/%.d) $(TOOL_OBJ:.o=.d) $(B)/version.d
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
 deps: ## install what is missing (Debian packages); does nothing when all is there

@@ -17,6 +17,7 @@
 #include "core/threads.h"
 #include "kernels/kernels.h"
 
+enum { TOOL_MAX_THREADS = 1024 };
 enum tool_status { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 
 /* One option; the table is the one source for parsing, --help and the test against the man page. */
@@ -45,7 +46,7 @@ struct tool {
     uint64_t seed;      /* --seed; 0 */
     struct error err;
     struct progress progress;
-    /* private to tool.c */
+    /* private to tool*.c */
     unsigned common;
     const char *argument;
     const char **operand,
