@@ -20,7 +20,8 @@ struct unigram_options {
 
 struct unigram;
 
-/* Copies what it needs. score [pieces.n], log-probabilities. */
+/* Copies what it needs. score [pieces.n], log-probabilities, finite; all of them count for the
+ * least one. Of equal pieces the last counts, with its score. */
 struct unigram *unigram_open(struct pieces pieces, const double *score,
                              const struct unigram_options *options, struct error *err) MUST_CHECK;
 void unigram_close(struct unigram *unigram); /* NULL is fine */
