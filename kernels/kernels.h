@@ -81,6 +81,11 @@ enum epilogue {
     EPILOGUE_TANH
 };
 
+enum norm {
+    NORM_LAYER, /* over the columns of a row; Ba et al. 2016 */
+    NORM_AFFINE /* a factor and a summand for each column alone: MobileBERT's NoNorm */
+};
+
 /* Element i of an array is dropped when 24 bits of a hash of the seed and i modulo 2^32
  * (kernels/dropout.h, the same on all devices) are below rate * 2^24; kept ones are scaled by
  * 1/(1-rate). The mask is recomputed in the backward pass from the same seed, never stored. A
@@ -155,22 +160,26 @@ struct device_ops {
     void (*table_free)(struct device *dev, struct table_weights *table);
 
     /* ---- forward ---- */
-    /* out [T, H] = word[id] + position[place in its sequence + position_offset] + type[0];
-     * tables may be NULL except word. */
+    /* out [T, H] = word[id] + position[place] + type[0]; id and place [T] are device memory. word
+     * NULL (id unused): position and type are added to what out holds. position NULL (place
+     * unused) and type NULL: without them. */
     void (*embed)(struct device *dev, const struct table_weights *word,
                   const struct table_weights *position, const struct table_weights *type,
-                  const int32_t *id, const struct seqs *seqs, size_t position_offset, size_t cols,
-                  act *out);
+                  const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols, act *out);
+    /* y [T, 3 cols]: row t = next | own | previous row of x [T, cols] in its sequence, zeros where
+     * there is none (MobileBERT's embeddings; Sun et al. 2020). */
+    void (*trigram)(struct device *dev, const act *x, const struct seqs *seqs, size_t cols, act *y);
     /* y [rows, out] = epilogue(x Wᵀ + b); pre (NULL or [rows, out] contiguous) keeps the value
      * before the epilogue for the backward pass. */
     void (*linear)(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
                    size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);
     /* z = residual + dropout(x) (residual NULL: z = dropout(x)); y = (z - mean) * rstd * gain +
-     * bias. sum (NULL or [rows, cols]) keeps z, stats (NULL or [rows, 2]) keeps mean and rstd.
-     * x, y, residual and sum may coincide. */
-    void (*add_norm)(struct device *dev, const act *x, const act *residual, struct dropout dropout,
-                     const float *gain, const float *bias, float eps, size_t rows, size_t cols,
-                     act *sum, float *stats, act *y);
+     * bias, or z * gain + bias (NORM_AFFINE: eps and stats unused). sum (NULL or [rows, cols])
+     * keeps z, stats (NULL or [rows, 2]) keeps mean and rstd. x, y, residual and sum may
+     * coincide. */
+    void (*add_norm)(struct device *dev, enum norm norm, const act *x, const act *residual,
+                     struct dropout dropout, const float *gain, const float *bias, float eps,
+                     size_t rows, size_t cols, act *sum, float *stats, act *y);
     /* out = softmax(q kᵀ scale) v per head; head h uses columns h*head_size…; lse (NULL or
      * [query rows, heads]) keeps log-sum-exp. */
     void (*attention)(struct device *dev, const struct attention *attention, const act *q,
@@ -178,6 +187,9 @@ struct device_ops {
     /* y [N, cols] = first row of each sequence of x [T, cols]. */
     void (*gather_first)(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
                          act *y);
+    /* y [N, cols] = mean of the rows of each sequence of x [T, cols]. */
+    void (*mean_pool)(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                      act *y);
     void (*dropout)(struct device *dev, act *x, size_t n, struct dropout dropout); /* in place */
 
     /* ---- backward (gradients of activations are written, of parameters added to) ---- */
@@ -190,12 +202,13 @@ struct device_ops {
      * too. */
     void (*epilogue_backward)(struct device *dev, enum epilogue epilogue, const act *pre,
                               const act *dy, size_t n, act *dpre);
-    /* From sum z and stats: dz [rows, cols] (the residual's gradient), dx = dropout'(dz) (may
-     * coincide with dz only at rate 0; NULL when not wanted); dgain, dbias added to (NULL: not
-     * wanted). dy and dz may coincide. */
-    void (*add_norm_backward)(struct device *dev, const act *sum, const float *stats,
-                              const float *gain, const act *dy, struct dropout dropout, size_t rows,
-                              size_t cols, act *dz, act *dx, float *dgain, float *dbias);
+    /* From sum z and stats (NORM_AFFINE: unused): dz [rows, cols] (the residual's gradient), dx =
+     * dropout'(dz) (may coincide with dz only at rate 0; NULL when not wanted); dgain, dbias added
+     * to (NULL: not wanted). dy and dz may coincide. */
+    void (*add_norm_backward)(struct device *dev, enum norm norm, const act *sum,
+                              const float *stats, const float *gain, const act *dy,
+                              struct dropout dropout, size_t rows, size_t cols, act *dz, act *dx,
+                              float *dgain, float *dbias);
     /* All of dq, dk, dv are written, with the strides of q and k/v. */
     void (*attention_backward)(struct device *dev, const struct attention *attention, const act *q,
                                const act *k, const act *v, const act *out, const float *lse,
@@ -203,6 +216,11 @@ struct device_ops {
     /* x [T, cols]: first row of each sequence += dy [N, cols]; other rows untouched. */
     void (*scatter_first_add)(struct device *dev, const act *dy, const struct seqs *seqs,
                               size_t cols, act *x);
+    /* dx [T, cols] from dy [T, 3 cols], and from dy [N, cols]. */
+    void (*trigram_backward)(struct device *dev, const act *dy, const struct seqs *seqs,
+                             size_t cols, act *dx);
+    void (*mean_pool_backward)(struct device *dev, const act *dy, const struct seqs *seqs,
+                               size_t cols, act *dx);
     void (*add)(struct device *dev, const act *x, size_t n, act *y); /* y += x */
     /* grad [n_slots, cols] += sum of rows order[bound[r]] … order[bound[r+1]-1] of d [T, cols]:
      * the embedding gradient of touched rows, in fixed order, no atomics. */
@@ -217,6 +235,13 @@ struct device_ops {
     void (*loss)(struct device *dev, const struct loss *loss, const act *logits,
                  const int32_t *label, const float *teacher, size_t rows, size_t classes,
                  float *row_loss, act *dlogits);
+    /* The same for labels that hold independently (sigmoids): the mean over classes of binary
+     * cross-entropies, and for LOSS_DISTIL of T² KL between Bernoulli distributions at T. target
+     * [N, C] of 0 and 1 or NULL; a row that begins with a negative target has no cross-entropy
+     * part. */
+    void (*loss_multi_label)(struct device *dev, const struct loss *loss, const act *logits,
+                             const float *target, const float *teacher, size_t rows, size_t classes,
+                             float *row_loss, act *dlogits);
 
     /* ---- optimizer ---- */
     /* *sum, on the device, += x². */

@@ -74,22 +74,29 @@ struct table_weights *cpu_table_bind(struct device *dev, float *w, size_t rows, 
 void cpu_table_free(struct device *dev, struct table_weights *table);
 void cpu_embed(struct device *dev, const struct table_weights *word,
                const struct table_weights *position, const struct table_weights *type,
-               const int32_t *id, const struct seqs *seqs, size_t position_offset, size_t cols,
-               act *out);
-void cpu_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
-                      act *y);
-void cpu_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
-                           act *x);
+               const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols, act *out);
 void cpu_rows_sum(struct device *dev, const act *d, const int32_t *order, const int32_t *bound,
                   size_t n_slots, size_t cols, float *grad);
 void cpu_column_sum(struct device *dev, const act *d, size_t rows, size_t cols, float *grad);
 void cpu_add(struct device *dev, const act *x, size_t n, act *y);
 
+/* ---- sequence.c ---- */
+void cpu_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                      act *y);
+void cpu_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
+                           act *x);
+void cpu_trigram(struct device *dev, const act *x, const struct seqs *seqs, size_t cols, act *y);
+void cpu_trigram_backward(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
+                          act *dx);
+void cpu_mean_pool(struct device *dev, const act *x, const struct seqs *seqs, size_t cols, act *y);
+void cpu_mean_pool_backward(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
+                            act *dx);
+
 /* ---- norm.c ---- */
-void cpu_add_norm(struct device *dev, const act *x, const act *residual, struct dropout dropout,
-                  const float *gain, const float *bias, float eps, size_t rows, size_t cols,
-                  act *sum, float *stats, act *y);
-void cpu_add_norm_backward(struct device *dev, const act *sum, const float *stats,
+void cpu_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
+                  struct dropout dropout, const float *gain, const float *bias, float eps,
+                  size_t rows, size_t cols, act *sum, float *stats, act *y);
+void cpu_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
                            const float *gain, const act *dy, struct dropout dropout, size_t rows,
                            size_t cols, act *dz, act *dx, float *dgain, float *dbias);
 void cpu_dropout(struct device *dev, act *x, size_t n, struct dropout dropout);
@@ -104,6 +111,9 @@ void cpu_attention_backward(struct device *dev, const struct attention *attentio
 /* ---- loss.c, optimizer.c, fisher.c ---- */
 void cpu_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
               const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);
+void cpu_loss_multi_label(struct device *dev, const struct loss *loss, const act *logits,
+                          const float *target, const float *teacher, size_t rows, size_t classes,
+                          float *row_loss, act *dlogits);
 void cpu_sum_squares(struct device *dev, const float *x, size_t n, double *sum);
 void cpu_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor);
 void cpu_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,

@@ -1,8 +1,7 @@
-/* embed.c: tables of rows (only rows that are asked for are touched, wherever the table lies),
- * first rows of sequences, and sums of gradient rows and columns. */
+/* embed.c: tables of rows (only rows that are asked for are touched, wherever the table lies), and
+ * sums of gradient rows and columns. */
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/memory.h"
 #include "kernels/cpu/cpu.h"
@@ -61,32 +60,36 @@ static void table_row(const struct table_weights *table, size_t row, size_t colu
 struct embed_work {
     struct cpu *cpu;
     const struct table_weights *word, *position, *type;
-    const int32_t *id;
-    const struct seqs *seqs;
-    size_t position_offset, cols;
+    const int32_t *id, *place;
+    size_t n_tokens, cols;
     float *out;
 };
 
-/* Embeddings of token t, which has the given place in its sequence. */
-static bool embed_token(const struct embed_work *work, size_t t, size_t place)
+static bool embed_check(const struct embed_work *work, size_t t)
+{
+    if (work->word && (size_t)work->id[t] >= work->word->weight.rows) { /* negative: too large */
+        cpu_fail(work->cpu, "embed: token id %d, the table has %zu rows", work->id[t],
+                 work->word->weight.rows);
+        return false;
+    }
+    if (work->position && (size_t)work->place[t] >= work->position->weight.rows) {
+        cpu_fail(work->cpu, "embed: position %d, the table has %zu rows; cut sequences shorter",
+                 work->place[t], work->position->weight.rows);
+        return false;
+    }
+    return true;
+}
+
+static void embed_token(const struct embed_work *work, size_t t)
 {
     const struct elementwise *kernel = ISA_PICK(elementwise, work->cpu->isa);
     float piece[PIECE], *out = work->out + t * work->cols;
-    const size_t n_words = work->word->weight.rows;
-    if (work->id[t] < 0 || (size_t)work->id[t] >= n_words) {
-        cpu_fail(work->cpu, "embed: token id %d, the table has %zu rows", work->id[t], n_words);
-        return false;
-    }
-    if (work->position && place >= work->position->weight.rows) {
-        cpu_fail(work->cpu, "embed: position %zu, the table has %zu rows; cut sequences shorter",
-                 place, work->position->weight.rows);
-        return false;
-    }
     for (size_t c = 0; c < work->cols; c += PIECE) {
         size_t n = work->cols - c < PIECE ? work->cols - c : PIECE;
-        table_row(work->word, (size_t)work->id[t], c, n, out + c);
+        if (work->word)
+            table_row(work->word, (size_t)work->id[t], c, n, out + c);
         if (work->position) {
-            table_row(work->position, place, c, n, piece);
+            table_row(work->position, (size_t)work->place[t], c, n, piece);
             kernel->add(piece, n, out + c);
         }
         if (work->type) {
@@ -94,29 +97,23 @@ static bool embed_token(const struct embed_work *work, size_t t, size_t place)
             kernel->add(piece, n, out + c);
         }
     }
-    return true;
 }
 
 static void embed_job(void *context, size_t member, size_t n_members)
 {
     const struct embed_work *work = context;
-    const int32_t *offset = work->seqs->offset;
     size_t begin, end;
-    threads_share(work->seqs->n, member, n_members, &begin, &end);
-    for (size_t s = begin; s < end; s++)
-        for (int32_t t = offset[s]; t < offset[s + 1]; t++)
-            if (!embed_token(work, (size_t)t, (size_t)(t - offset[s]) + work->position_offset))
-                return;
+    threads_share(work->n_tokens, member, n_members, &begin, &end);
+    for (size_t t = begin; t < end && embed_check(work, t); t++)
+        embed_token(work, t);
 }
 
 void cpu_embed(struct device *dev, const struct table_weights *word,
                const struct table_weights *position, const struct table_weights *type,
-               const int32_t *id, const struct seqs *seqs, size_t position_offset, size_t cols,
-               act *out)
+               const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols, act *out)
 {
     struct cpu *cpu = cpu_of(dev);
-    struct embed_work work = {cpu,  word,        position, type, id, seqs, position_offset,
-                              cols, (float *)out};
+    struct embed_work work = {cpu, word, position, type, id, place, n_tokens, cols, (float *)out};
     const struct table_weights *tables[] = {word, position, type};
     for (size_t i = 0; i < 3; i++)
         if (tables[i] && tables[i]->weight.cols != cols) {
@@ -124,28 +121,10 @@ void cpu_embed(struct device *dev, const struct table_weights *word,
                      cols);
             return;
         }
-    if (seqs->n_tokens * cols <= SMALL)
+    if (n_tokens * cols <= SMALL)
         embed_job(&work, 0, 1);
     else
         cpu_run(cpu, embed_job, &work);
-}
-
-void cpu_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
-                      act *y)
-{
-    (void)dev;
-    for (size_t s = 0; s < seqs->n; s++)
-        memcpy((float *)y + s * cols, (const float *)x + (size_t)seqs->offset[s] * cols,
-               cols * sizeof(float));
-}
-
-void cpu_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
-                           act *x)
-{
-    const struct elementwise *kernel = ISA_PICK(elementwise, cpu_of(dev)->isa);
-    for (size_t s = 0; s < seqs->n; s++)
-        kernel->add((const float *)dy + s * cols, cols,
-                    (float *)x + (size_t)seqs->offset[s] * cols);
 }
 
 struct sum_work {

@@ -43,12 +43,13 @@ static void norm_forward_job(void *context, size_t member, size_t n_members)
         work->kernel->forward(work->forward, begin, end);
 }
 
-void cpu_add_norm(struct device *dev, const act *x, const act *residual, struct dropout dropout,
-                  const float *gain, const float *bias, float eps, size_t rows, size_t cols,
-                  act *sum, float *stats, act *y)
+void cpu_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
+                  struct dropout dropout, const float *gain, const float *bias, float eps,
+                  size_t rows, size_t cols, act *sum, float *stats, act *y)
 {
     struct cpu *cpu = cpu_of(dev);
-    struct norm_forward forward = {.x = (const float *)x,
+    struct norm_forward forward = {.norm = norm,
+                                   .x = (const float *)x,
                                    .residual = (const float *)residual,
                                    .gain = gain,
                                    .bias = bias,
@@ -79,12 +80,13 @@ static void norm_backward_job(void *context, size_t member, size_t n_members)
     }
 }
 
-void cpu_add_norm_backward(struct device *dev, const act *sum, const float *stats,
+void cpu_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
                            const float *gain, const act *dy, struct dropout dropout, size_t rows,
                            size_t cols, act *dz, act *dx, float *dgain, float *dbias)
 {
     struct cpu *cpu = cpu_of(dev);
-    struct norm_backward backward = {.sum = (const float *)sum,
+    struct norm_backward backward = {.norm = norm,
+                                     .sum = (const float *)sum,
                                      .stats = stats,
                                      .gain = gain,
                                      .dy = (const float *)dy,

@@ -8,6 +8,7 @@
 #include "kernels/dropout.h"
 
 struct norm_forward {
+    enum norm norm;
     const float *x, *residual, *gain, *bias;
     struct dropout_key key;
     float eps;
@@ -16,6 +17,7 @@ struct norm_forward {
 };
 
 struct norm_backward {
+    enum norm norm;
     const float *sum, *stats, *gain, *dy;
     struct dropout_key key;
     size_t cols;

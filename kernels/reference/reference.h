@@ -51,22 +51,31 @@ struct table_weights *reference_table_bind(struct device *dev, float *w, size_t 
 void reference_table_free(struct device *dev, struct table_weights *table);
 void reference_embed(struct device *dev, const struct table_weights *word,
                      const struct table_weights *position, const struct table_weights *type,
-                     const int32_t *id, const struct seqs *seqs, size_t position_offset,
-                     size_t cols, act *out);
+                     const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols,
+                     act *out);
+void reference_rows_sum(struct device *dev, const act *d, const int32_t *order,
+                        const int32_t *bound, size_t n_slots, size_t cols, float *grad);
+
 void reference_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
                             act *y);
 void reference_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs,
                                  size_t cols, act *x);
-void reference_rows_sum(struct device *dev, const act *d, const int32_t *order,
-                        const int32_t *bound, size_t n_slots, size_t cols, float *grad);
+void reference_trigram(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                       act *y);
+void reference_trigram_backward(struct device *dev, const act *dy, const struct seqs *seqs,
+                                size_t cols, act *dx);
+void reference_mean_pool(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                         act *y);
+void reference_mean_pool_backward(struct device *dev, const act *dy, const struct seqs *seqs,
+                                  size_t cols, act *dx);
 
-void reference_add_norm(struct device *dev, const act *x, const act *residual,
+void reference_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
                         struct dropout dropout, const float *gain, const float *bias, float eps,
                         size_t rows, size_t cols, act *sum, float *stats, act *y);
-void reference_add_norm_backward(struct device *dev, const act *sum, const float *stats,
-                                 const float *gain, const act *dy, struct dropout dropout,
-                                 size_t rows, size_t cols, act *dz, act *dx, float *dgain,
-                                 float *dbias);
+void reference_add_norm_backward(struct device *dev, enum norm norm, const act *sum,
+                                 const float *stats, const float *gain, const act *dy,
+                                 struct dropout dropout, size_t rows, size_t cols, act *dz, act *dx,
+                                 float *dgain, float *dbias);
 void reference_dropout(struct device *dev, act *x, size_t n, struct dropout dropout);
 void reference_add(struct device *dev, const act *x, size_t n, act *y);
 void reference_column_sum(struct device *dev, const act *d, size_t rows, size_t cols, float *grad);
@@ -80,6 +89,9 @@ void reference_attention_backward(struct device *dev, const struct attention *at
 void reference_loss(struct device *dev, const struct loss *loss, const act *logits,
                     const int32_t *label, const float *teacher, size_t rows, size_t classes,
                     float *row_loss, act *dlogits);
+void reference_loss_multi_label(struct device *dev, const struct loss *loss, const act *logits,
+                                const float *target, const float *teacher, size_t rows,
+                                size_t classes, float *row_loss, act *dlogits);
 
 void reference_sum_squares(struct device *dev, const float *x, size_t n, double *sum);
 void reference_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor);

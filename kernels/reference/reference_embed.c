@@ -1,5 +1,4 @@
-/* reference_embed.c: tables of rows: the sum of embeddings, first rows of sequences, gradients of
- * touched rows. */
+/* reference_embed.c: tables of rows: the sum of embeddings, gradients of touched rows. */
 #include "kernels/reference/reference.h"
 
 #include <stdlib.h>
@@ -63,46 +62,24 @@ static bool embed_check(struct device *dev, const char *what, const struct table
 
 void reference_embed(struct device *dev, const struct table_weights *word,
                      const struct table_weights *position, const struct table_weights *type,
-                     const int32_t *id, const struct seqs *seqs, size_t position_offset,
-                     size_t cols, act *out)
+                     const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols,
+                     act *out)
 {
-    for (size_t s = 0; s < seqs->n; s++) {
-        size_t first = (size_t)seqs->offset[s], end = (size_t)seqs->offset[s + 1];
-        for (size_t t = first; t < end; t++) {
-            size_t word_row = id[t] < 0 ? SIZE_MAX : (size_t)id[t];
-            size_t place = t - first + position_offset;
-            if (!embed_check(dev, "word", word, word_row, cols) ||
-                !embed_check(dev, "position", position, place, cols) ||
-                !embed_check(dev, "type", type, 0, cols))
-                return;
-            for (size_t c = 0; c < cols; c++) {
-                double sum = table_value(word, word_row, c);
-                sum += position ? table_value(position, place, c) : 0;
-                sum += type ? table_value(type, 0, c) : 0;
-                reference_values(out)[t * cols + c] = (float)sum;
-            }
+    for (size_t t = 0; t < n_tokens; t++) {
+        size_t word_row = word ? (size_t)id[t] : 0; /* negative: beyond any table */
+        size_t position_row = position ? (size_t)place[t] : 0;
+        if (!embed_check(dev, "word", word, word_row, cols) ||
+            !embed_check(dev, "position", position, position_row, cols) ||
+            !embed_check(dev, "type", type, 0, cols))
+            return;
+        for (size_t c = 0; c < cols; c++) {
+            float *to = reference_values(out) + t * cols + c;
+            double sum = word ? table_value(word, word_row, c) : (double)*to;
+            sum += position ? table_value(position, position_row, c) : 0;
+            sum += type ? table_value(type, 0, c) : 0;
+            *to = (float)sum;
         }
     }
-}
-
-void reference_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
-                            act *y)
-{
-    (void)dev;
-    for (size_t s = 0; s < seqs->n; s++)
-        for (size_t c = 0; c < cols; c++)
-            reference_values(y)[s * cols + c] =
-                reference_read(x)[(size_t)seqs->offset[s] * cols + c];
-}
-
-void reference_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs,
-                                 size_t cols, act *x)
-{
-    (void)dev;
-    for (size_t s = 0; s < seqs->n; s++)
-        for (size_t c = 0; c < cols; c++)
-            reference_values(x)[(size_t)seqs->offset[s] * cols + c] +=
-                reference_read(dy)[s * cols + c];
 }
 
 void reference_rows_sum(struct device *dev, const act *d, const int32_t *order,

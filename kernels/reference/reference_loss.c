@@ -2,7 +2,11 @@
  *
  *     alpha T² KL(softmax(teacher / T) ‖ softmax(logits / T)) + (1 - alpha) cross-entropy
  *
- * with alpha = 0 for plain cross-entropy. A row without a label (-1) lacks the second term. */
+ * with alpha = 0 for plain cross-entropy. A row without a label (-1) lacks the second term.
+ *
+ * With several labels, each class is a distribution of its own, (σ(x), 1 - σ(x)), and both terms are
+ * means over the classes. In terms of softplus(x) = log(1 + exp x), which large x do not overflow,
+ * log σ(x) = -softplus(-x) and log(1 - σ(x)) = -softplus(x). */
 #include "kernels/reference/reference.h"
 
 #include <math.h>
@@ -44,6 +48,54 @@ void reference_loss(struct device *dev, const struct loss *loss, const act *logi
             }
             if (dlogits)
                 reference_values(dlogits)[r * classes + c] = (float)(slope * (double)loss->scale);
+        }
+        row_loss[r] = (float)total;
+    }
+}
+
+static double softplus(double x)
+{
+    return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
+}
+
+static double sigmoid(double x)
+{
+    return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
+}
+
+/* KL(σ(t) ‖ σ(x)). */
+static double bernoulli_divergence(double t, double x)
+{
+    double q = sigmoid(t);
+    return q * (softplus(-x) - softplus(-t)) + (1 - q) * (softplus(x) - softplus(t));
+}
+
+void reference_loss_multi_label(struct device *dev, const struct loss *loss, const act *logits,
+                                const float *target, const float *teacher, size_t rows,
+                                size_t classes, float *row_loss, act *dlogits)
+{
+    (void)dev;
+    bool distil = loss->kind == LOSS_DISTIL && teacher;
+    double alpha = distil ? (double)loss->alpha : 0, T = distil ? (double)loss->temperature : 1;
+    double share = 1 / (double)classes;
+    for (size_t r = 0; r < rows; r++) {
+        size_t at = r * classes;
+        const float *x = reference_read(logits) + at, *y = target ? target + at : NULL;
+        bool labelled = y && y[0] >= 0;
+        double total = 0;
+        for (size_t c = 0; c < classes; c++) {
+            double logit = (double)x[c], slope = 0;
+            if (distil) {
+                double t = (double)teacher[at + c];
+                total += share * alpha * T * T * bernoulli_divergence(t / T, logit / T);
+                slope += share * alpha * T * (sigmoid(logit / T) - sigmoid(t / T));
+            }
+            if (labelled) {
+                total += share * (1 - alpha) * (softplus(logit) - logit * (double)y[c]);
+                slope += share * (1 - alpha) * (sigmoid(logit) - (double)y[c]);
+            }
+            if (dlogits)
+                reference_values(dlogits)[at + c] = (float)(slope * (double)loss->scale);
         }
         row_loss[r] = (float)total;
     }

@@ -25,6 +25,7 @@ void batch_free(struct batch *batch)
     if (batch->block)
         batch->dev->op->free(batch->dev, batch->block);
     free(batch->id);
+    free(batch->place);
     free(batch->offset);
     free(batch->label);
     free(batch->first);
@@ -63,7 +64,9 @@ bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t lab
         return error_set(err, "a batch of more than %d tokens", INT32_MAX);
     if (!grow_records(batch, batch->n + 1, err) ||
         !memory_grow(&batch->id, &batch->room_tokens, batch->n_tokens + n_ids, sizeof *batch->id,
-                     err))
+                     err) ||
+        !memory_grow(&batch->place, &batch->room_places, batch->n_tokens + n_ids,
+                     sizeof *batch->place, err))
         return false;
     if (batch->n_classes) {
         size_t have = batch->n * batch->n_classes;
@@ -73,6 +76,8 @@ bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t lab
         memcpy(batch->teacher + have, teacher, batch->n_classes * sizeof *teacher);
     }
     memcpy(batch->id + batch->n_tokens, id, n_ids * sizeof *id);
+    for (size_t i = 0; i < n_ids; i++)
+        batch->place[batch->n_tokens + i] = (int32_t)i;
     batch->offset[batch->n] = (int32_t)batch->n_tokens;
     batch->first[batch->n] = (int32_t)batch->n;
     batch->label[batch->n] = label;
@@ -136,9 +141,8 @@ static bool build_rows(struct batch *batch, struct error *err)
     for (size_t t = 0; t < n; t++)
         key[t] = (uint64_t)batch->id[t] << 32 | t;
     order_rows(key, n, &batch->word);
-    for (size_t s = 0; s < batch->n; s++)
-        for (int32_t t = batch->offset[s]; t < batch->offset[s + 1]; t++)
-            key[t] = (uint64_t)(t - batch->offset[s]) << 32 | (uint64_t)t;
+    for (size_t t = 0; t < n; t++)
+        key[t] = (uint64_t)batch->place[t] << 32 | t;
     order_rows(key, n, &batch->position);
     free(key);
     return true;
@@ -194,9 +198,10 @@ bool batch_upload(struct batch *batch, struct error *err)
     size_t n = batch->n, t = batch->n_tokens;
     size_t words = batch->for_training ? batch->word.n : 0;
     size_t positions = batch->for_training ? batch->position.n : 0;
-    const void *id, *offset, *first, *label, *teacher, *row[2], *order[2], *bound[2];
+    const void *id, *place, *offset, *first, *label, *teacher, *row[2], *order[2], *bound[2];
     const struct piece piece[] = {
         {batch->id, t * WORD, &id},
+        {batch->place, t * WORD, &place},
         {batch->offset, (n + 1) * WORD, &offset},
         {batch->first, (n + 1) * WORD, &first},
         {batch->label, n * WORD, &label},
@@ -211,6 +216,7 @@ bool batch_upload(struct batch *batch, struct error *err)
     if (!upload_pieces(batch, piece, sizeof piece / sizeof piece[0], err))
         return false;
     batch->device_id = id;
+    batch->device_place = place;
     batch->device_label = label;
     batch->device_teacher = batch->n_classes ? teacher : NULL;
     batch->seqs = (struct seqs){.n = n, .n_tokens = t, .longest = batch->longest, .offset = offset};

@@ -26,9 +26,9 @@ struct batch_rows {
 struct batch {
     size_t n, n_tokens, longest;
     /* host, owned */
-    int32_t *id, *offset, *label, *first;
+    int32_t *id, *place, *offset, *label, *first;
     float *teacher;
-    size_t room_tokens, room_records, room_teacher;
+    size_t room_tokens, room_places, room_records, room_teacher;
     size_t n_classes; /* width of a teacher row; 0: none given */
     bool for_training;
     struct batch_rows word, position;
@@ -40,7 +40,7 @@ struct batch {
     /* valid after batch_upload */
     struct seqs seqs;       /* tokens */
     struct seqs first_seqs; /* one row per sequence: the rows of the last layer */
-    const int32_t *device_id, *device_label;
+    const int32_t *device_id, *device_place, *device_label;
     const float *device_teacher; /* [n, n_classes] or NULL */
 };
 

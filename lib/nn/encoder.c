@@ -226,8 +226,8 @@ static void embed(struct encoder *e, const struct weights *weights, const struct
     size_t tokens = batch->n_tokens, h = shape->hidden;
     act *x = e->layer[0].x, *sum = e->tape ? e->embed_sum : x;
     dev->op->embed(dev, weights->word, weights->position, weights->type, batch->device_id,
-                   &batch->seqs, 0, h, sum);
-    dev->op->add_norm(dev, sum, NULL, (struct dropout){0}, weights->embed_norm.gain,
+                   batch->device_place, tokens, h, sum);
+    dev->op->add_norm(dev, NORM_LAYER, sum, NULL, (struct dropout){0}, weights->embed_norm.gain,
                       weights->embed_norm.bias, shape->eps, tokens, h, e->tape ? sum : NULL,
                       e->embed_stats, x);
     struct dropout drop = encoder_embed_dropout(dropout, shape);
@@ -274,13 +274,14 @@ static void run_layer(struct encoder *e, const struct weights *weights, const st
 
     attend(e, weights, batch, dropout, l);
     dev->op->linear(dev, w->o.linear, b->context, inner, rows, EPILOGUE_NONE, NULL, b->t1, h);
-    dev->op->add_norm(dev, b->t1, last ? e->first : b->x,
+    dev->op->add_norm(dev, NORM_LAYER, b->t1, last ? e->first : b->x,
                       encoder_layer_dropout(dropout, l, DROP_ATTENTION), w->norm1.gain,
                       w->norm1.bias, shape->eps, rows, h, e->tape ? b->t1 : NULL, b->stats1, b->y1);
     dev->op->linear(dev, w->f1.linear, b->y1, h, rows, shape->activation, b->pre, b->h, ffn);
     dev->op->linear(dev, w->f2.linear, b->h, ffn, rows, EPILOGUE_NONE, NULL, b->t2, h);
-    dev->op->add_norm(dev, b->t2, b->y1, encoder_layer_dropout(dropout, l, DROP_FFN), w->norm2.gain,
-                      w->norm2.bias, shape->eps, rows, h, e->tape ? b->t2 : NULL, b->stats2, b->y2);
+    dev->op->add_norm(dev, NORM_LAYER, b->t2, b->y1, encoder_layer_dropout(dropout, l, DROP_FFN),
+                      w->norm2.gain, w->norm2.bias, shape->eps, rows, h, e->tape ? b->t2 : NULL,
+                      b->stats2, b->y2);
 }
 
 const act *encoder_forward(struct encoder *encoder, const struct weights *weights,

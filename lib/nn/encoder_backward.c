@@ -28,8 +28,8 @@ static void back_norm(const struct pass *p, const struct weights_norm *w, const 
                       const float *stats, const act *dy, struct dropout drop, size_t rows, act *dz,
                       act *dx)
 {
-    p->dev->op->add_norm_backward(p->dev, sum, stats, w->gain, dy, drop, rows, p->e->shape->hidden,
-                                  dz, dx, w->dgain, w->dbias);
+    p->dev->op->add_norm_backward(p->dev, NORM_LAYER, sum, stats, w->gain, dy, drop, rows,
+                                  p->e->shape->hidden, dz, dx, w->dgain, w->dbias);
 }
 
 static void see(const struct pass *p, size_t l, enum encoder_place place, const act *x,

@@ -72,21 +72,21 @@ static void timed_attention_backward(struct device *dev, const struct attention 
     TIME(ATTENTION, inner->attention_backward(dev, attention, q, k, v, out, lse, dout, dq, dk, dv));
 }
 
-static void timed_add_norm(struct device *dev, const act *x, const act *residual,
+static void timed_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
                            struct dropout dropout, const float *gain, const float *bias, float eps,
                            size_t rows, size_t cols, act *sum, float *stats, act *y)
 {
-    TIME(NORM,
-         inner->add_norm(dev, x, residual, dropout, gain, bias, eps, rows, cols, sum, stats, y));
+    TIME(NORM, inner->add_norm(dev, norm, x, residual, dropout, gain, bias, eps, rows, cols, sum,
+                               stats, y));
 }
 
-static void timed_add_norm_backward(struct device *dev, const act *sum, const float *stats,
-                                    const float *gain, const act *dy, struct dropout dropout,
-                                    size_t rows, size_t cols, act *dz, act *dx, float *dgain,
-                                    float *dbias)
+static void timed_add_norm_backward(struct device *dev, enum norm norm, const act *sum,
+                                    const float *stats, const float *gain, const act *dy,
+                                    struct dropout dropout, size_t rows, size_t cols, act *dz,
+                                    act *dx, float *dgain, float *dbias)
 {
-    TIME(NORM, inner->add_norm_backward(dev, sum, stats, gain, dy, dropout, rows, cols, dz, dx,
-                                        dgain, dbias));
+    TIME(NORM, inner->add_norm_backward(dev, norm, sum, stats, gain, dy, dropout, rows, cols, dz,
+                                        dx, dgain, dbias));
 }
 
 static void timed_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
@@ -107,10 +107,10 @@ static void timed_add(struct device *dev, const act *x, size_t n, act *y)
 
 static void timed_embed(struct device *dev, const struct table_weights *word,
                         const struct table_weights *position, const struct table_weights *type,
-                        const int32_t *id, const struct seqs *seqs, size_t position_offset,
-                        size_t cols, act *out)
+                        const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols,
+                        act *out)
 {
-    TIME(EMBEDDING, inner->embed(dev, word, position, type, id, seqs, position_offset, cols, out));
+    TIME(EMBEDDING, inner->embed(dev, word, position, type, id, place, n_tokens, cols, out));
 }
 
 static void timed_rows_sum(struct device *dev, const act *d, const int32_t *order,

@@ -58,12 +58,12 @@ static void all_rows(struct device *dev, const struct params *params, const stru
     op->linear(dev, w->kv.linear, x, h, n, EPILOGUE_NONE, NULL, kv, 2 * a);
     op->attention(dev, &attention, q, kv, act_at(dev, kv, a), context, NULL);
     op->linear(dev, w->o.linear, context, a, n, EPILOGUE_NONE, NULL, t, h);
-    op->add_norm(dev, t, x, (struct dropout){0}, w->norm1.gain, w->norm1.bias, params->shape.eps, n,
-                 h, NULL, NULL, y1);
+    op->add_norm(dev, NORM_LAYER, t, x, (struct dropout){0}, w->norm1.gain, w->norm1.bias,
+                 params->shape.eps, n, h, NULL, NULL, y1);
     op->linear(dev, w->f1.linear, y1, h, n, params->shape.activation, NULL, inner, f);
     op->linear(dev, w->f2.linear, inner, f, n, EPILOGUE_NONE, NULL, t, h);
-    op->add_norm(dev, t, y1, (struct dropout){0}, w->norm2.gain, w->norm2.bias, params->shape.eps,
-                 n, h, NULL, NULL, t);
+    op->add_norm(dev, NORM_LAYER, t, y1, (struct dropout){0}, w->norm2.gain, w->norm2.bias,
+                 params->shape.eps, n, h, NULL, NULL, t);
     op->gather_first(dev, t, &batch->seqs, h, y);
     act *mine[] = {q, kv, context, t, y1, inner};
     for (size_t i = 0; i < sizeof mine / sizeof mine[0]; i++)

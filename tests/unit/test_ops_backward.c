@@ -59,6 +59,7 @@ static void epilogue_case(struct trial *t, const void *context)
 
 /* ---- add_norm ---- */
 struct norm_shape {
+    enum norm norm;
     size_t rows, cols;
     float rate;
     bool in_place, dx;
@@ -79,27 +80,33 @@ static void norm_case(struct trial *t, const void *context)
         host_stats[2 * r + 1] = (float)(0.8 + 0.4 * rng_uniform(&t->rng));
     }
     act *sum = trial_act(t, n, 1);
-    float *stats = trial_place(t, TRIAL_FLOAT, host_stats, 2 * s->rows);
+    float *stats =
+        s->norm == NORM_LAYER ? trial_place(t, TRIAL_FLOAT, host_stats, 2 * s->rows) : NULL;
     float *gain = trial_floats(t, s->cols, 1, 0);
     act *dy = s->in_place ? trial_change(t, "dz", n, tolerance) : trial_act(t, n, 1);
     act *dz = s->in_place ? dy : trial_out(t, "dz", n, tolerance);
     act *dx = s->dx ? trial_out(t, "dx", n, 2 * tolerance) : NULL;
     float *dgain = trial_change_floats(t, "dgain", s->cols, by_rows);
     float *dbias = trial_change_floats(t, "dbias", s->cols, by_rows);
-    t->dev->op->add_norm_backward(t->dev, sum, stats, gain, dy, (struct dropout){s->rate, 42},
-                                  s->rows, s->cols, dz, dx, dgain, dbias);
+    t->dev->op->add_norm_backward(t->dev, s->norm, sum, stats, gain, dy,
+                                  (struct dropout){s->rate, 42}, s->rows, s->cols, dz, dx, dgain,
+                                  dbias);
 }
 
 static void test_norm(void)
 {
     static const struct norm_shape shapes[] = {
-        {1, 1, 0, false, false},     {3, 17, 0, false, true},     {100, 33, 0.1F, false, true},
-        {17, 100, 0, true, false},   {200, 64, 0.5F, true, true}, {3, 768, 0.1F, true, true},
-        {130, 3, 0.25F, false, true}};
+        {NORM_LAYER, 1, 1, 0, false, false},       {NORM_LAYER, 3, 17, 0, false, true},
+        {NORM_LAYER, 100, 33, 0.1F, false, true},  {NORM_LAYER, 17, 100, 0, true, false},
+        {NORM_LAYER, 200, 64, 0.5F, true, true},   {NORM_LAYER, 3, 768, 0.1F, true, true},
+        {NORM_LAYER, 130, 3, 0.25F, false, true},  {NORM_AFFINE, 1, 1, 0, false, false},
+        {NORM_AFFINE, 100, 33, 0.1F, false, true}, {NORM_AFFINE, 200, 64, 0.5F, true, true},
+        {NORM_AFFINE, 17, 100, 0, true, false}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[96];
-        snprintf(what, sizeof what, "add_norm_backward %zu × %zu, dropout %g", shapes[i].rows,
-                 shapes[i].cols, (double)shapes[i].rate);
+        snprintf(what, sizeof what, "%s %zu × %zu, dropout %g",
+                 shapes[i].norm == NORM_LAYER ? "add_norm_backward" : "add_norm_backward, affine",
+                 shapes[i].rows, shapes[i].cols, (double)shapes[i].rate);
         trial_everywhere(norm_case, &shapes[i], what);
     }
 }
@@ -209,6 +216,18 @@ static void scatter_case(struct trial *t, const void *context)
     t->dev->op->scatter_first_add(t->dev, dy, &seqs, cols, x);
 }
 
+/* At most three terms of size 1; a quotient has one rounding. */
+static void trigram_case(struct trial *t, const void *context)
+{
+    size_t cols = *(const size_t *)context;
+    struct seqs seqs = {5, 154, 100, trial_ints(t, short_offset, 6)};
+    act *dy = trial_act(t, 154 * 3 * cols, 1), *dmean = trial_act(t, 5 * cols, 1);
+    t->dev->op->trigram_backward(t->dev, dy, &seqs, cols,
+                                 trial_out(t, "dx", 154 * cols, 8 * EPSILON));
+    t->dev->op->mean_pool_backward(t->dev, dmean, &seqs, cols,
+                                   trial_out(t, "dx of the mean", 154 * cols, 2 * EPSILON));
+}
+
 /* ---- losses ---- */
 struct loss_shape {
     enum loss_kind kind;
@@ -234,6 +253,28 @@ static void loss_case(struct trial *t, const void *context)
                      row_loss, dlogits);
 }
 
+/* A row in ten is unlabelled; every hundredth logit is far beyond what exp can take. */
+static void multi_label_case(struct trial *t, const void *context)
+{
+    const struct loss_shape *s = context;
+    size_t n = s->rows * s->classes;
+    float *host = calloc(2 * n, sizeof *host), *logit = host + n;
+    for (size_t i = 0; i < n; i++) {
+        bool unknown = i / s->classes % 10 == 3;
+        host[i] = unknown ? -1 : (float)rng_below(&t->rng, 2);
+        logit[i] = (float)(rng_normal(&t->rng) * (i % 100 == 7 ? 1000 : 3));
+    }
+    float *target = trial_place(t, TRIAL_FLOAT, host, n);
+    act *logits = trial_place(t, TRIAL_ACT, logit, n);
+    free(host);
+    struct loss loss = {s->kind, 0.9F, 2.0F, 0.125F};
+    float *teacher = s->kind == LOSS_DISTIL ? trial_floats(t, n, 3, 0) : NULL;
+    float *row_loss = trial_out_floats(t, "row_loss", s->rows, 1e-5);
+    act *dlogits = s->gradient ? trial_out(t, "dlogits", n, 1e-5) : NULL;
+    t->dev->op->loss_multi_label(t->dev, &loss, logits, s->labels ? target : NULL, teacher, s->rows,
+                                 s->classes, row_loss, dlogits);
+}
+
 static void test_loss(void)
 {
     static const struct loss_shape shapes[] = {
@@ -245,6 +286,9 @@ static void test_loss(void)
         snprintf(what, sizeof what, "loss %d, %zu × %zu", (int)shapes[i].kind, shapes[i].rows,
                  shapes[i].classes);
         trial_everywhere(loss_case, &shapes[i], what);
+        snprintf(what, sizeof what, "multi-label loss %d, %zu × %zu", (int)shapes[i].kind,
+                 shapes[i].rows, shapes[i].classes);
+        trial_everywhere(multi_label_case, &shapes[i], what);
     }
 }
 
@@ -363,6 +407,8 @@ int main(void)
         trial_everywhere(rows_sum_case, &sizes[i], "rows_sum");
     for (size_t i = 0; i < 3; i++)
         trial_everywhere(scatter_case, &sizes[i], "scatter_first_add");
+    for (size_t i = 0; i < 3; i++)
+        trial_everywhere(trigram_case, &sizes[i], "trigram_backward and mean_pool_backward");
     test_loss();
     for (size_t i = 0; i < 5; i++)
         trial_everywhere(adamw_case, &sizes[i], "adamw");

@@ -142,7 +142,7 @@ static void bound_case(struct trial *t, const void *context)
 struct embed_shape {
     size_t cols;
     enum dtype type;
-    bool with_position, with_type;
+    bool with_word, with_position, with_type;
 };
 
 /* Three values of size ½ to 1 added: two roundings. */
@@ -151,18 +151,19 @@ static void embed_case(struct trial *t, const void *context)
     const struct embed_shape *s = context;
     const struct device_ops *op = t->dev->op;
     struct error err = ERROR_INIT;
-    static const int32_t id[] = {3, 0, 10, 10, 7, 1, 2}, offset[] = {0, 1, 5, 7};
+    static const int32_t id[] = {3, 0, 10, 10, 7, 1, 2}, place[] = {2, 2, 3, 4, 5, 0, 1};
     struct stored word = store(t, s->type, 11, s->cols), position = store(t, s->type, 6, s->cols),
                   type = store(t, DTYPE_F32, 2, s->cols);
-    struct seqs seqs = {3, 7, 4, trial_ints(t, offset, 4)};
-    int32_t *ids = trial_ints(t, id, 7);
-    act *out = trial_out(t, "out", 7 * s->cols, 4 * EPSILON);
+    int32_t *ids = trial_ints(t, id, 7), *places = trial_ints(t, place, 7);
+    act *out = s->with_word ? trial_out(t, "out", 7 * s->cols, 4 * EPSILON)
+                            : trial_change(t, "out", 7 * s->cols, 4 * EPSILON);
     struct table_weights *table[3] = {op->table_prepare(t->dev, &word.weight, &err),
                                       op->table_prepare(t->dev, &position.weight, &err),
                                       op->table_prepare(t->dev, &type.weight, &err)};
     trial_must(table[0] && table[1] && table[2], &err);
-    op->embed(t->dev, table[0], s->with_position ? table[1] : NULL, s->with_type ? table[2] : NULL,
-              ids, &seqs, 2, s->cols, out);
+    op->embed(t->dev, s->with_word ? table[0] : NULL, s->with_position ? table[1] : NULL,
+              s->with_type ? table[2] : NULL, s->with_word ? ids : NULL,
+              s->with_position ? places : NULL, 7, s->cols, out);
     for (size_t i = 0; i < 3; i++)
         op->table_free(t->dev, table[i]);
     store_release(&word);
@@ -175,16 +176,18 @@ static void test_embed(void)
     static const size_t cols[] = {1, 17, 33, 1500};
     static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8};
     for (size_t i = 0; i < 4; i++)
-        for (size_t k = 0; k < 4; k++) {
-            struct embed_shape s = {cols[i], types[k], k != 1, k != 2};
+        for (size_t k = 0; k < 8; k++) {
+            struct embed_shape s = {cols[i], types[k % 4], k < 4, k % 4 != 1, k % 4 != 2};
             char what[64];
-            snprintf(what, sizeof what, "embed %s, %zu columns", dtype_name(s.type), s.cols);
+            snprintf(what, sizeof what, "embed %s, %zu columns%s", dtype_name(s.type), s.cols,
+                     s.with_word ? "" : ", no words");
             trial_everywhere(embed_case, &s, what);
         }
 }
 
 /* ---- add_norm ---- */
 struct norm_shape {
+    enum norm norm;
     size_t rows, cols;
     float rate;
     bool residual, keep, in_place;
@@ -193,7 +196,8 @@ struct norm_shape {
 /* z has one or two roundings. y = (z - mean) rstd gain + bias: mean and variance are sums of n
  * terms with relative error √n ε (n allowed, halved in rstd); a row of one or few columns has a
  * variance near eps, where the error of z - mean, 2 ε |z|, is multiplied by rstd = 1/√eps = 1000 at
- * most: the inputs are of size 1 and gain too. For one column z - mean is 0 exactly. */
+ * most: the inputs are of size 1 and gain too. For one column z - mean is 0 exactly. NORM_AFFINE
+ * has two roundings more than z, of values up to 16 (4 standard deviations, squared). */
 static void norm_case(struct trial *t, const void *context)
 {
     const struct norm_shape *s = context;
@@ -203,23 +207,33 @@ static void norm_case(struct trial *t, const void *context)
     act *residual = s->residual ? trial_act(t, n, 1) : NULL;
     float *gain = trial_floats(t, s->cols, 1, 0), *bias = trial_floats(t, s->cols, 1, 0);
     act *sum = s->keep ? trial_out(t, "sum", n, 2 * EPSILON) : NULL;
-    float *stats = s->keep ? trial_out_floats(t, "stats", 2 * s->rows, tolerance) : NULL;
+    float *stats = s->keep && s->norm == NORM_LAYER
+                       ? trial_out_floats(t, "stats", 2 * s->rows, tolerance)
+                       : NULL;
     act *y = s->in_place ? x : trial_out(t, "y", n, tolerance);
-    t->dev->op->add_norm(t->dev, x, residual, (struct dropout){s->rate, 42}, gain, bias, 1e-6F,
-                         s->rows, s->cols, sum, stats, y);
+    t->dev->op->add_norm(t->dev, s->norm, x, residual, (struct dropout){s->rate, 42}, gain, bias,
+                         1e-6F, s->rows, s->cols, sum, stats, y);
 }
 
 static void test_norm(void)
 {
     static const struct norm_shape shapes[] = {
-        {1, 1, 0, true, true, false},       {3, 17, 0, true, true, false},
-        {100, 33, 0.1F, true, true, false}, {17, 100, 0, false, false, true},
-        {200, 64, 0.5F, true, true, true},  {3, 768, 0.1F, false, true, false},
-        {130, 3, 0, true, false, true},
+        {NORM_LAYER, 1, 1, 0, true, true, false},
+        {NORM_LAYER, 3, 17, 0, true, true, false},
+        {NORM_LAYER, 100, 33, 0.1F, true, true, false},
+        {NORM_LAYER, 17, 100, 0, false, false, true},
+        {NORM_LAYER, 200, 64, 0.5F, true, true, true},
+        {NORM_LAYER, 3, 768, 0.1F, false, true, false},
+        {NORM_LAYER, 130, 3, 0, true, false, true},
+        {NORM_AFFINE, 1, 1, 0, true, true, false},
+        {NORM_AFFINE, 100, 33, 0.1F, true, true, false},
+        {NORM_AFFINE, 17, 100, 0, false, false, true},
+        {NORM_AFFINE, 200, 64, 0.5F, true, true, true},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[96];
-        snprintf(what, sizeof what, "add_norm %zu × %zu, dropout %g%s", shapes[i].rows,
+        snprintf(what, sizeof what, "%s %zu × %zu, dropout %g%s",
+                 shapes[i].norm == NORM_LAYER ? "add_norm" : "add_norm, affine", shapes[i].rows,
                  shapes[i].cols, (double)shapes[i].rate, shapes[i].in_place ? ", in place" : "");
         trial_everywhere(norm_case, &shapes[i], what);
     }
@@ -234,8 +248,8 @@ static void norm_over_residual_case(struct trial *t, const void *context)
     act *residual = trial_change(t, "sum", ROWS * COLS, 2 * EPSILON);
     float *gain = trial_floats(t, COLS, 1, 0), *bias = trial_floats(t, COLS, 1, 0);
     act *y = trial_out(t, "y", ROWS * COLS, (COLS + 32) * 4 * EPSILON);
-    t->dev->op->add_norm(t->dev, x, residual, (struct dropout){0, 0}, gain, bias, 1e-5F, ROWS, COLS,
-                         residual, NULL, y);
+    t->dev->op->add_norm(t->dev, NORM_LAYER, x, residual, (struct dropout){0, 0}, gain, bias, 1e-5F,
+                         ROWS, COLS, residual, NULL, y);
 }
 
 /* ---- attention ---- */
@@ -320,6 +334,35 @@ static void gather_case(struct trial *t, const void *context)
     t->dev->op->gather_first(t->dev, x, &seqs, cols, trial_out(t, "y", 5 * cols, 0));
 }
 
+/* Neighbours are copied; a mean of n terms of size 1 has at most n roundings of partial sums, divided
+ * by n, and one more. */
+static void trigram_case(struct trial *t, const void *context)
+{
+    size_t cols = *(const size_t *)context;
+    struct seqs seqs = {5, 154, 100, trial_ints(t, short_offset, 6)};
+    act *x = trial_act(t, 154 * cols, 1);
+    t->dev->op->trigram(t->dev, x, &seqs, cols, trial_out(t, "y", 154 * 3 * cols, 0));
+    t->dev->op->mean_pool(t->dev, x, &seqs, cols, trial_out(t, "mean", 5 * cols, 16 * EPSILON));
+}
+
+/* By hand: sequences (1), (2 3 4) of one column. */
+static void test_trigram_values(void)
+{
+    static const float x[] = {1, 2, 3, 4};
+    static const float rows[] = {0, 1, 0, 3, 2, 0, 4, 3, 2, 0, 4, 3}, means[] = {1, 3};
+    static const int32_t offset[] = {0, 1, 4};
+    struct device *dev = trial_reference;
+    struct error err = ERROR_INIT;
+    float *memory = dev->op->alloc(dev, 64 * sizeof *memory, &err);
+    trial_must(memory != NULL, &err);
+    struct seqs seqs = {2, 4, 3, offset};
+    dev->op->trigram(dev, (const act *)(const void *)x, &seqs, 1, (act *)(void *)memory);
+    tap_close(memory, rows, 12, 0, "trigram is next, own, previous, zeros at the ends");
+    dev->op->mean_pool(dev, (const act *)(const void *)x, &seqs, 1, (act *)(void *)memory);
+    tap_close(memory, means, 2, 0, "means of a row and of three");
+    dev->op->free(dev, memory);
+}
+
 static void dropout_case(struct trial *t, const void *context)
 {
     size_t n = *(const size_t *)context;
@@ -331,7 +374,6 @@ static void dropout_case(struct trial *t, const void *context)
 
 static void test_bad_rows(void)
 {
-    static const int32_t offset[] = {0, 1};
     static const float table[] = {1, 2, 3, 4};
     for (size_t i = 0; i <= trial_n_devices; i++) {
         struct device *dev = i < trial_n_devices ? trial_devices[i].dev : NULL;
@@ -343,20 +385,16 @@ static void test_bad_rows(void)
         struct weight weight = {.data = table, .type = DTYPE_F32, .rows = 2, .cols = 2};
         struct table_weights *word = dev->op->table_prepare(dev, &weight, &err);
         int32_t id = 2, *at = dev->op->alloc(dev, sizeof id, &err);
-        int32_t *bounds = dev->op->alloc(dev, sizeof offset, &err);
         act *out = dev->op->alloc(dev, 64, &err);
-        trial_must(word && at && bounds && out, &err);
+        trial_must(word && at && out, &err);
         dev->op->upload(dev, at, &id, sizeof id);
-        dev->op->upload(dev, bounds, offset, sizeof offset);
-        struct seqs seqs = {1, 1, 1, bounds};
-        dev->op->embed(dev, word, NULL, NULL, at, &seqs, 0, 2, out);
+        dev->op->embed(dev, word, NULL, NULL, at, NULL, 1, 2, out);
         bool failed = !dev->op->sync(dev, &ignored);
         tap_ok(failed && strstr(ignored.text, "embed"),
                "%s: a token beyond the table is an error: %s",
                i < trial_n_devices ? trial_devices[i].name : "reference", ignored.text);
         dev->op->table_free(dev, word);
         dev->op->free(dev, at);
-        dev->op->free(dev, bounds);
         dev->op->free(dev, out);
         if (i == trial_n_devices)
             dev->op->close(dev);
@@ -366,7 +404,7 @@ static void test_bad_rows(void)
 int main(void)
 {
     static const enum dtype f32 = DTYPE_F32, i8 = DTYPE_I8;
-    static const size_t one = 1, odd = 33, large = 30001;
+    static const size_t one = 1, odd = 33, wide = 130, large = 30001;
     trial_open_devices();
     trial_report_devices();
     test_linear();
@@ -379,6 +417,10 @@ int main(void)
     test_attention();
     trial_everywhere(gather_case, &one, "gather_first, 1 column");
     trial_everywhere(gather_case, &odd, "gather_first, 33 columns");
+    trial_everywhere(trigram_case, &one, "trigram and mean_pool, 1 column");
+    trial_everywhere(trigram_case, &odd, "trigram and mean_pool, 33 columns");
+    trial_everywhere(trigram_case, &wide, "trigram and mean_pool, 130 columns");
+    test_trigram_values();
     trial_everywhere(dropout_case, &odd, "dropout of 33");
     trial_everywhere(dropout_case, &large, "dropout of 30001");
     test_bad_rows(); /* last: the error stays */

@@ -159,6 +159,7 @@ static void test_epilogue(enum epilogue epilogue, const char *name)
 
 /* ---- add_norm ---- */
 struct norm_case {
+    enum norm norm;
     float *x, *residual, *gain, *bias, *sum, *stats, *y, *c;
     struct dropout dropout;
     size_t rows, cols;
@@ -167,33 +168,76 @@ struct norm_case {
 static double norm_loss(void *context)
 {
     struct norm_case *n = context;
-    dev->op->add_norm(dev, as_act(n->x), as_act(n->residual), n->dropout, n->gain, n->bias, 1e-5F,
-                      n->rows, n->cols, as_act(n->sum), n->stats, as_act(n->y));
+    dev->op->add_norm(dev, n->norm, as_act(n->x), as_act(n->residual), n->dropout, n->gain, n->bias,
+                      1e-5F, n->rows, n->cols, as_act(n->sum), n->stats, as_act(n->y));
     return weighted(n->y, n->c, n->rows * n->cols);
 }
 
-static void test_norm(float rate, const char *name)
+static void test_norm(enum norm norm, float rate, const char *name)
 {
-    struct norm_case n = {.rows = 4, .cols = 17, .dropout = {rate, 99}};
+    struct norm_case n = {.norm = norm, .rows = 4, .cols = 17, .dropout = {rate, 99}};
     size_t all = n.rows * n.cols;
     n.x = fill(all, 1, 21);
     n.residual = fill(all, 1, 22);
     n.gain = fill(n.cols, 1, 23);
     n.bias = fill(n.cols, 1, 24);
     n.sum = fill(all, 0, 0);
-    n.stats = fill(2 * n.rows, 0, 0);
+    n.stats = norm == NORM_LAYER ? fill(2 * n.rows, 0, 0) : NULL;
     n.y = fill(all, 0, 0);
     n.c = fill(all, 1, 25);
     float *dz = fill(all, 0, 0), *dx = fill(all, 0, 0), *dgain = fill(n.cols, 0, 0),
           *dbias = fill(n.cols, 0, 0);
     norm_loss(&n);
-    dev->op->add_norm_backward(dev, as_act(n.sum), n.stats, n.gain, as_act(n.c), n.dropout, n.rows,
-                               n.cols, as_act(dz), as_act(dx), dgain, dbias);
+    dev->op->add_norm_backward(dev, norm, as_act(n.sum), n.stats, n.gain, as_act(n.c), n.dropout,
+                               n.rows, n.cols, as_act(dz), as_act(dx), dgain, dbias);
     check(name, "dx", norm_loss, &n, n.x, dx, all);
     check(name, "dz", norm_loss, &n, n.residual, dz, all);
     check(name, "dgain", norm_loss, &n, n.gain, dgain, n.cols);
     check(name, "dbias", norm_loss, &n, n.bias, dbias, n.cols);
     release();
+}
+
+/* ---- trigram, mean_pool ---- */
+struct sequence_case {
+    struct seqs seqs;
+    bool mean;
+    float *x, *y, *c;
+};
+
+enum { SEQUENCE_TOKENS = 9, SEQUENCE_COLS = 3, SEQUENCES = 4 };
+
+static size_t sequence_outputs(const struct sequence_case *s)
+{
+    return (s->mean ? SEQUENCES : 3 * SEQUENCE_TOKENS) * SEQUENCE_COLS;
+}
+
+static double sequence_loss(void *context)
+{
+    struct sequence_case *s = context;
+    if (s->mean)
+        dev->op->mean_pool(dev, as_act(s->x), &s->seqs, SEQUENCE_COLS, as_act(s->y));
+    else
+        dev->op->trigram(dev, as_act(s->x), &s->seqs, SEQUENCE_COLS, as_act(s->y));
+    return weighted(s->y, s->c, sequence_outputs(s));
+}
+
+static void test_sequence(void)
+{
+    static const int32_t offset[] = {0, 1, 3, 6, 9};
+    for (int mean = 0; mean < 2; mean++) {
+        struct sequence_case s = {{SEQUENCES, SEQUENCE_TOKENS, 3, offset}, mean, NULL, NULL, NULL};
+        size_t n = SEQUENCE_TOKENS * SEQUENCE_COLS;
+        s.x = fill(n, 1, 51);
+        s.y = fill(sequence_outputs(&s), 0, 0);
+        s.c = fill(sequence_outputs(&s), 1, 52);
+        float *dx = fill(n, 1, 53); /* written, not added to */
+        if (mean)
+            dev->op->mean_pool_backward(dev, as_act(s.c), &s.seqs, SEQUENCE_COLS, as_act(dx));
+        else
+            dev->op->trigram_backward(dev, as_act(s.c), &s.seqs, SEQUENCE_COLS, as_act(dx));
+        check(mean ? "mean_pool" : "trigram", "dx", sequence_loss, &s, s.x, dx, n);
+        release();
+    }
 }
 
 /* ---- attention ---- */
@@ -276,6 +320,65 @@ static void test_loss(enum loss_kind kind, const char *name)
     release();
 }
 
+struct multi_label_case {
+    struct loss loss;
+    float *logits, *target, *teacher, *row_loss;
+};
+
+static double multi_label_loss(void *context)
+{
+    struct multi_label_case *l = context;
+    dev->op->loss_multi_label(dev, &l->loss, as_act(l->logits), l->target, l->teacher, LOSS_ROWS,
+                              LOSS_CLASSES, l->row_loss, NULL);
+    double sum = 0;
+    for (size_t r = 0; r < LOSS_ROWS; r++)
+        sum += (double)l->row_loss[r];
+    return sum * (double)l->loss.scale;
+}
+
+/* Row 2 has unknown labels. */
+static void test_multi_label(enum loss_kind kind, const char *name)
+{
+    enum { N = LOSS_ROWS * LOSS_CLASSES };
+    struct multi_label_case l = {.loss = {kind, 0.75F, 2.0F, 0.5F}};
+    l.logits = fill(N, 2, 41);
+    l.target = fill(N, 0, 0);
+    for (size_t i = 0; i < N; i++)
+        l.target[i] = i / LOSS_CLASSES == 2 ? -1 : (float)(i % 3 == 0);
+    l.teacher = kind == LOSS_DISTIL ? fill(N, 2, 42) : NULL;
+    l.row_loss = fill(LOSS_ROWS, 0, 0);
+    float *dlogits = fill(N, 0, 0);
+    dev->op->loss_multi_label(dev, &l.loss, as_act(l.logits), l.target, l.teacher, LOSS_ROWS,
+                              LOSS_CLASSES, l.row_loss, as_act(dlogits));
+    check(name, "dlogits", multi_label_loss, &l, l.logits, dlogits, N);
+    release();
+}
+
+/* Expected values by PyTorch 2.15 in float64: torch.nn.functional.binary_cross_entropy_with_logits
+ * (x, y), the mean of everything, and its gradient; for distillation with q = sigmoid(t / T), T = 2,
+ * the mean of 0.75 T² (bce(x / T, q) - bce(t / T, q)) + 0.25 bce(x, y). */
+static void test_multi_label_values(void)
+{
+    float x[] = {1.5F, -2.25F, 0.5F, 100, -0.75F, 3, -120, 0}, row_loss[2], gradient[8];
+    const float y[] = {1, 0, 1, 0, 0, 1, 0, 1}, t[] = {2, -1, 0.5F, 3, -4, 1, 0.25F, -0.5F};
+    const struct loss plain = {LOSS_CROSS_ENTROPY, 0, 1, 0.5F},
+                      distil = {LOSS_DISTIL, 0.75F, 2, 0.5F};
+    const float plain_rows[] = {25.1939242F, 0.282151385F},
+                distil_rows[] = {12.8202070F, 23.6929008F};
+    const float plain_gradient[] = {
+        -0.0228031905F, 0.0119186831F, -0.0471925836F, 0.125F, 0.0401026626F, -0.00592823415F, 0,
+        -0.0625F};
+    const float distil_gradient[] = {-0.0154282750F, -0.0218557647F, -0.0117981459F,
+                                     0.0654547857F,  0.0640501303F,  0.0351020311F,
+                                     -0.0996017576F, -0.00396690608F};
+    dev->op->loss_multi_label(dev, &plain, as_act(x), y, NULL, 2, 4, row_loss, as_act(gradient));
+    tap_close(row_loss, plain_rows, 2, 1e-6, "multi-label cross-entropy is torch's");
+    tap_close(gradient, plain_gradient, 8, 1e-7, "and so is its gradient");
+    dev->op->loss_multi_label(dev, &distil, as_act(x), y, t, 2, 4, row_loss, as_act(gradient));
+    tap_close(row_loss, distil_rows, 2, 1e-6, "multi-label distillation is torch's");
+    tap_close(gradient, distil_gradient, 8, 1e-7, "and so is its gradient");
+}
+
 /* Values worked out by hand. */
 static void test_loss_values(void)
 {
@@ -327,8 +430,11 @@ int main(void)
     test_epilogue(EPILOGUE_GELU_TANH, "gelu_tanh");
     test_epilogue(EPILOGUE_RELU, "relu");
     test_epilogue(EPILOGUE_TANH, "tanh");
-    test_norm(0, "add_norm");
-    test_norm(0.3F, "add_norm with dropout");
+    test_norm(NORM_LAYER, 0, "add_norm");
+    test_norm(NORM_LAYER, 0.3F, "add_norm with dropout");
+    test_norm(NORM_AFFINE, 0, "add_norm, affine");
+    test_norm(NORM_AFFINE, 0.3F, "add_norm, affine, with dropout");
+    test_sequence();
     test_attention(false, 0, "attention");
     test_attention(false, 0.3F, "attention with dropout");
     test_attention(true, 0, "attention of first rows");
@@ -336,6 +442,9 @@ int main(void)
     test_loss(LOSS_CROSS_ENTROPY, "cross-entropy");
     test_loss(LOSS_DISTIL, "distillation");
     test_loss_values();
+    test_multi_label(LOSS_CROSS_ENTROPY, "multi-label cross-entropy");
+    test_multi_label(LOSS_DISTIL, "multi-label distillation");
+    test_multi_label_values();
     test_dropout_rate();
     tap_ok(dev->op->sync(dev, &err), "no operation failed %s", err.text);
     dev->op->close(dev);

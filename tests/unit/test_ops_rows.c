@@ -96,10 +96,12 @@ static void test_norm(size_t cols)
     act *x = made(ROWS * cols, 1), *residual = made(ROWS * cols, 2);
     float *gain = made_floats(cols, 3), *bias = made_floats(cols, 4);
     act *together = made(ROWS * cols, 0), *alone = made(ROWS * cols, 0);
-    dev->op->add_norm(dev, x, residual, none, gain, bias, 1e-12F, ROWS, cols, NULL, NULL, together);
+    dev->op->add_norm(dev, NORM_LAYER, x, residual, none, gain, bias, 1e-12F, ROWS, cols, NULL,
+                      NULL, together);
     for (size_t r = 0; r < ROWS; r++)
-        dev->op->add_norm(dev, act_at(dev, x, r * cols), act_at(dev, residual, r * cols), none,
-                          gain, bias, 1e-12F, 1, cols, NULL, NULL, act_at(dev, alone, r * cols));
+        dev->op->add_norm(dev, NORM_LAYER, act_at(dev, x, r * cols),
+                          act_at(dev, residual, r * cols), none, gain, bias, 1e-12F, 1, cols, NULL,
+                          NULL, act_at(dev, alone, r * cols));
     same(together, alone, ROWS * cols, cols, "add_norm");
     release();
 }
@@ -162,7 +164,8 @@ static void test_nan(void)
         for (size_t c = 0; c < WIDTH; c++)
             wrong += (t >= 4 && t < 21 && c < SIZE) != (bool)isnan(y[t * WIDTH + c]);
     tap_ok(wrong == 0, "%s: a NaN key spoils its head and sequence, nothing else", name);
-    dev->op->add_norm(dev, qkv, NULL, none, gain, bias, 1e-12F, TOKENS * 3, WIDTH, NULL, NULL, qkv);
+    dev->op->add_norm(dev, NORM_LAYER, qkv, NULL, none, gain, bias, 1e-12F, TOKENS * 3, WIDTH, NULL,
+                      NULL, qkv);
     dev->op->act_download(dev, x, qkv, TOKENS * 3 * WIDTH);
     wrong = 0;
     for (size_t r = 0; r < TOKENS * 3; r++)

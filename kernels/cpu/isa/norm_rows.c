@@ -22,9 +22,29 @@ static float add_row(const struct norm_forward *norm, size_t row)
     return vec_sum(total);
 }
 
+/* The row stays in the first-level cache between the two passes. */
+static void affine_forward(const struct norm_forward *norm, size_t begin, size_t end)
+{
+    size_t n = norm->cols;
+    for (size_t row = begin; row < end; row++) {
+        float *y = norm->y + row * n, *sum = norm->sum ? norm->sum + row * n : NULL;
+        add_row(norm, row);
+        for (size_t i = 0; i < n; i += VEC_N) {
+            vec z = vec_load_part(y + i, n - i), gain = vec_load_part(norm->gain + i, n - i);
+            if (sum)
+                vec_store_part(sum + i, z, n - i);
+            vec_store_part(y + i, vec_fma(z, gain, vec_load_part(norm->bias + i, n - i)), n - i);
+        }
+    }
+}
+
 static void forward(const struct norm_forward *norm, size_t begin, size_t end)
 {
     size_t n = norm->cols;
+    if (norm->norm == NORM_AFFINE) {
+        affine_forward(norm, begin, end);
+        return;
+    }
     for (size_t row = begin; row < end; row++) {
         float *y = norm->y + row * n, *sum = norm->sum ? norm->sum + row * n : NULL;
         float mean = add_row(norm, row) / (float)n;
@@ -48,11 +68,36 @@ static void forward(const struct norm_forward *norm, size_t begin, size_t end)
     }
 }
 
+static void affine_backward(const struct norm_backward *norm, size_t begin, size_t end,
+                            float *dgain, float *dbias)
+{
+    size_t n = norm->cols;
+    for (size_t row = begin; row < end; row++) {
+        size_t at = row * n;
+        for (size_t i = 0; i < n; i += VEC_N) {
+            vec d = vec_load_part(norm->dy + at + i, n - i);
+            vec z = vec_load_part(norm->sum + at + i, n - i);
+            vec dz = d * vec_load_part(norm->gain + i, n - i);
+            vec_store_part(dgain + i, vec_fma(d, z, vec_load_part(dgain + i, n - i)), n - i);
+            vec_store_part(dbias + i, d + vec_load_part(dbias + i, n - i), n - i);
+            vec_store_part(norm->dz + at + i, dz, n - i);
+            if (norm->dx && norm->key.threshold)
+                dz *= vec_dropout(&norm->key, (uint32_t)(at + i));
+            if (norm->dx)
+                vec_store_part(norm->dx + at + i, dz, n - i);
+        }
+    }
+}
+
 /* With xhat = (z - mean) rstd and g = dy gain:  dz = rstd (g - mean(g) - xhat mean(g xhat)). */
 static void backward(const struct norm_backward *norm, size_t begin, size_t end, float *dgain,
                      float *dbias)
 {
     size_t n = norm->cols;
+    if (norm->norm == NORM_AFFINE) {
+        affine_backward(norm, begin, end, dgain, dbias);
+        return;
+    }
     for (size_t row = begin; row < end; row++) {
         size_t at = row * n;
         const float *z = norm->sum + at, *dy = norm->dy + at;
