@@ -18,13 +18,14 @@ struct bpe_merge {
 struct bpe_options {
     int32_t unknown; /* id; -1: symbols without a piece are left out, as Hugging Face does */
     bool fuse_unknown;
-    bool byte_fallback;
+    bool byte_fallback; /* such a symbol becomes <0x00> … <0xFF> where its bytes all have one */
     bool ignore_merges; /* a word that is a piece is that piece */
 };
 
 struct bpe;
 
-/* Copies. A merge whose result is no piece is an error that names it. */
+/* Copies. A merge whose parts or whose result are no pieces is an error that names it; of equal
+ * merges the last counts, as Hugging Face has it. */
 struct bpe *bpe_open(struct pieces pieces, const struct bpe_merge *merge, size_t n_merges,
                      const struct bpe_options *options, struct error *err) MUST_CHECK;
 void bpe_close(struct bpe *bpe); /* NULL is fine */
@@ -32,7 +33,7 @@ void bpe_close(struct bpe *bpe); /* NULL is fine */
 /* One per thread. */
 struct bpe_scratch;
 struct bpe_scratch *bpe_scratch_open(struct error *err) MUST_CHECK;
-void bpe_scratch_close(struct bpe_scratch *scratch);
+void bpe_scratch_close(struct bpe_scratch *scratch); /* NULL is fine */
 
 /* Ids of one pre-tokenised word of n bytes of valid UTF-8; ids has room for n. O(n log n): a word
  * of 10 000 characters must not take seconds. */

@@ -16,11 +16,14 @@
 /* Bytes of the word that begins at p < end (valid UTF-8); at least 1. */
 size_t byte_level_word(const unsigned char *p, const unsigned char *end);
 
-/* Append each byte's character; and back (characters that stand for no byte are kept as they are,
- * as Hugging Face's decoder does; the result may not be UTF-8: the caller repairs it). */
+/* Appends the character of each byte: at most 2 n bytes. */
 bool byte_level_map(const char *text, size_t n, struct text_buffer *out,
                     struct error *err) MUST_CHECK;
-bool byte_level_unmap(const char *text, size_t n, struct text_buffer *out,
+
+/* Appends the bytes that one piece stands for. A piece with a character that stands for no byte is
+ * appended as it is, all of it, as Hugging Face's decoder does. The result may not be UTF-8: the
+ * caller repairs it, after the last piece. */
+bool byte_level_unmap(const char *piece, size_t n, struct text_buffer *out,
                       struct error *err) MUST_CHECK;
 
 #endif
