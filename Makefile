@@ -56,7 +56,7 @@ BIN_DIR := $(B)/bin
 endif
 BINS := $(TOOLS:%=$(BIN_DIR)/%)
 
-.PHONY: all lib tests deps check demo bench install uninstall clean help asan format lint
+.PHONY: all lib tests deps check golden demo bench install uninstall clean help asan format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -126,6 +126,10 @@ asan: ## build with AddressSanitizer and UBSan in build/asan; test with make che
 bench: deps ## speed of products, forward pass, training and tokenising against this machine's peak
 	@$(MAKE) --no-print-directory tools $(BENCH)
 	@for b in $(BENCH); do $$b || exit 1; done
+
+golden: ## golden data made anew with VENV=, an environment with transformers (tests/golden/README)
+	@test -x '$(VENV)/bin/python3' || { echo 'make golden needs VENV=: see tests/golden/README' >&2; exit 2; }
+	'$(VENV)/bin/python3' tests/golden/make_models.py
 
 demo: all ## the whole pipeline on Marathi emoji names, from text to a table
 	sh examples/emoji-demo.sh
