@@ -184,6 +184,54 @@ static bool read_labels(struct model *model, struct error *err)
     return true;
 }
 
+/* ---- what the outputs mean ---- */
+
+const char *model_problem_name(enum model_problem problem)
+{
+    static const char *const name[] = {[MODEL_SINGLE_LABEL] = "single_label_classification",
+                                       [MODEL_MULTI_LABEL] = "multi_label_classification",
+                                       [MODEL_REGRESSION] = "regression"};
+    return name[problem];
+}
+
+/* As transformers has it, one output means regression unless the config says otherwise; one label
+ * with a name of its own says so. */
+static bool read_problem(struct model *model, struct error *err)
+{
+    const json_t *value = json_object_get(model->config, "problem_type");
+    const char *text = json_string_value(value);
+    if (!value || json_is_null(value)) {
+        if (model->n_labels == 1 && strcmp(model->label[0], "LABEL_0") == 0)
+            model->problem = MODEL_REGRESSION;
+        return true;
+    }
+    for (int problem = MODEL_SINGLE_LABEL; text && problem <= MODEL_REGRESSION; problem++)
+        if (strcmp(text, model_problem_name((enum model_problem)problem)) == 0) {
+            model->problem = (enum model_problem)problem;
+            return true;
+        }
+    return error_set(err,
+                     "%s: config.json: \"problem_type\" is %s%s%s; expected "
+                     "\"single_label_classification\" or \"multi_label_classification\"",
+                     model->name, text ? "\"" : "", text ? text : "no string", text ? "\"" : "");
+}
+
+bool model_check_problem(const struct model *model, struct error *err)
+{
+    if (model->problem != MODEL_REGRESSION)
+        return true;
+    if (json_is_string(json_object_get(model->config, "problem_type")))
+        return error_set(err,
+                         "%s: config.json: \"problem_type\" is \"regression\": the model gives a "
+                         "number, Millet classifies; start a new classifier with mstudent "
+                         "--new-head",
+                         model->name);
+    return error_set(err,
+                     "%s: config.json: \"id2label\" has the single label \"LABEL_0\", which means "
+                     "regression; give it a name if it is a label (and \"problem_type\")",
+                     model->name);
+}
+
 /* ---- the interface ---- */
 
 static bool read_config(struct model *model, struct error *err)
@@ -208,7 +256,8 @@ bool model_open_bundle(struct model *model, struct bundle *bundle, struct error 
     *model = (struct model){.bundle = bundle};
     model->name = bundle_name(model->bundle);
     model->millet = bundle_millet(model->bundle);
-    if (read_config(model, err) && read_labels(model, err) && open_weights(model, err))
+    if (read_config(model, err) && read_labels(model, err) && read_problem(model, err) &&
+        open_weights(model, err))
         return true;
     model_close(model);
     return false;

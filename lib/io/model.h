@@ -19,6 +19,13 @@
 #include "io/output.h"
 #include "io/safetensors.h"
 
+/* What the outputs of the classifier mean: config.json's "problem_type". */
+enum model_problem {
+    MODEL_SINGLE_LABEL, /* one of the labels holds: softmax; also when the config says nothing */
+    MODEL_MULTI_LABEL,  /* each label holds or not: sigmoids */
+    MODEL_REGRESSION    /* a number: none of Millet's tools can use the classifier */
+};
+
 struct model {
     const char *name;           /* for messages: path or <stdin> */
     struct bundle *bundle;      /* owned */
@@ -28,6 +35,7 @@ struct model {
     size_t n_tensors;           /* 0: a model without weights */
     struct safetensors *shard;  /* owned */
     size_t n_shards;
+    enum model_problem problem;
     char **label;    /* owned; config.id2label in order of id; NULL names are refused */
     size_t n_labels; /* 0: the config has none */
 };
@@ -40,6 +48,10 @@ void model_close(struct model *model);
 
 /* false, with what to do about it, when the model has no weights that can be read. */
 bool model_check_weights(const struct model *model, struct error *err) MUST_CHECK;
+/* false, with file and key, when the classifier does not tell labels apart. */
+bool model_check_problem(const struct model *model, struct error *err) MUST_CHECK;
+/* The name of a kind in config.json. */
+const char *model_problem_name(enum model_problem problem);
 const struct tensor_view *model_find(const struct model *model, const char *name);
 /* Find, verify its bytes, and check type (any float) and dims; -1 in rows/cols means any. rank 1
  * when cols is 0. */

@@ -23,19 +23,23 @@
 #include "io/safetensors.h"
 #include "io/source.h"
 
-enum { RECORDS_FORMAT = 1, RECORDS_LABEL_UNKNOWN = -1 };
+enum { RECORDS_FORMAT = 1, RECORDS_LABEL_UNKNOWN = -1, RECORDS_SEPARATOR_BYTES = 8 };
 
 /* What stream.json says. */
 struct records_header {
     uint64_t tokenizer; /* fingerprint: tokenizer_fingerprint() */
     char **label;       /* label names in order of id; n_labels 0: unlabelled */
     size_t n_labels;
+    char *separator;   /* not NULL: a multi-label stream; what stands between labels in text */
     size_t max_tokens; /* what records were cut to, special tokens included; 0: nothing. Of a
                         * concatenation, the first stream's: no bound for an allocation */
     char **field;      /* columns its parts have, as the producer says; informative */
     size_t n_fields;
     json_t *history; /* array of stages */
 };
+
+/* Whether text can separate labels: 1 to 8 bytes of UTF-8, no control characters, not all spaces. */
+bool records_check_separator(const char *text, struct error *err) MUST_CHECK;
 
 void records_header_free(struct records_header *header);
 bool records_header_copy(const struct records_header *from, struct records_header *to,
@@ -48,7 +52,11 @@ struct records_part {
     const int64_t *offset; /* [n + 1], from 0 to n_tokens, not decreasing; checked */
     const int32_t *id;     /* [n_tokens], not negative; checked */
     size_t n_tokens;
-    const int32_t *label;       /* [n]: -1 or below n_labels; checked */
+    const int32_t *label; /* [n]: -1 or below n_labels; checked. NULL in a multi-label stream */
+    /* Of a multi-label stream: record i has label_id[label_offset[i] … label_offset[i+1]-1], ids
+     * ascending, or the only "id" -1: unknown. NULL: unknown for all. Checked. */
+    const int32_t *label_id;
+    const int64_t *label_offset;
     const uint8_t *text;        /* [n_text_bytes] or NULL */
     const int64_t *text_offset; /* [n + 1] or NULL */
     const float *logits;        /* [n, n_labels] or NULL; finite, checked */
@@ -78,7 +86,8 @@ struct records_writer *records_writer_open(struct output *output,
                                            const struct records_header *header,
                                            const char *const *field, size_t n_fields, json_t *stage,
                                            struct error *err) MUST_CHECK;
-/* One part from tensors; must hold "ids", "offsets", "label". */
+/* One part from tensors; must hold "ids", "offsets", and "label" or "label_ids" with
+ * "label_offsets". */
 bool records_write(struct records_writer *writer, const struct tensor_view *tensor,
                    size_t n_tensors, struct error *err) MUST_CHECK;
 /* The part's own tensors, with `add` replacing those of the same name or joining them. */
@@ -120,12 +129,21 @@ void records_set_close(struct records_set *set);
 struct record {
     const int32_t *id;
     size_t n_ids;
-    int32_t label;
+    bool labelled; /* its label, or labels, are known */
+    int32_t label; /* -1 when not labelled, and in a multi-label stream */
+    const int32_t
+        *label_id; /* of a multi-label stream: those that hold, [n_label_ids], ascending */
+    size_t n_label_ids;
     const float *logits; /* [n_labels] or NULL */
     const uint8_t *text; /* NULL or n_text bytes */
     size_t n_text;
 };
 struct record records_get(const struct records_set *set, size_t i);
+
+/* Refuse a stream that gives each record one label for a model of several, or the other way. A
+ * stream without label names fits both. */
+bool records_check_kind(const struct records_header *header, const char *stream_name,
+                        bool multi_label, const char *model_name, struct error *err) MUST_CHECK;
 
 /* Refuse a stream whose tokenizer or labels are not the model's; names both. */
 bool records_check_model(const struct records_header *header, const char *stream_name,

@@ -19,6 +19,7 @@ void records_header_free(struct records_header *header)
 {
     free_strings(header->label, header->n_labels);
     free_strings(header->field, header->n_fields);
+    free(header->separator);
     json_decref(header->history);
     *header = (struct records_header){0};
 }
@@ -41,6 +42,11 @@ bool records_header_copy(const struct records_header *from, struct records_heade
     to->history = from->history ? json_deep_copy(from->history) : json_array();
     if (!to->history)
         error_set(err, "no memory for a history");
+    if (from->separator &&
+        !(to->separator = memory_copy(from->separator, strlen(from->separator), err))) {
+        records_header_free(to);
+        return false;
+    }
     if (to->history && copy_strings(from->label, from->n_labels, &to->label, &to->n_labels, err) &&
         copy_strings(from->field, from->n_fields, &to->field, &to->n_fields, err))
         return true;
@@ -92,6 +98,38 @@ static bool parse_strings(const json_t *object, const char *place, const char *k
     return ok || error_set(err, "%s: no memory for \"%s\"", place, key);
 }
 
+bool records_check_separator(const char *text, struct error *err)
+{
+    size_t n = strlen(text), visible = 0;
+    for (const char *c = text; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return error_set(err, "a control character cannot separate labels");
+        visible += *c != ' ';
+    }
+    json_t *utf8 = json_string(text); /* NULL when it is not UTF-8 */
+    json_decref(utf8);
+    return (utf8 && visible && n <= RECORDS_SEPARATOR_BYTES) ||
+           error_set(err,
+                     "\"%.20s\" cannot separate labels; expected 1 to %d bytes of UTF-8, not "
+                     "only spaces",
+                     utf8 ? text : "?", RECORDS_SEPARATOR_BYTES);
+}
+
+/* "multi_label": "|", or no such key. */
+static bool parse_separator(struct records_header *header, const char *place, const json_t *object,
+                            struct error *err)
+{
+    const char *text = NULL;
+    if (!json_object_get(object, "multi_label"))
+        return true;
+    if (!jobject_string(object, place, "multi_label", true, &text, err))
+        return false;
+    if (!records_check_separator(text, err))
+        return error_at(err, "%s: \"multi_label\": ", place);
+    header->separator = memory_copy(text, strlen(text), err);
+    return header->separator != NULL;
+}
+
 static bool parse_object(struct records_header *header, const char *place, const json_t *object,
                          struct error *err)
 {
@@ -110,7 +148,8 @@ static bool parse_object(struct records_header *header, const char *place, const
     header->history = json_deep_copy(history);
     if (!header->history)
         return error_set(err, "%s: no memory for \"history\"", place);
-    return parse_strings(object, place, "labels", &header->label, &header->n_labels, err) &&
+    return parse_separator(header, place, object, err) &&
+           parse_strings(object, place, "labels", &header->label, &header->n_labels, err) &&
            parse_strings(object, place, "fields", &header->field, &header->n_fields, err);
 }
 
@@ -158,9 +197,10 @@ char *records_header_dump(const struct records_header *header, const char *const
         if (!has_string(fields, field[i]))
             ok = json_array_append_new(fields, json_string(field[i])) == 0;
     json_t *object =
-        ok ? json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O}", "millet", RECORDS_FORMAT, "kind",
-                       "records", "tokenizer", tokenizer, "labels", labels, "max_tokens",
-                       (json_int_t)header->max_tokens, "fields", fields, "history", history)
+        ok ? json_pack("{s:i, s:s, s:s, s:O, s:s*, s:I, s:O, s:O}", "millet", RECORDS_FORMAT,
+                       "kind", "records", "tokenizer", tokenizer, "labels", labels, "multi_label",
+                       header->separator, "max_tokens", (json_int_t)header->max_tokens, "fields",
+                       fields, "history", history)
            : NULL;
     if (!object)
         error_set(err, "no memory for " RECORDS_FIRST_MEMBER ", or a label is not UTF-8");
@@ -196,6 +236,12 @@ bool records_header_match(const struct records_header *first, const char *first_
                          "%s: was made with another tokenizer (%016" PRIx64 ") than %s (%016" PRIx64
                          "); make both with mtok -m of one model",
                          other_place, other->tokenizer, first_place, first->tokenizer);
+    if (!first->separator != !other->separator)
+        return error_set(err,
+                         "%s: gives each record %s, but %s %s; make both with or both without "
+                         "mtok --multi-label",
+                         other_place, other->separator ? "any number of labels" : "one label",
+                         first_place, first->separator ? "any number" : "one");
     return match_labels(other->label, other->n_labels, other_place, first->label, first->n_labels,
                         first_place, err);
 }
@@ -213,4 +259,17 @@ bool records_check_model(const struct records_header *header, const char *stream
         return true;
     return match_labels(header->label, header->n_labels, stream_name, label, n_labels, model_name,
                         err);
+}
+
+bool records_check_kind(const struct records_header *header, const char *stream_name,
+                        bool multi_label, const char *model_name, struct error *err)
+{
+    if (header->n_labels == 0 || multi_label == (header->separator != NULL))
+        return true;
+    return error_set(
+        err,
+        "%s: gives each record %s, but %s is a %s-label model (\"problem_type\" of its "
+        "config.json); make the stream %s mtok --multi-label",
+        stream_name, multi_label ? "one label" : "any number of labels", model_name,
+        multi_label ? "multi" : "single", multi_label ? "with" : "without");
 }

@@ -105,7 +105,7 @@ static bool check_tokens(const struct check *check)
     return true;
 }
 
-static bool check_labels(const struct check *check, const struct records_header *header)
+static bool check_label(const struct check *check, const struct records_header *header)
 {
     struct records_part *part = check->part;
     const struct tensor_view *label;
@@ -122,6 +122,68 @@ static bool check_labels(const struct check *check, const struct records_header 
                              check->place, check->first_record + i, part->label[i],
                              (int64_t)header->n_labels - 1);
     return true;
+}
+
+/* The labels of record i: known and ascending, or -1 alone. */
+static bool check_label_set(const struct check *check, size_t i, int64_t n_labels)
+{
+    const struct records_part *part = check->part;
+    int64_t begin = part->label_offset[i], end = part->label_offset[i + 1];
+    if (end - begin == 1 && part->label_id[begin] == RECORDS_LABEL_UNKNOWN)
+        return true;
+    for (int64_t k = begin; k < end; k++) {
+        int32_t id = part->label_id[k];
+        if (id < 0 || id >= n_labels)
+            return error_set(check->err,
+                             "%s: record %" PRIu64 ": label %" PRId32 "; expected 0 to %" PRId64
+                             ", or -1 alone",
+                             check->place, check->first_record + i, id, n_labels - 1);
+        if (k > begin && id <= part->label_id[k - 1])
+            return error_set(check->err,
+                             "%s: record %" PRIu64 ": label %" PRId32 " after %" PRId32
+                             "; expected ascending labels",
+                             check->place, check->first_record + i, id, part->label_id[k - 1]);
+    }
+    return true;
+}
+
+/* Of a multi-label stream. A part made before labels were known has "label" with -1 only. */
+static bool check_label_sets(const struct check *check, const struct records_header *header)
+{
+    struct records_part *part = check->part;
+    const struct tensor_view *id, *offset;
+    if (!safetensors_find(&part->st, "label_ids") && safetensors_find(&part->st, "label")) {
+        struct records_header none = {.n_labels = 0};
+        bool ok = check_label(check, &none);
+        part->label = NULL;
+        return ok;
+    }
+    if (!find_field(check, "label_ids", DTYPE_I32, 1, true, &id) ||
+        !find_field(check, "label_offsets", DTYPE_I64, 1, true, &offset))
+        return false;
+    if (offset->dim[0] != part->n + 1)
+        return error_set(check->err, "%s: %" PRIu64 " label offsets for %zu records", check->place,
+                         offset->dim[0], part->n);
+    part->label_id = id->data;
+    part->label_offset = offset->data;
+    if (!check_offsets(check, "label_offsets", part->label_offset, part->n, id->dim[0]))
+        return false;
+    for (size_t i = 0; i < part->n; i++)
+        if (!check_label_set(check, i, (int64_t)header->n_labels))
+            return false;
+    return true;
+}
+
+static bool check_labels(const struct check *check, const struct records_header *header)
+{
+    if (header->separator)
+        return check_label_sets(check, header);
+    if (safetensors_find(&check->part->st, "label_ids"))
+        return error_set(check->err,
+                         "%s: has the field \"label_ids\", but " RECORDS_FIRST_MEMBER
+                         " has no \"multi_label\"",
+                         check->place);
+    return check_label(check, header);
 }
 
 static bool check_text(const struct check *check)

@@ -142,7 +142,15 @@ struct record records_get(const struct records_set *set, size_t i)
     size_t k = i - set->first[low];
     struct record record = {.id = part->id + part->offset[k],
                             .n_ids = (size_t)(part->offset[k + 1] - part->offset[k]),
-                            .label = part->label[k]};
+                            .label = part->label ? part->label[k] : RECORDS_LABEL_UNKNOWN};
+    record.labelled = record.label != RECORDS_LABEL_UNKNOWN;
+    if (part->label_offset) {
+        record.label_id = part->label_id + part->label_offset[k];
+        record.n_label_ids = (size_t)(part->label_offset[k + 1] - part->label_offset[k]);
+        record.labelled = record.n_label_ids == 0 || record.label_id[0] >= 0;
+        if (!record.labelled)
+            record.n_label_ids = 0;
+    }
     if (part->logits)
         record.logits = part->logits + k * set->header.n_labels;
     if (part->text) {

@@ -87,12 +87,16 @@ static bool check_fields(const struct tensor_view *tensor, size_t n_tensors, uin
     const struct tensor_view *id = find_view(tensor, n_tensors, "ids");
     const struct tensor_view *offset = find_view(tensor, n_tensors, "offsets");
     const struct tensor_view *label = find_view(tensor, n_tensors, "label");
+    const struct tensor_view *sets = find_view(tensor, n_tensors, "label_offsets");
+    if (!label && sets && find_view(tensor, n_tensors, "label_ids"))
+        label = sets;
     if (!id || !offset || !label)
-        return error_set(err, "a part needs the fields ids, offsets and label");
+        return error_set(err, "a part needs the fields ids, offsets and label (or label_ids and "
+                              "label_offsets)");
     if (id->rank != 1 || offset->rank != 1 || label->rank != 1 ||
-        offset->dim[0] != label->dim[0] + 1)
+        offset->dim[0] != label->dim[0] + (label != sets))
         return error_set(err, "ids, offsets and label of a part do not fit each other");
-    *records = label->dim[0];
+    *records = offset->dim[0] - (offset->dim[0] > 0);
     *tokens = id->dim[0];
     return true;
 }

@@ -148,6 +148,45 @@ static void test_labels(void)
     expect_failure("bad", "model.safetensors: is no safetensors file");
 }
 
+/* What a config says of the meaning of the outputs. */
+static void test_problem(void)
+{
+    static const struct {
+        const char *config, *refused; /* by model_check_problem(); NULL: usable */
+        enum model_problem problem;
+    } row[] = {
+        {"{}", NULL, MODEL_SINGLE_LABEL},
+        {"{\"problem_type\": null}", NULL, MODEL_SINGLE_LABEL},
+        {"{\"problem_type\": \"single_label_classification\", \"id2label\": {\"0\": \"LABEL_0\"}}",
+         NULL, MODEL_SINGLE_LABEL},
+        {"{\"problem_type\": \"multi_label_classification\"}", NULL, MODEL_MULTI_LABEL},
+        {"{\"id2label\": {\"0\": \"toxic\"}}", NULL, MODEL_SINGLE_LABEL},
+        {"{\"id2label\": {\"0\": \"LABEL_0\"}}", "\"id2label\" has the single label",
+         MODEL_REGRESSION},
+        {"{\"problem_type\": \"regression\"}", "config.json: \"problem_type\" is \"regression\"",
+         MODEL_REGRESSION},
+    };
+    mkdir(scratch_path("problem"), 0777);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct error err = ERROR_INIT;
+        struct model model;
+        write_text("problem/config.json", row[i].config);
+        bool ok = model_open(&model, scratch_path("problem"), &err);
+        tap_ok(ok && model.problem == row[i].problem, "%s is of its kind %s", row[i].config,
+               err.text);
+        if (!ok)
+            continue;
+        bool usable = model_check_problem(&model, &err);
+        tap_ok(row[i].refused ? !usable && strstr(err.text, row[i].refused) : usable, "%s",
+               usable ? "it can be used" : err.text);
+        model_close(&model);
+    }
+    write_text("problem/config.json", "{\"problem_type\": \"ranking\"}");
+    expect_failure("problem", "\"problem_type\" is \"ranking\"; expected");
+    write_text("problem/config.json", "{\"problem_type\": 2}");
+    expect_failure("problem", "\"problem_type\" is no string; expected");
+}
+
 static bool write_model(const char *name, const struct model *from, struct tensor_view *view,
                         const char *note)
 {
@@ -281,6 +320,7 @@ int main(void)
     test_directory(view);
     test_shards(view);
     test_labels();
+    test_problem();
     test_large();
     test_write(view);
     test_damage();
