@@ -10,6 +10,7 @@
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
+#include "nn/parts.h"
 #include "prune/compact.h"
 #include "prune/plan.h"
 #include "text/tokenizer.h"
@@ -224,7 +225,7 @@ static bool write_model(struct tool *tool, struct model *model, const struct pla
 
 static void tell(const struct tool *tool, const struct plan *plan)
 {
-    size_t before = shape_parameters(&plan->before), after = shape_parameters(&plan->after);
+    size_t before = parts_parameters(&plan->before), after = parts_parameters(&plan->after);
     tool_note(tool,
               "%zu of %zu layers; %.3f of %.3f million parameters (%.1f%%); %.3f of %.3f million "
               "multiply-adds for %zu tokens (%.1f%%)",

@@ -8,9 +8,14 @@
 
 enum { ALIGN = 64 };
 
-void batch_init(struct batch *batch, struct device *dev, size_t n_classes, bool for_training)
+void batch_init(struct batch *batch, struct device *dev, const struct shape *shape,
+                size_t n_classes, bool for_training)
 {
-    *batch = (struct batch){.dev = dev, .n_classes = n_classes, .for_training = for_training};
+    *batch = (struct batch){.dev = dev,
+                            .n_classes = n_classes,
+                            .for_training = for_training,
+                            .after_pad = shape->family->positions == FAMILY_AFTER_PAD,
+                            .pad = shape->pad};
 }
 
 static void rows_free(struct batch_rows *rows)
@@ -57,6 +62,14 @@ static bool grow_records(struct batch *batch, size_t n_records, struct error *er
     return true;
 }
 
+/* The row of the position table of each token of one text. */
+static void set_places(const struct batch *batch, const int32_t *id, size_t n, int32_t *place)
+{
+    int32_t next = batch->after_pad ? batch->pad + 1 : 0;
+    for (size_t t = 0; t < n; t++)
+        place[t] = batch->after_pad && id[t] == batch->pad ? batch->pad : next++;
+}
+
 bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t label,
                const float *teacher, struct error *err)
 {
@@ -76,8 +89,7 @@ bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t lab
         memcpy(batch->teacher + have, teacher, batch->n_classes * sizeof *teacher);
     }
     memcpy(batch->id + batch->n_tokens, id, n_ids * sizeof *id);
-    for (size_t i = 0; i < n_ids; i++)
-        batch->place[batch->n_tokens + i] = (int32_t)i;
+    set_places(batch, id, n_ids, batch->place + batch->n_tokens);
     batch->offset[batch->n] = (int32_t)batch->n_tokens;
     batch->first[batch->n] = (int32_t)batch->n;
     batch->label[batch->n] = label;

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "kernels/kernels.h"
+#include "nn/shape.h"
 
 /* Touched rows of an embedding table: slot r is table row row[r], the sum over tokens
  * order[bound[r]] … order[bound[r+1]-1]. */
@@ -31,6 +32,8 @@ struct batch {
     size_t room_tokens, room_places, room_records, room_teacher;
     size_t n_classes; /* width of a teacher row; 0: none given */
     bool for_training;
+    bool after_pad; /* positions as FAMILY_AFTER_PAD, else from 0 */
+    int32_t pad;
     struct batch_rows word, position;
     size_t room_rows;
     /* device, owned: one block */
@@ -44,9 +47,10 @@ struct batch {
     const float *device_teacher; /* [n, n_classes] or NULL */
 };
 
-/* n_classes > 0: every record comes with teacher logits. for_training: keep labels and the row
- * orders. */
-void batch_init(struct batch *batch, struct device *dev, size_t n_classes, bool for_training);
+/* For models of the shape's rule of positions. n_classes > 0: every record comes with teacher
+ * logits. for_training: keep labels and the row orders. */
+void batch_init(struct batch *batch, struct device *dev, const struct shape *shape,
+                size_t n_classes, bool for_training);
 void batch_free(struct batch *batch); /* safe on a zeroed struct */
 
 void batch_clear(struct batch *batch);

@@ -54,7 +54,7 @@ static bool open_lane(struct classifier *c, struct lane *lane, struct device *de
                       struct error *err)
 {
     lane->dev = dev;
-    batch_init(&lane->batch, dev, 0, false);
+    batch_init(&lane->batch, dev, &c->shape, 0, false);
     lane->encoder = encoder_open(dev, &c->shape, false, err);
     return lane->encoder != NULL;
 }
@@ -124,12 +124,13 @@ static bool check_records(const struct classifier *c, const int64_t *offset, con
         if (length < 1)
             return error_set(
                 err, "record %zu has no tokens; a text has its special tokens at least", i + 1);
-        if ((uint64_t)length > c->shape.positions)
+        if ((uint64_t)length > shape_max_tokens(&c->shape))
             return error_set(err,
                              "record %zu has %" PRId64
                              " tokens, more than the %zu positions of %s; "
                              "tokenise with mtok --max-tokens %zu",
-                             i + 1, length, c->shape.positions, c->model->name, c->shape.positions);
+                             i + 1, length, shape_max_tokens(&c->shape), c->model->name,
+                             shape_max_tokens(&c->shape));
         for (int64_t t = offset[i]; t < offset[i + 1]; t++)
             if (id[t] < 0 || (size_t)id[t] >= c->shape.vocab)
                 return error_set(err,

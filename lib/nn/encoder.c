@@ -1,4 +1,5 @@
-/* encoder.c: the workspace and the forward pass. */
+/* encoder.c: the workspace, and what forward and backward share. The passes are in
+ * encoder_forward.c and encoder_backward.c. */
 #include "nn/encoder.h"
 
 #include <math.h>
@@ -46,73 +47,165 @@ static size_t max_ffn(const struct shape *shape)
     return most;
 }
 
-/* All layers in one set of places; a layer's output replaces its input. */
-static void carve_shared(struct encoder *e, struct carver *c, size_t tokens)
+/* Carves the workspace of one encoder. */
+struct layout {
+    struct encoder *e;
+    struct carver *carver;
+    size_t tokens, records;
+};
+
+static act *acts(const struct layout *to, size_t rows, size_t cols)
 {
-    size_t h = e->shape->hidden, a = max_inner(e->shape), bytes = e->dev->act_bytes;
+    return carve(to->carver, rows, cols, to->e->dev->act_bytes);
+}
+
+static float *floats(const struct layout *to, size_t rows, size_t cols)
+{
+    return carve(to->carver, rows, cols, sizeof(float));
+}
+
+/* y NULL: a place of its own, which without a tape is that of the product. */
+static struct encoder_sum sums(const struct layout *to, size_t rows, size_t cols, act *y)
+{
+    struct encoder_sum sum = {.t = acts(to, rows, cols)};
+    if (to->e->tape)
+        sum.stats = floats(to, rows, 2);
+    sum.y = y ? y : to->e->tape ? acts(to, rows, cols) : sum.t;
+    return sum;
+}
+
+/* All layers in one set of places; a layer's output replaces its input. */
+static void carve_shared(const struct layout *to)
+{
+    struct encoder *e = to->e;
+    const struct shape *shape = e->shape;
+    size_t t = to->tokens, h = shape->hidden, w = shape->width, a = max_inner(shape);
     struct encoder_layer shared = {0};
-    shared.x = carve(c, tokens, h, bytes);
-    shared.qkv = carve(c, tokens, 3 * a, bytes);
-    shared.context = carve(c, tokens, a, bytes);
-    shared.t1 = shared.t2 = carve(c, tokens, h, bytes);
-    shared.y1 = carve(c, tokens, h, bytes);
-    shared.h = carve(c, tokens, max_ffn(e->shape), bytes);
-    shared.y2 = shared.x;
-    for (size_t l = 0; l < e->shape->n_layers; l++)
+    shared.x = shared.y = acts(to, t, h);
+    shared.qkv = acts(to, t, 3 * a);
+    shared.context = acts(to, t, a);
+    shared.one.t = acts(to, t, w);
+    shared.one.y = acts(to, t, w);
+    if (shape->family->bottleneck) {
+        shared.shared = sums(to, t, w, NULL);
+        shared.narrow = sums(to, t, w, NULL);
+        shared.widen = sums(to, t, h, shared.y);
+    }
+    act *inside = acts(to, t, max_ffn(shape));
+    for (size_t s = 0; s < shape->stack; s++)
+        shared.ffn[s] = (struct encoder_ffn){.h = inside, .out = shared.one};
+    if (!shape->family->bottleneck)
+        shared.ffn[0].out.y = shared.y;
+    for (size_t l = 0; l < shape->n_layers; l++)
         e->layer[l] = shared;
 }
 
-static void carve_tape(struct encoder *e, struct carver *c, size_t tokens, size_t records)
+static void carve_taped_layer(const struct layout *to, size_t l)
 {
-    const struct shape *shape = e->shape;
-    size_t h = shape->hidden, bytes = e->dev->act_bytes;
-    e->embed_sum = carve(c, tokens, h, bytes);
-    e->embed_stats = carve(c, tokens, 2, sizeof(float));
-    for (size_t l = 0; l < shape->n_layers; l++) {
-        struct encoder_layer *layer = &e->layer[l];
-        bool last = l + 1 == shape->n_layers;
-        size_t rows = last ? records : tokens, a = encoder_inner(shape, l);
-        *layer = (struct encoder_layer){0};
-        layer->x = carve(c, tokens, h, bytes);
-        layer->qkv = carve(c, tokens, (last ? 2 : 3) * a, bytes);
-        layer->context = carve(c, rows, a, bytes);
-        layer->lse = carve(c, rows, shape->layer[l].heads, sizeof(float));
-        layer->t1 = carve(c, rows, h, bytes);
-        layer->stats1 = carve(c, rows, 2, sizeof(float));
-        layer->y1 = carve(c, rows, h, bytes);
-        layer->pre = carve(c, rows, shape->layer[l].ffn, bytes);
-        layer->h = carve(c, rows, shape->layer[l].ffn, bytes);
-        layer->t2 = carve(c, rows, h, bytes);
-        layer->stats2 = carve(c, rows, 2, sizeof(float));
+    const struct shape *shape = to->e->shape;
+    struct encoder_layer *layer = &to->e->layer[l];
+    bool first = shape_first_only(shape, l), bottleneck = shape->family->bottleneck;
+    size_t t = to->tokens, rows = first ? to->records : t, f = shape->layer[l].ffn;
+    size_t h = shape->hidden, w = shape->width, a = encoder_inner(shape, l);
+    act *x = layer->x; /* made as the output of the layer before */
+    *layer = (struct encoder_layer){.x = x};
+    layer->y = acts(to, rows, h);
+    layer->qkv = acts(to, t, (first ? 2 : 3) * a);
+    layer->context = acts(to, rows, a);
+    layer->lse = floats(to, rows, shape->layer[l].heads);
+    layer->one = sums(to, rows, w, NULL);
+    for (size_t s = 0; s < shape->stack; s++) {
+        bool last = s + 1 == shape->stack;
+        layer->ffn[s].pre = acts(to, rows, f);
+        layer->ffn[s].h = acts(to, rows, f);
+        layer->ffn[s].out = sums(to, rows, w, last && !bottleneck ? layer->y : NULL);
     }
-    for (size_t l = 0; l + 1 < shape->n_layers; l++)
-        e->layer[l].y2 = e->layer[l + 1].x;
-    e->pooled_pre = carve(c, records, h, bytes);
-    e->dlogits = carve(c, records, shape->n_labels, bytes);
-    e->dpooled = carve(c, records, h, bytes);
-    e->da = carve(c, tokens, h, bytes);
-    e->db = carve(c, tokens, h, bytes);
-    e->dx = carve(c, tokens, h, bytes);
-    e->dh = carve(c, tokens, max_ffn(shape), bytes);
-    e->dcontext = carve(c, tokens, max_inner(shape), bytes);
-    e->dqkv = carve(c, tokens, 3 * max_inner(shape), bytes);
+    if (bottleneck) {
+        layer->shared = sums(to, t, w, NULL);
+        layer->narrow = sums(to, rows, w, NULL);
+        layer->widen = sums(to, rows, h, layer->y);
+    }
+    if (l + 1 < shape->n_layers)
+        to->e->layer[l + 1].x = layer->y;
+}
+
+static void carve_tape(const struct layout *to)
+{
+    struct encoder *e = to->e;
+    const struct shape *shape = e->shape;
+    size_t t = to->tokens, n = to->records, h = shape->hidden, e_cols = shape->embed;
+    e->layer[0].x = acts(to, t, h);
+    for (size_t l = 0; l < shape->n_layers; l++)
+        carve_taped_layer(to, l);
+    e->pooled_pre = acts(to, n, h);
+    e->dlogits = acts(to, n, shape->n_labels);
+    e->dpooled = acts(to, n, h);
+    e->da = acts(to, t, h);
+    e->db = acts(to, t, h);
+    e->dx = acts(to, t, h);
+    if (shape->family->bottleneck) {
+        e->ds = acts(to, t, shape->width);
+        e->dt = acts(to, t, shape->width);
+    }
+    e->dh = acts(to, t, max_ffn(shape));
+    e->dcontext = acts(to, t, max_inner(shape));
+    e->dqkv = acts(to, t, 3 * max_inner(shape));
+    if (shape_projects(shape))
+        e->dwords = acts(to, t, shape->family->embedding == FAMILY_TRIGRAM ? 3 * e_cols : e_cols);
+}
+
+static void carve_embeddings(const struct layout *to)
+{
+    struct encoder *e = to->e;
+    const struct shape *shape = e->shape;
+    size_t t = to->tokens, cols = shape_embed_norm_width(shape);
+    bool trigrams = shape->family->embedding == FAMILY_TRIGRAM;
+    act *x = e->layer[0].x;
+    if (shape_projects(shape) && !trigrams)
+        e->embed = sums(to, t, cols, NULL);
+    else
+        e->embed = e->tape ? sums(to, t, cols, x) : (struct encoder_sum){.t = x, .y = x};
+    if (trigrams) {
+        e->words = acts(to, t, shape->embed);
+        e->trigrams = acts(to, t, 3 * shape->embed);
+    }
+}
+
+/* The last layer's rows and the head. */
+static void carve_head(const struct layout *to)
+{
+    struct encoder *e = to->e;
+    const struct shape *shape = e->shape;
+    size_t n = to->records, h = shape->hidden, l = shape->n_layers - 1;
+    struct encoder_layer *last = &e->layer[l];
+    bool first = shape_first_only(shape, l);
+    if (first) {
+        last->first = acts(to, n, h);
+        last->q = acts(to, n, encoder_inner(shape, l));
+        if (shape->family->bottleneck)
+            last->shared_first = acts(to, n, shape->width);
+    }
+    if (first && e->tape)
+        e->top = last->y;
+    else
+        e->top = acts(to, n, h);
+    if (first && !e->tape) {
+        last->y = e->top;
+        *(shape->family->bottleneck ? &last->widen.y : &last->ffn[0].out.y) = e->top;
+    }
+    e->pooled = shape->no_pooler ? e->top : acts(to, n, h);
+    e->logits = acts(to, n, shape->n_labels);
 }
 
 static void carve_all(struct encoder *e, struct carver *c, size_t tokens, size_t records)
 {
-    const struct shape *shape = e->shape;
-    size_t bytes = e->dev->act_bytes;
-    struct encoder_layer *last = &e->layer[shape->n_layers - 1];
+    const struct layout to = {e, c, tokens, records};
     if (e->tape)
-        carve_tape(e, c, tokens, records);
+        carve_tape(&to);
     else
-        carve_shared(e, c, tokens);
-    e->first = carve(c, records, shape->hidden, bytes);
-    e->top = carve(c, records, shape->hidden, bytes);
-    e->pooled = carve(c, records, shape->hidden, bytes);
-    e->logits = carve(c, records, shape->n_labels, bytes);
-    last->q = carve(c, records, encoder_inner(shape, shape->n_layers - 1), bytes);
-    last->y2 = e->top;
+        carve_shared(&to);
+    carve_embeddings(&to);
+    carve_head(&to);
 }
 
 struct encoder *encoder_open(struct device *dev, const struct shape *shape, bool tape,
@@ -167,6 +260,11 @@ act *encoder_dlogits(struct encoder *encoder)
     return encoder->dlogits;
 }
 
+const act *encoder_hidden(const struct encoder *encoder, size_t layer)
+{
+    return layer < encoder->shape->n_layers ? encoder->layer[layer].x : encoder->layer[layer - 1].y;
+}
+
 /* ---- what forward and backward share ---- */
 
 struct dropout encoder_layer_dropout(const struct encoder_dropout *dropout, size_t layer,
@@ -197,108 +295,29 @@ struct dropout encoder_pooled_dropout(const struct encoder_dropout *dropout,
                             .seed = rng_hash(dropout->seed, shape->n_layers * DROP_PLACES + 1)};
 }
 
+struct dropout encoder_top_dropout(const struct encoder_dropout *dropout, const struct shape *shape)
+{
+    if (!dropout || !shape->family->head_dropout)
+        return (struct dropout){0};
+    return (struct dropout){.rate = dropout->classifier,
+                            .seed = rng_hash(dropout->seed, shape->n_layers * DROP_PLACES + 2)};
+}
+
 struct attention encoder_attention(const struct encoder *encoder, const struct batch *batch,
                                    const struct encoder_dropout *dropout, size_t l)
 {
     const struct shape *shape = encoder->shape;
-    bool last = l + 1 == shape->n_layers;
+    bool first = shape_first_only(shape, l);
     size_t inner = encoder_inner(shape, l);
     return (struct attention){
         .seqs = batch->seqs,
         .heads = shape->layer[l].heads,
         .head_size = shape->head_size,
         .scale = 1 / sqrtf((float)shape->head_size),
-        .first_only = last,
-        .q_stride = last ? inner : 3 * inner,
-        .kv_stride = last ? 2 * inner : 3 * inner,
+        .first_only = first,
+        .q_stride = first ? inner : 3 * inner,
+        .kv_stride = first ? 2 * inner : 3 * inner,
         .out_stride = inner,
         .dropout = encoder_layer_dropout(dropout, l, DROP_PROBABILITIES),
     };
-}
-
-/* ---- forward ---- */
-
-static void embed(struct encoder *e, const struct weights *weights, const struct batch *batch,
-                  const struct encoder_dropout *dropout)
-{
-    struct device *dev = e->dev;
-    const struct shape *shape = e->shape;
-    size_t tokens = batch->n_tokens, h = shape->hidden;
-    act *x = e->layer[0].x, *sum = e->tape ? e->embed_sum : x;
-    dev->op->embed(dev, weights->word, weights->position, weights->type, batch->device_id,
-                   batch->device_place, tokens, h, sum);
-    dev->op->add_norm(dev, NORM_LAYER, sum, NULL, (struct dropout){0}, weights->embed_norm.gain,
-                      weights->embed_norm.bias, shape->eps, tokens, h, e->tape ? sum : NULL,
-                      e->embed_stats, x);
-    struct dropout drop = encoder_embed_dropout(dropout, shape);
-    if (drop.rate > 0)
-        dev->op->dropout(dev, x, tokens * h, drop);
-}
-
-/* Context of layer l from its input: all rows, or first rows against all keys and values in the
- * last layer. */
-static void attend(struct encoder *e, const struct weights *weights, const struct batch *batch,
-                   const struct encoder_dropout *dropout, size_t l)
-{
-    struct device *dev = e->dev;
-    const struct weights_layer *w = &weights->layer[l];
-    struct encoder_layer *b = &e->layer[l];
-    size_t h = e->shape->hidden, inner = encoder_inner(e->shape, l), tokens = batch->n_tokens;
-    const struct attention attention = encoder_attention(e, batch, dropout, l);
-    const act *q = b->qkv, *k, *v;
-    if (attention.first_only) {
-        dev->op->gather_first(dev, b->x, &batch->seqs, h, e->first);
-        dev->op->linear(dev, w->q.linear, e->first, h, batch->n, EPILOGUE_NONE, NULL, b->q, inner);
-        dev->op->linear(dev, w->kv.linear, b->x, h, tokens, EPILOGUE_NONE, NULL, b->qkv, 2 * inner);
-        q = b->q;
-        k = b->qkv;
-    } else {
-        dev->op->linear(dev, w->qkv.linear, b->x, h, tokens, EPILOGUE_NONE, NULL, b->qkv,
-                        3 * inner);
-        k = act_at(dev, b->qkv, inner);
-    }
-    v = act_at_const(dev, k, inner);
-    dev->op->attention(dev, &attention, q, k, v, b->context, b->lse);
-}
-
-static void run_layer(struct encoder *e, const struct weights *weights, const struct batch *batch,
-                      const struct encoder_dropout *dropout, size_t l)
-{
-    struct device *dev = e->dev;
-    const struct shape *shape = e->shape;
-    const struct weights_layer *w = &weights->layer[l];
-    struct encoder_layer *b = &e->layer[l];
-    bool last = l + 1 == shape->n_layers;
-    size_t h = shape->hidden, inner = encoder_inner(shape, l), ffn = shape->layer[l].ffn;
-    size_t rows = last ? batch->n : batch->n_tokens;
-
-    attend(e, weights, batch, dropout, l);
-    dev->op->linear(dev, w->o.linear, b->context, inner, rows, EPILOGUE_NONE, NULL, b->t1, h);
-    dev->op->add_norm(dev, NORM_LAYER, b->t1, last ? e->first : b->x,
-                      encoder_layer_dropout(dropout, l, DROP_ATTENTION), w->norm1.gain,
-                      w->norm1.bias, shape->eps, rows, h, e->tape ? b->t1 : NULL, b->stats1, b->y1);
-    dev->op->linear(dev, w->f1.linear, b->y1, h, rows, shape->activation, b->pre, b->h, ffn);
-    dev->op->linear(dev, w->f2.linear, b->h, ffn, rows, EPILOGUE_NONE, NULL, b->t2, h);
-    dev->op->add_norm(dev, NORM_LAYER, b->t2, b->y1, encoder_layer_dropout(dropout, l, DROP_FFN),
-                      w->norm2.gain, w->norm2.bias, shape->eps, rows, h, e->tape ? b->t2 : NULL,
-                      b->stats2, b->y2);
-}
-
-const act *encoder_forward(struct encoder *encoder, const struct weights *weights,
-                           const struct batch *batch, const struct encoder_dropout *dropout)
-{
-    struct device *dev = encoder->dev;
-    const struct shape *shape = encoder->shape;
-    size_t h = shape->hidden;
-    embed(encoder, weights, batch, dropout);
-    for (size_t l = 0; l < shape->n_layers; l++)
-        run_layer(encoder, weights, batch, dropout, l);
-    dev->op->linear(dev, weights->pooler.linear, encoder->top, h, batch->n, EPILOGUE_TANH,
-                    encoder->pooled_pre, encoder->pooled, h);
-    struct dropout drop = encoder_pooled_dropout(dropout, shape);
-    if (drop.rate > 0)
-        dev->op->dropout(dev, encoder->pooled, batch->n * h, drop);
-    dev->op->linear(dev, weights->classifier.linear, encoder->pooled, h, batch->n, EPILOGUE_NONE,
-                    NULL, encoder->logits, shape->n_labels);
-    return encoder->logits;
 }

@@ -1,6 +1,7 @@
-/* encoder.h: the BERT encoder with pooler and classifier, forward and backward, one code for
- * inference and training and for every device. Unpadded; the last layer's query, output projection
- * and feed-forward run for first rows only.
+/* encoder.h: the encoder with pooler and classifier, forward and backward, one code for inference
+ * and training, for every device, and for every architecture of the family: it asks a shape for its
+ * traits, never for a name. Unpadded; where the head sees first rows only, so do the last layer's
+ * query, output projection and feed-forward.
  *
  * Activations live in a workspace on the device. With a tape each layer has buffers of its own,
  * kept for the backward pass: about T (4H + 4A + 2F) elements a layer; without one all layers share
@@ -41,6 +42,11 @@ bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
 const act *encoder_forward(struct encoder *encoder, const struct weights *weights,
                            const struct batch *batch, const struct encoder_dropout *dropout);
 
+/* After encoder_forward() on a taped encoder: what layer `layer` was given, [T, H]; layer 0 the
+ * embeddings' output. layer n_layers: what the last one gave, [N, H] (first rows), or [T, H] where
+ * the head sees all. As hidden_states of transformers. */
+const act *encoder_hidden(const struct encoder *encoder, size_t layer);
+
 /* Where to put the gradient of the logits, [n, n_labels]. */
 act *encoder_dlogits(struct encoder *encoder);
 
@@ -54,11 +60,11 @@ struct encoder_probe {
     void *context;
 };
 
-/* Gradients of the touched rows of the embedding tables, [slots, H] on the device, added to; slots
- * as in batch.h. */
+/* Gradients of the touched rows of the embedding tables, [slots, columns] on the device, added
+ * to; slots as in batch.h. */
 struct encoder_rows_grad {
     float *word, *position;
-    float *type; /* row 0 of the table, [H] */
+    float *type; /* row 0 of the table; NULL: there is none */
 };
 
 /* After encoder_forward() of the same batch with the same dropout, on a taped encoder; adds to the

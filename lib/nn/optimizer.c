@@ -15,7 +15,7 @@ static bool open_moments(struct params *p, struct error *err)
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         /* The size of table->w, which fitted. Not zeroed: a row's moments are when it is first
          * touched. */
-        size_t bytes = table[i]->rows * p->shape.hidden * sizeof(float);
+        size_t bytes = table[i]->rows * table[i]->cols * sizeof(float);
         table[i]->m = op->alloc(p->dev, bytes, err);
         table[i]->v = table[i]->m ? op->alloc(p->dev, bytes, err) : NULL;
         if (!table[i]->v)
@@ -61,7 +61,7 @@ void optimizer_close(struct optimizer *optimizer)
 /* Rows met for the first time get moments of zero. */
 static void touch(const struct params *p, struct params_table *table, const struct batch_rows *rows)
 {
-    size_t h = p->shape.hidden;
+    size_t h = table->cols;
     for (size_t i = 0; i < rows->n; i++) {
         size_t row = (size_t)rows->row[i];
         if (table->touched[row])
@@ -77,12 +77,11 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
     struct params *p = optimizer->params;
     struct device *dev = p->dev;
     const struct device_ops *op = dev->op;
-    size_t h = p->shape.hidden;
 
     op->zero(dev, optimizer->sum, sizeof *optimizer->sum);
     op->sum_squares(dev, p->grad, p->n, optimizer->sum);
-    op->sum_squares(dev, p->word.grad, batch->word.n * h, optimizer->sum);
-    op->sum_squares(dev, p->position.grad, batch->position.n * h, optimizer->sum);
+    op->sum_squares(dev, p->word.grad, batch->word.n * p->word.cols, optimizer->sum);
+    op->sum_squares(dev, p->position.grad, batch->position.n * p->position.cols, optimizer->sum);
     op->clip_factor(dev, optimizer->sum, (float)optimizer->clip, optimizer->factor);
 
     optimizer->step++;
@@ -101,8 +100,8 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
         const struct adamw adamw = {
             (float)lr, beta1, beta2, epsilon, (float)optimizer->weight_decay, optimizer->step};
         touch(p, table[i], rows[i]);
-        op->adamw_rows(dev, &adamw, optimizer->factor, rows[i]->device_row, rows[i]->n, h,
-                       table[i]->grad, table[i]->m, table[i]->v, table[i]->w);
+        op->adamw_rows(dev, &adamw, optimizer->factor, rows[i]->device_row, rows[i]->n,
+                       table[i]->cols, table[i]->grad, table[i]->m, table[i]->v, table[i]->w);
     }
     params_refresh(p);
 }

@@ -2,98 +2,67 @@
  * params_io.c. */
 #include "nn/params.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/memory.h"
 #include "core/rng.h"
 
-enum { ALIGN_FLOATS = 16, CHUNK_FLOATS = 1 << 18, ENTRIES_PER_LAYER = 16, ENTRIES_BESIDE = 7 };
+enum { ALIGN_FLOATS = 16, CHUNK_FLOATS = 1 << 18 };
 
 /* ---- layout ---- */
 
-/* `joined`: the next entry follows without a gap (query, key and value are one stacked matrix). */
-static void add_entry(struct params *p, const char *name, size_t rows, size_t cols,
-                      enum params_group group, bool joined)
+/* `joined`: the next entry follows without a gap. */
+static void add_entry(struct params *p, const struct part *part, const char *rest, bool matrix,
+                      bool joined)
 {
+    bool head = part->role == FAMILY_POOLER || part->role == FAMILY_CLASSIFIER;
     struct params_entry *entry = &p->entry[p->n_entries++];
-    *entry = (struct params_entry){.rows = rows, .cols = cols, .offset = p->n, .group = group};
-    snprintf(entry->name, sizeof entry->name, "%s", name);
-    p->n += rows * (cols ? cols : 1);
+    *entry = (struct params_entry){.part = *part,
+                                   .rows = part->kind == PART_NORM ? part->cols : part->rows,
+                                   .cols = matrix ? part->cols : 0,
+                                   .offset = p->n,
+                                   .group = (matrix ? PARAMS_MATRICES : PARAMS_VECTORS) + head,
+                                   .gain = part->kind == PART_NORM && *rest == 'w'};
+    parts_name(&p->shape, part, rest, entry->name);
+    p->n += entry->rows * (matrix ? part->cols : 1);
     if (!joined)
         p->n = (p->n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
 }
 
-static void add_layer_entries(struct params *p, size_t l, enum params_group group)
+/* The matrix of a part, or its vectors. */
+static void add_part(struct params *p, const struct part *part, bool matrices)
 {
-    size_t h = p->shape.hidden, a = p->shape.layer[l].heads * p->shape.head_size;
-    size_t f = p->shape.layer[l].ffn;
-    const struct {
-        const char *rest;
-        size_t rows, cols;
-        bool joined;
-    } entry[] = {
-        {"attention.self.query.weight", a, h, true},
-        {"attention.self.key.weight", a, h, true},
-        {"attention.self.value.weight", a, h, false},
-        {"attention.output.dense.weight", h, a, false},
-        {"intermediate.dense.weight", f, h, false},
-        {"output.dense.weight", h, f, false},
-        {"attention.self.query.bias", a, 0, true},
-        {"attention.self.key.bias", a, 0, true},
-        {"attention.self.value.bias", a, 0, false},
-        {"attention.output.dense.bias", h, 0, false},
-        {"attention.output.LayerNorm.weight", h, 0, false},
-        {"attention.output.LayerNorm.bias", h, 0, false},
-        {"intermediate.dense.bias", f, 0, false},
-        {"output.dense.bias", h, 0, false},
-        {"output.LayerNorm.weight", h, 0, false},
-        {"output.LayerNorm.bias", h, 0, false},
-    };
-    for (size_t i = 0; i < sizeof entry / sizeof entry[0]; i++) {
-        char name[PARAMS_NAME_BYTES];
-        if ((entry[i].cols == 0) != (group == PARAMS_VECTORS))
-            continue;
-        shape_tensor_name(name, sizeof name, l, entry[i].rest);
-        add_entry(p, name, entry[i].rows, entry[i].cols, group, entry[i].joined);
-    }
+    /* Query, key and value may be one stacked matrix. */
+    bool joined = part->role == FAMILY_QUERY || part->role == FAMILY_KEY;
+    if (part->role == FAMILY_WORD || part->role == FAMILY_POSITION)
+        return;
+    if (matrices && part->kind != PART_NORM)
+        add_entry(p, part, "weight", true, joined);
+    if (!matrices && part->kind == PART_NORM)
+        add_entry(p, part, "weight", false, false);
+    if (!matrices && part->kind != PART_TABLE)
+        add_entry(p, part, "bias", false, joined);
 }
 
 static bool lay_out(struct params *p, struct error *err)
 {
-    const struct shape *shape = &p->shape;
-    size_t h = shape->hidden;
-    p->entry =
-        memory_array(shape->n_layers * ENTRIES_PER_LAYER + ENTRIES_BESIDE, sizeof *p->entry, err);
-    if (!p->entry)
-        return false;
-    add_entry(p, "bert.embeddings.token_type_embeddings.weight", shape->types, h, PARAMS_MATRICES,
-              false);
-    for (size_t l = 0; l < shape->n_layers; l++)
-        add_layer_entries(p, l, PARAMS_MATRICES);
-    p->group_begin[PARAMS_HEAD_MATRICES] = p->n;
-    add_entry(p, "bert.pooler.dense.weight", h, h, PARAMS_HEAD_MATRICES, false);
-    add_entry(p, "classifier.weight", shape->n_labels, h, PARAMS_HEAD_MATRICES, false);
-    p->group_begin[PARAMS_VECTORS] = p->n;
-    add_entry(p, "bert.embeddings.LayerNorm.weight", h, 0, PARAMS_VECTORS, false);
-    add_entry(p, "bert.embeddings.LayerNorm.bias", h, 0, PARAMS_VECTORS, false);
-    for (size_t l = 0; l < shape->n_layers; l++)
-        add_layer_entries(p, l, PARAMS_VECTORS);
-    p->group_begin[PARAMS_HEAD_VECTORS] = p->n;
-    add_entry(p, "bert.pooler.dense.bias", h, 0, PARAMS_HEAD_VECTORS, false);
-    add_entry(p, "classifier.bias", shape->n_labels, 0, PARAMS_HEAD_VECTORS, false);
-    p->group_begin[PARAMS_GROUPS] = p->n;
-    return true;
+    struct part head[PARTS_BESIDE];
+    size_t n, n_head = parts_of_head(&p->shape, head);
+    struct part *part = parts_list(&p->shape, &n, err);
+    p->entry = part ? memory_array(2 * n, sizeof *p->entry, err) : NULL;
+    for (int vectors = 0; p->entry && vectors < 2; vectors++) {
+        for (size_t i = 0; i < n - n_head; i++)
+            add_part(p, &part[i], !vectors);
+        p->group_begin[vectors ? PARAMS_HEAD_VECTORS : PARAMS_HEAD_MATRICES] = p->n;
+        for (size_t i = 0; i < n_head; i++)
+            add_part(p, &head[i], !vectors);
+        p->group_begin[vectors ? PARAMS_GROUPS : PARAMS_VECTORS] = p->n;
+    }
+    free(part);
+    return p->entry != NULL;
 }
 
 /* ---- starting values ---- */
-
-static bool ends_with(const char *text, const char *tail)
-{
-    size_t n = strlen(text), m = strlen(tail);
-    return n >= m && strcmp(text + n - m, tail) == 0;
-}
 
 /* rows × cols values to device memory at `to`, in chunks of whole rows, from a tensor or from a
  * random stream. */
@@ -138,10 +107,10 @@ static bool fill_constant(const struct params *p, float value, size_t n, float *
 static bool load(const struct params *p, struct model *model, const char *name, size_t rows,
                  size_t cols, float *to, struct error *err)
 {
-    const struct tensor_view *view = shape_require_tensor(model, name, rows, cols, err);
+    const struct tensor_view *view = parts_require_tensor(model, name, rows, cols, err);
     if (!view)
         return false;
-    const struct tensor_view *scale = shape_scale_of(model, view);
+    const struct tensor_view *scale = parts_scale_of(model, view);
     if (!bundle_verify(model->bundle, view->data, (size_t)view->bytes, err) ||
         (scale && !bundle_verify(model->bundle, scale->data, (size_t)scale->bytes, err)))
         return false;
@@ -155,12 +124,10 @@ static bool load(const struct params *p, struct model *model, const char *name, 
 
 /* Random matrices have a stream each, so that one more layer or label leaves the others as they
  * were. */
-static bool start_fresh(const struct params *p, uint64_t seed, size_t index, const char *name,
-                        size_t rows, size_t cols, float *to, struct error *err)
+static bool start_matrix(const struct params *p, uint64_t seed, size_t index, size_t rows,
+                         size_t cols, float *to, struct error *err)
 {
     struct rng rng;
-    if (!cols)
-        return fill_constant(p, ends_with(name, "LayerNorm.weight") ? 1 : 0, rows, to, err);
     rng_seed(&rng, rng_hash(seed, index));
     return fill(p, NULL, NULL, &rng, rows, cols, to, err);
 }
@@ -171,9 +138,18 @@ static bool is_fresh(const struct params_entry *entry, const struct model *model
         return true;
     if (entry->group != PARAMS_HEAD_MATRICES && entry->group != PARAMS_HEAD_VECTORS)
         return false;
-    if (new_head && strncmp(entry->name, "classifier.", 11) == 0)
-        return true;
-    return !shape_find_tensor(model, entry->name);
+    return (new_head && entry->part.role == FAMILY_CLASSIFIER) ||
+           !parts_find_tensor(model, entry->name);
+}
+
+static bool start_entry(const struct params *p, const struct params_entry *e, struct model *model,
+                        uint64_t seed, size_t index, struct error *err)
+{
+    float *to = p->w + e->offset;
+    if (!e->fresh)
+        return load(p, model, e->name, e->rows, e->cols, to, err);
+    return e->cols ? start_matrix(p, seed, index, e->rows, e->cols, to, err)
+                   : fill_constant(p, e->gain ? 1 : 0, e->rows, to, err);
 }
 
 static bool start(struct params *p, struct model *model, bool new_head, uint64_t seed,
@@ -182,18 +158,13 @@ static bool start(struct params *p, struct model *model, bool new_head, uint64_t
     struct params_table *table[] = {&p->word, &p->position};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         const struct params_table *t = table[i];
-        bool ok = model ? load(p, model, t->name, t->rows, p->shape.hidden, t->w, err)
-                        : start_fresh(p, seed, i, t->name, t->rows, p->shape.hidden, t->w, err);
-        if (!ok)
+        if (!(model ? load(p, model, t->name, t->rows, t->cols, t->w, err)
+                    : start_matrix(p, seed, i, t->rows, t->cols, t->w, err)))
             return false;
     }
     for (size_t i = 0; i < p->n_entries; i++) {
-        struct params_entry *e = &p->entry[i];
-        e->fresh = is_fresh(e, model, new_head);
-        bool ok =
-            e->fresh ? start_fresh(p, seed, 2 + i, e->name, e->rows, e->cols, p->w + e->offset, err)
-                     : load(p, model, e->name, e->rows, e->cols, p->w + e->offset, err);
-        if (!ok)
+        p->entry[i].fresh = is_fresh(&p->entry[i], model, new_head);
+        if (!start_entry(p, &p->entry[i], model, seed, 2 + i, err))
             return false;
     }
     return true;
@@ -201,86 +172,66 @@ static bool start(struct params *p, struct model *model, bool new_head, uint64_t
 
 /* ---- binding ---- */
 
-static size_t offset_of(const struct params *p, const char *name)
+/* The first entry of a part's vectors, or its matrix. NULL: there is none. */
+static const struct params_entry *entry_of(const struct params *p, const struct part *part,
+                                           bool matrix)
 {
-    for (size_t i = 0; i < p->n_entries; i++)
-        if (strcmp(p->entry[i].name, name) == 0)
-            return p->entry[i].offset;
-    return 0; /* not reached: names come from this file */
+    for (size_t i = 0; i < p->n_entries; i++) {
+        const struct params_entry *e = &p->entry[i];
+        if (e->part.role == part->role && e->part.layer == part->layer &&
+            e->part.stack == part->stack && (e->cols > 0) == matrix)
+            return e;
+    }
+    return NULL;
 }
 
-/* Rows [skip, skip + out) of the stacked matrix that begins at <stem>.weight and <stem>.bias. */
-static bool bind_rows(struct params *p, const char *stem, size_t skip, size_t out, size_t in,
-                      struct weights_matrix *matrix, struct error *err)
+/* Stacked parts lie one behind the other. */
+static bool bind_matrix(void *context, const struct part *part, size_t n_stacked,
+                        struct weights_matrix *to, struct error *err)
 {
-    char name[PARAMS_NAME_BYTES + 8];
-    snprintf(name, sizeof name, "%s.weight", stem);
-    size_t w = offset_of(p, name) + skip * in;
-    snprintf(name, sizeof name, "%s.bias", stem);
-    size_t b = offset_of(p, name) + skip;
-    matrix->dw = p->grad + w;
-    matrix->db = p->grad + b;
-    matrix->linear = p->dev->op->linear_bind(p->dev, p->w + w, p->w + b, out, in, err);
-    return matrix->linear != NULL;
+    struct params *p = context;
+    size_t w = entry_of(p, part, true)->offset, b = entry_of(p, part, false)->offset;
+    to->dw = p->grad + w;
+    to->db = p->grad + b;
+    to->linear = p->dev->op->linear_bind(p->dev, p->w + w, p->w + b, n_stacked * part->rows,
+                                         part->cols, err);
+    return to->linear != NULL;
 }
 
-static void bind_norm(struct params *p, const char *stem, struct weights_norm *norm)
+static bool bind_norm(void *context, const struct part *part, struct weights_norm *to,
+                      struct error *err)
 {
-    char name[PARAMS_NAME_BYTES + 8];
-    snprintf(name, sizeof name, "%s.weight", stem);
-    size_t gain = offset_of(p, name);
-    snprintf(name, sizeof name, "%s.bias", stem);
-    size_t bias = offset_of(p, name);
-    *norm = (struct weights_norm){p->w + gain, p->w + bias, p->grad + gain, p->grad + bias};
+    struct params *p = context;
+    const struct params_entry *gain = entry_of(p, part, false), *bias = gain + 1;
+    (void)err;
+    *to = (struct weights_norm){p->w + gain->offset, p->w + bias->offset, p->grad + gain->offset,
+                                p->grad + bias->offset};
+    return true;
 }
 
-static bool bind_layer(struct params *p, size_t l, struct error *err)
+static bool bind_table(void *context, const struct part *part, struct table_weights **to,
+                       struct error *err)
 {
-    const struct shape *shape = &p->shape;
-    struct weights_layer *layer = &p->weights.layer[l];
-    size_t h = shape->hidden, a = shape->layer[l].heads * shape->head_size;
-    size_t f = shape->layer[l].ffn;
-    char qkv[PARAMS_NAME_BYTES], stem[PARAMS_NAME_BYTES];
-    shape_tensor_name(qkv, sizeof qkv, l, "attention.self.query");
-    bool ok = l + 1 < shape->n_layers ? bind_rows(p, qkv, 0, 3 * a, h, &layer->qkv, err)
-                                      : bind_rows(p, qkv, 0, a, h, &layer->q, err) &&
-                                            bind_rows(p, qkv, a, 2 * a, h, &layer->kv, err);
-    shape_tensor_name(stem, sizeof stem, l, "attention.output.dense");
-    ok = ok && bind_rows(p, stem, 0, h, a, &layer->o, err);
-    shape_tensor_name(stem, sizeof stem, l, "intermediate.dense");
-    ok = ok && bind_rows(p, stem, 0, f, h, &layer->f1, err);
-    shape_tensor_name(stem, sizeof stem, l, "output.dense");
-    ok = ok && bind_rows(p, stem, 0, h, f, &layer->f2, err);
-    shape_tensor_name(stem, sizeof stem, l, "attention.output.LayerNorm");
-    bind_norm(p, stem, &layer->norm1);
-    shape_tensor_name(stem, sizeof stem, l, "output.LayerNorm");
-    bind_norm(p, stem, &layer->norm2);
-    return ok;
+    struct params *p = context;
+    float *w = part->role == FAMILY_WORD       ? p->word.w
+               : part->role == FAMILY_POSITION ? p->position.w
+                                               : p->w + entry_of(p, part, true)->offset;
+    if (part->role == FAMILY_TYPE)
+        p->type_grad = p->grad + entry_of(p, part, true)->offset;
+    *to = p->dev->op->table_bind(p->dev, w, part->rows, part->cols, err);
+    return *to != NULL;
 }
 
 static bool bind(struct params *p, struct error *err)
 {
-    const struct shape *shape = &p->shape;
-    struct weights *w = &p->weights;
-    size_t h = shape->hidden;
-    *w = (struct weights){.shape = shape, .dev = p->dev};
-    w->layer = memory_zeroed(shape->n_layers, sizeof *w->layer, err);
-    if (!w->layer)
+    const struct weights_maker maker = {
+        .context = p, .table = bind_table, .matrix = bind_matrix, .norm = bind_norm};
+    p->weights = (struct weights){.shape = &p->shape, .dev = p->dev};
+    p->linear =
+        memory_array(WEIGHTS_OF_LAYER * p->shape.n_layers + WEIGHTS_BESIDE, sizeof *p->linear, err);
+    if (!p->linear || !weights_make(&p->weights, &maker, err))
         return false;
-    float *type = p->w + offset_of(p, "bert.embeddings.token_type_embeddings.weight");
-    w->word = p->dev->op->table_bind(p->dev, p->word.w, shape->vocab, h, err);
-    w->position = p->dev->op->table_bind(p->dev, p->position.w, shape->positions, h, err);
-    w->type = p->dev->op->table_bind(p->dev, type, shape->types, h, err);
-    bind_norm(p, "bert.embeddings.LayerNorm", &w->embed_norm);
-    bool ok = w->word && w->position && w->type;
-    for (size_t l = 0; ok && l < shape->n_layers; l++)
-        ok = bind_layer(p, l, err);
-    ok = ok && bind_rows(p, "bert.pooler.dense", 0, h, h, &w->pooler, err) &&
-         bind_rows(p, "classifier", 0, shape->n_labels, h, &w->classifier, err);
-    p->linear = ok ? memory_array(6 * shape->n_layers + 2, sizeof *p->linear, err) : NULL;
-    if (!p->linear)
-        return false;
-    p->n_linears = weights_linears(w, p->linear);
+    p->n_linears = weights_linears(&p->weights, p->linear);
     return true;
 }
 
@@ -297,21 +248,22 @@ static float *alloc_floats(struct device *dev, size_t rows, size_t cols, struct 
     return dev->op->alloc(dev, bytes, err);
 }
 
-static bool open_table(struct params *p, struct params_table *table, const char *name, size_t rows,
+static bool open_table(struct params *p, const struct part *part, struct params_table *table,
                        struct error *err)
 {
-    *table = (struct params_table){.name = name, .rows = rows};
-    table->w = alloc_floats(p->dev, rows, p->shape.hidden, err);
-    table->touched = memory_zeroed(rows, 1, err);
+    *table = (struct params_table){.rows = part->rows, .cols = part->cols};
+    parts_name(&p->shape, part, "weight", table->name);
+    table->w = alloc_floats(p->dev, part->rows, part->cols, err);
+    table->touched = memory_zeroed(part->rows, 1, err);
     return table->w && table->touched;
 }
 
 static bool open_all(struct params *p, struct model *model, bool new_head, uint64_t seed,
                      struct error *err)
 {
-    if (!open_table(p, &p->word, "bert.embeddings.word_embeddings.weight", p->shape.vocab, err) ||
-        !open_table(p, &p->position, "bert.embeddings.position_embeddings.weight",
-                    p->shape.positions, err) ||
+    struct part part[PARTS_BESIDE]; /* the first two are the word and position tables */
+    parts_of_embeddings(&p->shape, part);
+    if (!open_table(p, &part[0], &p->word, err) || !open_table(p, &part[1], &p->position, err) ||
         !lay_out(p, err))
         return false;
     p->w = alloc_floats(p->dev, p->n, 1, err);
@@ -380,16 +332,15 @@ void params_refresh(struct params *params)
 
 static bool zero_rows(struct params *p, struct params_table *table, size_t n, struct error *err)
 {
-    size_t h = p->shape.hidden;
     if (n > table->room) {
         device_free(p->dev, table->grad);
         table->room = 0;
-        table->grad = alloc_floats(p->dev, n + n / 4, h, err);
+        table->grad = alloc_floats(p->dev, n + n / 4, table->cols, err);
         if (!table->grad)
             return false;
         table->room = n + n / 4;
     }
-    p->dev->op->zero(p->dev, table->grad, n * h * sizeof *table->grad);
+    p->dev->op->zero(p->dev, table->grad, n * table->cols * sizeof *table->grad);
     return true;
 }
 
@@ -401,8 +352,6 @@ bool params_zero_grad(struct params *params, const struct batch *batch,
         return false;
     params->dev->op->zero(params->dev, params->grad, params->n * sizeof *params->grad);
     *rows = (struct encoder_rows_grad){
-        .word = params->word.grad,
-        .position = params->position.grad,
-        .type = params->grad + offset_of(params, "bert.embeddings.token_type_embeddings.weight")};
+        .word = params->word.grad, .position = params->position.grad, .type = params->type_grad};
     return true;
 }

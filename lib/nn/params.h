@@ -16,10 +16,9 @@
 #include "kernels/kernels.h"
 #include "nn/batch.h"
 #include "nn/encoder.h"
+#include "nn/parts.h"
 #include "nn/shape.h"
 #include "nn/weights.h"
-
-enum { PARAMS_NAME_BYTES = 96 };
 
 /* A tensor inside the block. The block is ordered by group, so that each group is one range for the
  * optimizer. */
@@ -31,19 +30,21 @@ enum params_group {
     PARAMS_GROUPS
 };
 struct params_entry {
-    char name[PARAMS_NAME_BYTES];
+    char name[PARTS_NAME_BYTES];
+    struct part part;  /* what it belongs to */
     size_t rows, cols; /* cols 0: a vector */
     size_t offset;     /* in the block, elements */
     enum params_group group;
+    bool gain;  /* of a norm: starts at 1 */
     bool fresh; /* started at random */
 };
 
 struct params_table {
-    const char *name;
-    size_t rows;
-    float *w, *m, *v; /* device [rows, H]; m and v uninitialised outside touched rows, NULL before
-                         optimisation */
-    float *grad;      /* device [room, H], compact */
+    char name[PARTS_NAME_BYTES];
+    size_t rows, cols;
+    float *w, *m, *v; /* device [rows, cols]; m and v uninitialised outside touched rows, NULL
+                         before optimisation */
+    float *grad;      /* device [room, cols], compact */
     size_t room;
     uint8_t *touched; /* host [rows] */
 };
@@ -56,6 +57,7 @@ struct params {
     size_t group_begin[PARAMS_GROUPS + 1];
     float *w, *grad, *m, *v; /* device [n] */
     struct params_table word, position;
+    float *type_grad;       /* in grad; NULL: the family has no types */
     struct weights weights; /* bound to w and grad */
     struct linear **linear; /* the matrices of weights */
     size_t n_linears;

@@ -23,7 +23,7 @@ static bool next_run(const uint8_t *touched, size_t rows, size_t *begin, size_t 
 static bool save_table(const struct params *p, const struct params_table *table, float **copy,
                        uint8_t **touched, struct error *err)
 {
-    size_t h = p->shape.hidden, n = 0, begin = 0, end = 0;
+    size_t h = table->cols, n = 0, begin = 0, end = 0;
     for (size_t r = 0; r < table->rows; r++)
         n += table->touched[r];
     float *values = memory_array(n * h, sizeof *values, err);
@@ -59,7 +59,7 @@ bool params_save(const struct params *params, struct params_copy *copy, struct e
 static void restore_table(const struct params *p, const struct params_table *table,
                           const float *copy, const uint8_t *touched)
 {
-    size_t h = p->shape.hidden, begin = 0, end = 0;
+    size_t h = table->cols, begin = 0, end = 0;
     while (next_run(touched, table->rows, &begin, &end)) {
         p->dev->op->upload(p->dev, table->w + begin * h, copy, (end - begin) * h * sizeof *copy);
         copy += (end - begin) * h;
@@ -105,16 +105,18 @@ static struct tensor_view view_of(const struct params_entry *e, const float *blo
 bool params_write(const struct params *params, const struct model *from, const json_t *config,
                   json_t *stage, struct output *output, struct error *err)
 {
-    size_t h = params->shape.hidden, n = params->n_entries + 2;
+    const struct params_table *tables[] = {&params->word, &params->position};
+    size_t n = params->n_entries + 2;
     float *block = download(params, params->w, params->n, err);
-    float *word = download(params, params->word.w, params->word.rows * h, err);
-    float *position = download(params, params->position.w, params->position.rows * h, err);
+    float *word = download(params, params->word.w, params->word.rows * params->word.cols, err);
+    float *position =
+        download(params, params->position.w, params->position.rows * params->position.cols, err);
     struct tensor_view *tensor = memory_array(n, sizeof *tensor, err);
     bool ok = block && word && position && tensor && params->dev->op->sync(params->dev, err);
     if (ok) {
-        tensor[0] = tensor_view_2d(params->word.name, DTYPE_F32, params->word.rows, h, word);
-        tensor[1] =
-            tensor_view_2d(params->position.name, DTYPE_F32, params->position.rows, h, position);
+        for (size_t i = 0; i < 2; i++)
+            tensor[i] = tensor_view_2d(tables[i]->name, DTYPE_F32, tables[i]->rows, tables[i]->cols,
+                                       i == 0 ? word : position);
         for (size_t i = 0; i < params->n_entries; i++)
             tensor[2 + i] = view_of(&params->entry[i], block);
         const struct model_writer_options options = {

@@ -2,9 +2,8 @@
  * it. Heads and feed-forward widths differ per layer after pruning; nothing else in the code may
  * assume a constant.
  *
- * Tensor names are Hugging Face's BertForSequenceClassification, with or without the "bert." prefix
- * when reading, with it when writing. Heads of a layer = rows of query.weight / head_size;
- * feed-forward width = rows of intermediate.dense.weight.
+ * Heads of a layer = rows of the query's matrix / head_size; feed-forward width = rows of its first
+ * matrix. Which architecture's names and traits: family.h. All tensors of a shape: parts.h.
  */
 #ifndef MILLET_NN_SHAPE_H
 #define MILLET_NN_SHAPE_H
@@ -15,25 +14,40 @@
 #include "core/error.h"
 #include "io/model.h"
 #include "kernels/kernels.h"
+#include "nn/family.h"
+
+enum { SHAPE_MAX_STACK = 8 };
 
 struct layer_shape {
     size_t heads, ffn;
 };
 
+/* What the classifier sees of a text. The mean is "millet_pool": "mean" in config.json, which
+ * transformers has nothing for. */
+enum shape_pool { SHAPE_FIRST, SHAPE_MEAN };
+
 struct shape {
+    const struct family *family;
     size_t vocab, hidden, head_size, positions, types, n_labels, n_layers;
+    size_t embed;              /* columns of the word table; hidden where there is no projection */
+    size_t width;              /* columns inside a layer: the bottleneck's, elsewhere hidden */
+    size_t stack;              /* feed-forward networks of a layer, at most SHAPE_MAX_STACK */
     struct layer_shape *layer; /* [n_layers], owned */
     enum epilogue activation;
-    float eps; /* of layer norm */
+    enum shape_pool pool;
+    bool no_pooler; /* what is pooled goes to the classifier as it is */
+    int32_t pad;    /* its positions rule needs it (FAMILY_AFTER_PAD) */
+    float eps;      /* of layer norm */
     float hidden_dropout, attention_dropout, classifier_dropout;
     float initializer_range;
-    /* In the file; a trainer starts what is missing, a scorer refuses. */
+    /* In the file; a trainer starts what is missing, a scorer refuses. has_pooler also where none
+     * is needed. */
     bool has_pooler, has_classifier;
 };
 
 /* From config and tensors; every dimension checked against the config and the other tensors. */
 bool shape_from_model(struct shape *shape, const struct model *model, struct error *err) MUST_CHECK;
-/* From "layers=4,hidden=256,heads=4,ffn=1024" (missing keys: 4, 256, hidden/64 (at least 1),
+/* BERT from "layers=4,hidden=256,heads=4,ffn=1024" (missing keys: 4, 256, hidden/64 (at least 1),
  * 4*hidden, positions=512), with vocabulary and labels given. Initial weights have the deviation
  * 0.02 sqrt(768/hidden). Refuses nonsense with the key and its range. */
 bool shape_from_text(struct shape *shape, const char *text, size_t vocab, size_t n_labels,
@@ -46,24 +60,31 @@ void shape_free(struct shape *shape);
 json_t *shape_config(const struct shape *shape, const json_t *base, char *const *label,
                      struct error *err);
 
-/* Parameters in all, and multiply-adds of one text of n tokens as the engine runs it: the last
- * layer's query, output projection and feed-forward for the first token only. */
-size_t shape_parameters(const struct shape *shape);
+/* The word rows go through a projection. */
+static inline bool shape_projects(const struct shape *shape)
+{
+    return shape->family->embedding == FAMILY_FACTORED_IF_NARROW
+               ? shape->embed != shape->hidden
+               : shape->family->embedding != FAMILY_PLAIN;
+}
+
+/* Only the first row of each text is wanted of layer l beyond keys and values. */
+static inline bool shape_first_only(const struct shape *shape, size_t l)
+{
+    return l + 1 == shape->n_layers && shape->pool == SHAPE_FIRST;
+}
+
+/* Columns of the position and type tables and of the embedding's norm. */
+static inline size_t shape_embed_norm_width(const struct shape *shape)
+{
+    return shape->family->embedding == FAMILY_TRIGRAM ? shape->hidden : shape->embed;
+}
+
+/* The longest text, in tokens. */
+size_t shape_max_tokens(const struct shape *shape);
+
+/* Multiply-adds of one text of n tokens as the engine runs it: the last layer's query, output
+ * projection and feed-forward for the first token only where the head sees no other. */
 double shape_macs(const struct shape *shape, size_t n_tokens);
-
-/* Name of a tensor of layer l: shape_tensor_name(name, n, l, "attention.self.query.weight"). */
-void shape_tensor_name(char *text, size_t n, size_t layer, const char *rest);
-
-/* Find a tensor under its name with or without "bert.", with gamma/beta for layer-norm weight/bias.
- * NULL: absent. */
-const struct tensor_view *shape_find_tensor(const struct model *model, const char *name);
-
-/* Find it and check dims (cols 0: a vector) and type (F32 F16 BF16; I8 matrices with their
- * "<name>_scale"). The bytes are not verified. */
-const struct tensor_view *shape_require_tensor(const struct model *model, const char *name,
-                                               size_t rows, size_t cols,
-                                               struct error *err) MUST_CHECK;
-/* The scale of an I8 tensor that shape_require_tensor() accepted; NULL for other types. */
-const struct tensor_view *shape_scale_of(const struct model *model, const struct tensor_view *view);
 
 #endif

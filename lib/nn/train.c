@@ -36,12 +36,12 @@ static bool check_set(const struct records_set *set, const struct shape *shape, 
     for (size_t i = 0; i < set->n; i++) {
         struct record r = records_get(set, i);
         *labelled += r.label >= 0;
-        if (r.n_ids < 1 || r.n_ids > shape->positions)
+        if (r.n_ids < 1 || r.n_ids > shape_max_tokens(shape))
             return error_set(
                 err,
                 "%s: record %zu has %zu tokens, expected 1 to %zu (the model's positions); "
                 "tokenise with mtok --max-tokens %zu",
-                what, i + 1, r.n_ids, shape->positions, shape->positions);
+                what, i + 1, r.n_ids, shape_max_tokens(shape), shape_max_tokens(shape));
         for (size_t t = 0; t < r.n_ids; t++)
             if (r.id[t] < 0 || (size_t)r.id[t] >= shape->vocab)
                 return error_set(err,
@@ -152,8 +152,8 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
                                           .classifier = shape->classifier_dropout};
     t->lr = o->lr > 0 ? o->lr : from ? 1e-4 : 5e-4;
     t->last_loss = NAN;
-    batch_init(&t->batch, t->dev, o->distil ? shape->n_labels : 0, true);
-    batch_init(&t->dev_batch, t->dev, 0, false);
+    batch_init(&t->batch, t->dev, shape, o->distil ? shape->n_labels : 0, true);
+    batch_init(&t->dev_batch, t->dev, shape, 0, false);
     if (!params_open(&t->params, shape, from, o->new_head, trainer_seed(t, TRAINER_WEIGHTS, 0),
                      t->dev, err) ||
         !optimizer_open(&t->optimizer, &t->params, o->clip, o->weight_decay, o->head_lr_factor,
@@ -247,8 +247,8 @@ static bool describe(const struct trainer *t, bool scratch, struct train_result 
         if (!e->fresh)
             continue;
         ok = json_array_append_new(fresh, json_string(e->name)) == 0;
-        result->fresh_pooler |= strncmp(e->name, "bert.pooler", 11) == 0;
-        result->fresh_classifier |= strncmp(e->name, "classifier", 10) == 0;
+        result->fresh_pooler |= e->part.role == FAMILY_POOLER;
+        result->fresh_classifier |= e->part.role == FAMILY_CLASSIFIER;
     }
     if (ok && stage) {
         ok = json_object_set(stage, "run", run) == 0;

@@ -1,4 +1,5 @@
-/* weights.c: preparing a model file's tensors for inference on a device. */
+/* weights.c: the members of struct weights, and preparing a model file's tensors for inference on
+ * a device. */
 #include "nn/weights.h"
 
 #include <stdint.h>
@@ -8,7 +9,7 @@
 
 #include "core/memory.h"
 
-enum { NAME_BYTES = 160, MAX_PARTS = 3 };
+enum { MAX_STACKED = 3 };
 
 bool weights_finite(const struct tensor_view *view)
 {
@@ -33,23 +34,135 @@ bool weights_finite(const struct tensor_view *view)
     return bad == 0;
 }
 
-/* ---- one tensor ---- */
+/* ---- making ---- */
 
-/* What preparing needs throughout. */
+/* Where the matrix or norm of a role lies; NULL for query, key and value, which are stacked. */
+static struct weights_matrix *matrix_of(struct weights *w, const struct part *part)
+{
+    struct weights_layer *layer = &w->layer[part->layer];
+    switch (part->role) {
+    case FAMILY_EMBED_PROJECTION:
+        return &w->projection;
+    case FAMILY_POOLER:
+        return &w->pooler;
+    case FAMILY_CLASSIFIER:
+        return &w->classifier;
+    case FAMILY_NARROW:
+        return &layer->narrow;
+    case FAMILY_SHARED:
+        return &layer->shared;
+    case FAMILY_CONTEXT:
+        return &layer->o;
+    case FAMILY_STACK_IN:
+    case FAMILY_FFN_IN:
+        return &layer->ffn[part->stack].in;
+    case FAMILY_STACK_OUT:
+    case FAMILY_FFN_OUT:
+        return &layer->ffn[part->stack].out;
+    case FAMILY_WIDEN:
+        return &layer->widen;
+    default:
+        return NULL;
+    }
+}
+
+static struct weights_norm *norm_of(struct weights *w, const struct part *part)
+{
+    struct weights_layer *layer = &w->layer[part->layer];
+    switch (part->role) {
+    case FAMILY_NARROW_NORM:
+        return &layer->narrow_norm;
+    case FAMILY_SHARED_NORM:
+        return &layer->shared_norm;
+    case FAMILY_NORM1:
+        return &layer->norm1;
+    case FAMILY_STACK_NORM:
+    case FAMILY_NORM2:
+        return &layer->ffn[part->stack].norm;
+    case FAMILY_WIDEN_NORM:
+        return &layer->widen_norm;
+    default:
+        return &w->embed_norm;
+    }
+}
+
+/* Query, key and value of layer l, whose parts are qkv[0 … 2], as its products need them. */
+static bool make_attention(const struct weights_maker *maker, const struct shape *shape, size_t l,
+                           const struct part *qkv, struct weights_layer *layer, struct error *err)
+{
+    void *context = maker->context;
+    if (shape->family->bottleneck)
+        return maker->matrix(context, &qkv[0], 1, &layer->q, err) &&
+               maker->matrix(context, &qkv[1], 1, &layer->k, err) &&
+               maker->matrix(context, &qkv[2], 1, &layer->v, err);
+    if (shape_first_only(shape, l))
+        return maker->matrix(context, &qkv[0], 1, &layer->q, err) &&
+               maker->matrix(context, &qkv[1], 2, &layer->kv, err);
+    return maker->matrix(context, &qkv[0], 3, &layer->qkv, err);
+}
+
+static bool make_part(struct weights *w, const struct weights_maker *maker, const struct part *part,
+                      struct error *err)
+{
+    struct table_weights **table[] = {
+        [FAMILY_WORD] = &w->word, [FAMILY_POSITION] = &w->position, [FAMILY_TYPE] = &w->type};
+    if (part->kind == PART_TABLE)
+        return maker->table(maker->context, part, table[part->role], err);
+    if (part->kind == PART_NORM)
+        return maker->norm(maker->context, part, norm_of(w, part), err);
+    if (part->role == FAMILY_QUERY)
+        return make_attention(maker, w->shape, part->layer, part, &w->layer[part->layer], err);
+    struct weights_matrix *matrix = matrix_of(w, part);
+    return !matrix || maker->matrix(maker->context, part, 1, matrix, err);
+}
+
+/* All layers are the first; the last one's query, key and value may be needed otherwise. */
+static bool share_layers(struct weights *w, const struct weights_maker *maker, struct error *err)
+{
+    const struct shape *shape = w->shape;
+    struct part part[PARTS_OF_LAYER], *qkv = part;
+    size_t last = shape->n_layers - 1;
+    for (size_t l = 1; l < shape->n_layers; l++)
+        w->layer[l] = w->layer[0];
+    if (last == 0 || shape_first_only(shape, last) == shape_first_only(shape, 0))
+        return true;
+    parts_of_layer(shape, 0, part);
+    while (qkv->role != FAMILY_QUERY)
+        qkv++;
+    w->layer[last].qkv = (struct weights_matrix){.linear = NULL};
+    return make_attention(maker, shape, last, qkv, &w->layer[last], err);
+}
+
+bool weights_make(struct weights *weights, const struct weights_maker *maker, struct error *err)
+{
+    const struct shape *shape = weights->shape;
+    size_t n;
+    weights->layer = memory_zeroed(shape->n_layers, sizeof *weights->layer, err);
+    struct part *part = weights->layer ? parts_list(shape, &n, err) : NULL;
+    bool ok = part != NULL;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = make_part(weights, maker, &part[i], err);
+    free(part);
+    return ok && (!family_shares_layers(shape->family) || share_layers(weights, maker, err));
+}
+
+/* ---- from a model ---- */
+
 struct source_model {
     struct weights *weights;
     struct model *model;
     struct device *dev;
-    struct error *err;
+    size_t used; /* of weights->floats */
 };
 
-static bool verified(const struct source_model *from, const struct tensor_view *view)
+static bool verified(const struct source_model *from, const struct tensor_view *view,
+                     struct error *err)
 {
-    if (!bundle_verify(from->model->bundle, view->data, (size_t)view->bytes, from->err))
+    if (!bundle_verify(from->model->bundle, view->data, (size_t)view->bytes, err))
         return false;
     if (!weights_finite(view))
         return error_set(
-            from->err,
+            err,
             "%s: tensor %s has values that are not finite (NaN or infinity); the model "
             "is damaged or its training diverged",
             from->model->name, view->name);
@@ -57,10 +170,10 @@ static bool verified(const struct source_model *from, const struct tensor_view *
 }
 
 static bool as_weight(const struct source_model *from, const struct tensor_view *view, bool verify,
-                      struct weight *weight)
+                      struct weight *weight, struct error *err)
 {
-    const struct tensor_view *scale = shape_scale_of(from->model, view);
-    if (verify && (!verified(from, view) || (scale && !verified(from, scale))))
+    const struct tensor_view *scale = parts_scale_of(from->model, view);
+    if (verify && (!verified(from, view, err) || (scale && !verified(from, scale, err))))
         return false;
     *weight = (struct weight){.data = view->data,
                               .type = view->type,
@@ -71,153 +184,96 @@ static bool as_weight(const struct source_model *from, const struct tensor_view 
 }
 
 /* Vector `name` [n] as floats. */
-static bool read_vector(const struct source_model *from, const char *name, size_t n, float *to)
+static bool read_vector(const struct source_model *from, const char *name, size_t n, float *to,
+                        struct error *err)
 {
-    const struct tensor_view *view = shape_require_tensor(from->model, name, n, 0, from->err);
-    if (!view || !verified(from, view))
+    const struct tensor_view *view = parts_require_tensor(from->model, name, n, 0, err);
+    if (!view || !verified(from, view, err))
         return false;
     dtype_to_float(view->type, view->data, n, to);
     return true;
 }
 
-/* Parts "<stem>.weight", "<stem>.bias", each [rows, cols], stacked. */
-static bool prepare(const struct source_model *from, const char (*stem)[NAME_BYTES], size_t n_parts,
-                    size_t rows, size_t cols, struct weights_matrix *matrix)
+static bool prepare_matrix(void *context, const struct part *part, size_t n_stacked,
+                           struct weights_matrix *to, struct error *err)
 {
-    struct weight part[MAX_PARTS];
-    const float *bias[MAX_PARTS];
-    char name[NAME_BYTES + 8];
-    float *vectors = memory_array(n_parts * rows, sizeof *vectors, from->err);
+    const struct source_model *from = context;
+    const struct shape *shape = from->weights->shape;
+    struct weight weight[MAX_STACKED];
+    const float *bias[MAX_STACKED];
+    char name[PARTS_NAME_BYTES];
+    float *vectors = memory_array(n_stacked * part->rows, sizeof *vectors, err);
     bool ok = vectors != NULL;
-    for (size_t i = 0; ok && i < n_parts; i++) {
-        snprintf(name, sizeof name, "%s.weight", stem[i]);
+    for (size_t i = 0; ok && i < n_stacked; i++) {
+        parts_name(shape, &part[i], "weight", name);
         const struct tensor_view *view =
-            shape_require_tensor(from->model, name, rows, cols, from->err);
-        ok = view && as_weight(from, view, true, &part[i]);
-        snprintf(name, sizeof name, "%s.bias", stem[i]);
-        bias[i] = vectors + i * rows;
-        ok = ok && read_vector(from, name, rows, vectors + i * rows);
+            parts_require_tensor(from->model, name, part[i].rows, part[i].cols, err);
+        ok = view && as_weight(from, view, true, &weight[i], err);
+        parts_name(shape, &part[i], "bias", name);
+        bias[i] = vectors + i * part->rows;
+        ok = ok && read_vector(from, name, part->rows, vectors + i * part->rows, err);
     }
     if (ok)
-        matrix->linear = from->dev->op->linear_prepare(from->dev, part, bias, n_parts, from->err);
+        to->linear = from->dev->op->linear_prepare(from->dev, weight, bias, n_stacked, err);
     free(vectors);
-    return ok && matrix->linear;
+    return ok && to->linear;
 }
 
-static bool prepare_one(const struct source_model *from, const char *stem, size_t rows, size_t cols,
-                        struct weights_matrix *matrix)
+static bool prepare_norm(void *context, const struct part *part, struct weights_norm *to,
+                         struct error *err)
 {
-    char name[1][NAME_BYTES];
-    snprintf(name[0], sizeof name[0], "%s", stem);
-    return prepare(from, (const char(*)[NAME_BYTES])name, 1, rows, cols, matrix);
-}
-
-static bool prepare_norm(const struct source_model *from, const char *stem, float *at,
-                         struct weights_norm *norm)
-{
-    size_t hidden = from->weights->shape->hidden;
-    char name[NAME_BYTES + 8];
-    float *both = memory_array(2 * hidden, sizeof *both, from->err);
+    struct source_model *from = context;
+    const struct shape *shape = from->weights->shape;
+    char name[PARTS_NAME_BYTES];
+    size_t n = part->cols;
+    float *at = from->weights->floats + from->used;
+    float *both = memory_array(2 * n, sizeof *both, err);
     bool ok = both != NULL;
-    snprintf(name, sizeof name, "%s.weight", stem);
-    ok = ok && read_vector(from, name, hidden, both);
-    snprintf(name, sizeof name, "%s.bias", stem);
-    ok = ok && read_vector(from, name, hidden, both + hidden);
+    parts_name(shape, part, "weight", name);
+    ok = ok && read_vector(from, name, n, both, err);
+    parts_name(shape, part, "bias", name);
+    ok = ok && read_vector(from, name, n, both + n, err);
     if (ok) {
-        from->dev->op->upload(from->dev, at, both, 2 * hidden * sizeof *both);
-        *norm = (struct weights_norm){.gain = at, .bias = at + hidden};
+        from->dev->op->upload(from->dev, at, both, 2 * n * sizeof *both);
+        *to = (struct weights_norm){.gain = at, .bias = at + n};
+        from->used += 2 * n;
     }
     free(both);
     return ok;
 }
 
-static struct table_weights *prepare_table(const struct source_model *from, const char *name,
-                                           size_t rows, bool verify)
+/* Of the word table nothing is read: its rows are verified as they are used. */
+static bool prepare_table(void *context, const struct part *part, struct table_weights **to,
+                          struct error *err)
 {
-    struct weight weight;
-    const struct tensor_view *view =
-        shape_require_tensor(from->model, name, rows, from->weights->shape->hidden, from->err);
-    if (!view || !as_weight(from, view, verify, &weight))
-        return NULL;
-    return from->dev->op->table_prepare(from->dev, &weight, from->err);
-}
-
-/* ---- the whole ---- */
-
-static bool prepare_embeddings(const struct source_model *from)
-{
+    const struct source_model *from = context;
     struct weights *w = from->weights;
-    const struct shape *shape = w->shape;
-    const char *word = "bert.embeddings.word_embeddings.weight";
-    w->word = prepare_table(from, word, shape->vocab, false);
-    w->position =
-        prepare_table(from, "bert.embeddings.position_embeddings.weight", shape->positions, true);
-    w->type =
-        prepare_table(from, "bert.embeddings.token_type_embeddings.weight", shape->types, true);
-    if (!w->word || !w->position || !w->type)
+    struct weight weight;
+    char name[PARTS_NAME_BYTES];
+    parts_name(w->shape, part, "weight", name);
+    const struct tensor_view *view =
+        parts_require_tensor(from->model, name, part->rows, part->cols, err);
+    if (!view || !as_weight(from, view, part->role != FAMILY_WORD, &weight, err))
         return false;
-    w->word_view = shape_find_tensor(from->model, word);
-    w->word_scale = shape_scale_of(from->model, w->word_view);
-    return prepare_norm(from, "bert.embeddings.LayerNorm", w->floats, &w->embed_norm);
-}
-
-static bool prepare_attention(const struct source_model *from, size_t l, size_t inner)
-{
-    static const char *const rest[MAX_PARTS] = {"attention.self.query", "attention.self.key",
-                                                "attention.self.value"};
-    const struct shape *shape = from->weights->shape;
-    struct weights_layer *layer = &from->weights->layer[l];
-    char stem[MAX_PARTS][NAME_BYTES];
-    for (size_t i = 0; i < MAX_PARTS; i++)
-        shape_tensor_name(stem[i], sizeof stem[i], l, rest[i]);
-    const char(*part)[NAME_BYTES] = (const char(*)[NAME_BYTES])stem;
-    if (l + 1 < shape->n_layers)
-        return prepare(from, part, 3, inner, shape->hidden, &layer->qkv);
-    return prepare(from, part, 1, inner, shape->hidden, &layer->q) &&
-           prepare(from, part + 1, 2, inner, shape->hidden, &layer->kv);
-}
-
-static bool prepare_layer(const struct source_model *from, size_t l)
-{
-    const struct shape *shape = from->weights->shape;
-    struct weights_layer *layer = &from->weights->layer[l];
-    size_t h = shape->hidden, inner = shape->layer[l].heads * shape->head_size;
-    size_t ffn = shape->layer[l].ffn;
-    float *norms = from->weights->floats + (2 + 4 * l) * h;
-    const struct {
-        const char *rest;
-        size_t rows, cols;
-        struct weights_matrix *to;
-    } matrix[] = {{"attention.output.dense", h, inner, &layer->o},
-                  {"intermediate.dense", ffn, h, &layer->f1},
-                  {"output.dense", h, ffn, &layer->f2}};
-    char stem[NAME_BYTES];
-    if (!prepare_attention(from, l, inner))
-        return false;
-    for (size_t i = 0; i < sizeof matrix / sizeof matrix[0]; i++) {
-        shape_tensor_name(stem, sizeof stem, l, matrix[i].rest);
-        if (!prepare_one(from, stem, matrix[i].rows, matrix[i].cols, matrix[i].to))
-            return false;
+    if (part->role == FAMILY_WORD) {
+        w->word_view = view;
+        w->word_scale = parts_scale_of(from->model, view);
     }
-    shape_tensor_name(stem, sizeof stem, l, "attention.output.LayerNorm");
-    if (!prepare_norm(from, stem, norms, &layer->norm1))
-        return false;
-    shape_tensor_name(stem, sizeof stem, l, "output.LayerNorm");
-    return prepare_norm(from, stem, norms + 2 * h, &layer->norm2);
+    *to = from->dev->op->table_prepare(from->dev, &weight, err);
+    return *to != NULL;
 }
 
-static bool prepare_all(const struct source_model *from)
+/* Device memory for all norms. */
+static bool reserve_norms(struct weights *w, struct error *err)
 {
-    const struct shape *shape = from->weights->shape;
-    if (!prepare_embeddings(from))
-        return false;
-    for (size_t l = 0; l < shape->n_layers; l++)
-        if (!prepare_layer(from, l))
-            return false;
-    return prepare_one(from, "bert.pooler.dense", shape->hidden, shape->hidden,
-                       &from->weights->pooler) &&
-           prepare_one(from, "classifier", shape->n_labels, shape->hidden,
-                       &from->weights->classifier);
+    size_t n, floats = 0;
+    struct part *part = parts_list(w->shape, &n, err);
+    for (size_t i = 0; part && i < n; i++)
+        floats += part[i].kind == PART_NORM ? 2 * part[i].cols : 0;
+    if (part)
+        w->floats = w->dev->op->alloc(w->dev, floats * sizeof *w->floats, err);
+    free(part);
+    return w->floats != NULL;
 }
 
 bool weights_prepare(struct weights *weights, const struct shape *shape, struct model *model,
@@ -228,64 +284,108 @@ bool weights_prepare(struct weights *weights, const struct shape *shape, struct 
         return error_set(err,
                          "%s: the model has no %s, so it cannot classify; train it with mstudent",
                          model->name, shape->has_pooler ? "classifier" : "pooler");
-    const struct source_model from = {weights, model, dev, err};
-    weights->layer = memory_zeroed(shape->n_layers, sizeof *weights->layer, err);
-    weights->floats =
-        weights->layer
-            ? dev->op->alloc(
-                  dev, (2 + 4 * shape->n_layers) * shape->hidden * sizeof *weights->floats, err)
-            : NULL;
-    if (weights->floats && prepare_all(&from))
+    struct source_model from = {weights, model, dev, 0};
+    const struct weights_maker maker = {
+        .context = &from, .table = prepare_table, .matrix = prepare_matrix, .norm = prepare_norm};
+    if (reserve_norms(weights, err) && weights_make(weights, &maker, err))
         return true;
     weights_free(weights);
     return false;
 }
 
-size_t weights_linears(const struct weights *weights, struct linear **list)
+/* ---- visiting ---- */
+
+static size_t layer_matrices(struct weights_layer *layer,
+                             struct weights_matrix *list[WEIGHTS_OF_LAYER])
 {
-    size_t n = 0;
-    for (size_t l = 0; weights->layer && l < weights->shape->n_layers; l++) {
-        const struct weights_layer *layer = &weights->layer[l];
-        struct linear *linear[] = {layer->qkv.linear, layer->q.linear,  layer->kv.linear,
-                                   layer->o.linear,   layer->f1.linear, layer->f2.linear};
-        for (size_t i = 0; i < sizeof linear / sizeof linear[0]; i++)
-            if (linear[i])
-                list[n++] = linear[i];
+    struct weights_matrix *one[] = {&layer->qkv,    &layer->q,      &layer->kv,
+                                    &layer->k,      &layer->v,      &layer->o,
+                                    &layer->narrow, &layer->shared, &layer->widen};
+    size_t n = sizeof one / sizeof one[0];
+    memcpy(list, one, sizeof one);
+    for (size_t s = 0; s < SHAPE_MAX_STACK; s++) {
+        list[n++] = &layer->ffn[s].in;
+        list[n++] = &layer->ffn[s].out;
     }
-    if (weights->pooler.linear)
-        list[n++] = weights->pooler.linear;
-    if (weights->classifier.linear)
-        list[n++] = weights->classifier.linear;
     return n;
 }
 
-static void free_layer(struct device *dev, const struct weights_layer *layer)
+/* Matrices of layer l that the first layer does not have already. */
+static size_t own_linears(const struct weights *w, size_t l, struct linear **list)
 {
-    struct linear *linear[] = {layer->qkv.linear, layer->q.linear,  layer->kv.linear,
-                               layer->o.linear,   layer->f1.linear, layer->f2.linear};
-    for (size_t i = 0; i < sizeof linear / sizeof linear[0]; i++)
-        if (linear[i])
-            dev->op->linear_free(dev, linear[i]);
+    struct weights_matrix *matrix[WEIGHTS_OF_LAYER], *first[WEIGHTS_OF_LAYER];
+    size_t n = 0, all = layer_matrices(&w->layer[l], matrix);
+    layer_matrices(&w->layer[0], first);
+    for (size_t i = 0; i < all; i++)
+        if (matrix[i]->linear && (l == 0 || matrix[i]->linear != first[i]->linear))
+            list[n++] = matrix[i]->linear;
+    return n;
+}
+
+size_t weights_linears(const struct weights *weights, struct linear **list)
+{
+    size_t n = 0;
+    for (size_t l = 0; weights->layer && l < weights->shape->n_layers; l++)
+        n += own_linears(weights, l, list + n);
+    struct linear *beside[WEIGHTS_BESIDE] = {weights->projection.linear, weights->pooler.linear,
+                                             weights->classifier.linear};
+    for (size_t i = 0; i < WEIGHTS_BESIDE; i++)
+        if (beside[i])
+            list[n++] = beside[i];
+    return n;
+}
+
+static void drop_matrix(struct weights_matrix *matrix)
+{
+    matrix->dw = matrix->db = NULL;
+}
+
+static void drop_norm(struct weights_norm *norm)
+{
+    norm->dgain = norm->dbias = NULL;
+}
+
+void weights_drop_gradients(struct weights *weights)
+{
+    drop_norm(&weights->embed_norm);
+    drop_matrix(&weights->projection);
+    drop_matrix(&weights->pooler);
+    drop_matrix(&weights->classifier);
+    for (size_t l = 0; l < weights->shape->n_layers; l++) {
+        struct weights_layer *layer = &weights->layer[l];
+        struct weights_matrix *matrix[WEIGHTS_OF_LAYER];
+        struct weights_norm *norm[] = {&layer->norm1, &layer->narrow_norm, &layer->shared_norm,
+                                       &layer->widen_norm};
+        size_t n = layer_matrices(layer, matrix);
+        for (size_t i = 0; i < n; i++)
+            drop_matrix(matrix[i]);
+        for (size_t i = 0; i < sizeof norm / sizeof norm[0]; i++)
+            drop_norm(norm[i]);
+        for (size_t s = 0; s < SHAPE_MAX_STACK; s++)
+            drop_norm(&layer->ffn[s].norm);
+    }
 }
 
 void weights_free(struct weights *weights)
 {
     struct device *dev = weights->dev;
+    struct linear *list[WEIGHTS_OF_LAYER + WEIGHTS_BESIDE];
     if (!dev)
         return;
     struct table_weights *table[] = {weights->word, weights->position, weights->type};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (table[i])
             dev->op->table_free(dev, table[i]);
-    for (size_t l = 0; weights->layer && l < weights->shape->n_layers; l++)
-        free_layer(dev, &weights->layer[l]);
-    if (weights->pooler.linear)
-        dev->op->linear_free(dev, weights->pooler.linear);
-    if (weights->classifier.linear)
-        dev->op->linear_free(dev, weights->classifier.linear);
+    /* The first layer last: it tells what the others only point at. */
+    for (size_t l = weights->layer ? weights->shape->n_layers : 0; l-- > 0;)
+        for (size_t i = own_linears(weights, l, list); i-- > 0;)
+            dev->op->linear_free(dev, list[i]);
+    free(weights->layer);
+    weights->layer = NULL;
+    for (size_t i = weights_linears(weights, list); i-- > 0;)
+        dev->op->linear_free(dev, list[i]);
     if (weights->floats)
         dev->op->free(dev, weights->floats);
-    free(weights->layer);
     *weights = (struct weights){0};
 }
 

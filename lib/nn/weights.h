@@ -3,8 +3,8 @@
  * inference (weights_prepare) or from trainable parameters (params.h), in which case the gradient
  * pointers are set. The encoder does not know which.
  *
- * Query, key and value of a layer are one stacked matrix [3A, H] and one product; in the last layer
- * the query is computed for first rows only, so it is a matrix of its own beside the stacked key
+ * Query, key and value of a layer are one stacked matrix [3A, H] and one product; where the query is
+ * computed for first rows only (the last layer) it is a matrix of its own beside the stacked key
  * and value [2A, H].
  */
 #ifndef MILLET_NN_WEIGHTS_H
@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "io/model.h"
 #include "kernels/kernels.h"
+#include "nn/parts.h"
 #include "nn/shape.h"
 
 struct weights_matrix {
@@ -29,19 +30,35 @@ struct weights_norm {
     float *dgain, *dbias;
 };
 
-struct weights_layer {
-    struct weights_matrix qkv;   /* all layers but the last */
-    struct weights_matrix q, kv; /* the last */
-    struct weights_matrix o, f1, f2;
-    struct weights_norm norm1, norm2;
+struct weights_ffn {
+    struct weights_matrix in, out;
+    struct weights_norm norm;
 };
 
+struct weights_layer {
+    struct weights_matrix qkv;   /* all rows of one input */
+    struct weights_matrix q, kv; /* where the query is for first rows only */
+    struct weights_matrix k, v;  /* with q, where there is a bottleneck: of two inputs */
+    struct weights_matrix o;
+    struct weights_norm norm1;
+    struct weights_ffn ffn[SHAPE_MAX_STACK]; /* [shape->stack] */
+    /* of a bottleneck */
+    struct weights_matrix narrow, shared, widen;
+    struct weights_norm narrow_norm, shared_norm, widen_norm;
+};
+
+/* Matrices of a layer, at most. */
+enum { WEIGHTS_OF_LAYER = 9 + 2 * SHAPE_MAX_STACK, WEIGHTS_BESIDE = 3 };
+
 struct weights {
-    const struct shape *shape; /* borrowed */
-    struct device *dev;        /* borrowed */
-    struct table_weights *word, *position, *type;
+    const struct shape *shape;                    /* borrowed */
+    struct device *dev;                           /* borrowed */
+    struct table_weights *word, *position, *type; /* type NULL: the family has none */
     struct weights_norm embed_norm;
-    struct weights_layer *layer; /* [n_layers], owned */
+    struct weights_matrix projection;
+    /* [n_layers], owned. Layers that share their tensors point at the same matrices, those of the
+     * first; only the last one's query, key and value may be cut otherwise. */
+    struct weights_layer *layer;
     struct weights_matrix pooler, classifier;
     /* inference only */
     float *floats;                        /* owned device memory of the norms */
@@ -49,6 +66,22 @@ struct weights {
     const struct tensor_view *word_view;  /* for verifying rows as they are used */
     const struct tensor_view *word_scale; /* NULL: not int8 */
 };
+
+/* How the members of struct weights come to be, one call for each: `part` says role, place and
+ * dims; `n_stacked` parts of consecutive roles, of the same dims, are one matrix. */
+struct weights_maker {
+    void *context;
+    bool (*table)(void *context, const struct part *part, struct table_weights **to,
+                  struct error *err);
+    bool (*matrix)(void *context, const struct part *part, size_t n_stacked,
+                   struct weights_matrix *to, struct error *err);
+    bool (*norm)(void *context, const struct part *part, struct weights_norm *to,
+                 struct error *err);
+};
+/* Fill an empty struct weights whose shape and device are set; the caller frees it on failure,
+ * too. */
+bool weights_make(struct weights *weights, const struct weights_maker *maker,
+                  struct error *err) MUST_CHECK;
 
 /* Prepare for inference straight from the mapped views; nothing of the word table is touched. Bytes
  * are verified against the model's checksums and matrices and norms checked to be finite; a pooler
@@ -61,9 +94,12 @@ void weights_free(struct weights *weights); /* safe on a zeroed struct */
 bool weights_verify_rows(const struct weights *weights, const int32_t *id, size_t n,
                          struct error *err) MUST_CHECK;
 
-/* The matrices there are, for whoever must visit each: list has room for 6 n_layers + 2. Returns
- * how many. */
+/* The matrices there are, each once: `list` has room for WEIGHTS_OF_LAYER n_layers +
+ * WEIGHTS_BESIDE. Returns how many. */
 size_t weights_linears(const struct weights *weights, struct linear **list);
+
+/* Only gradients of activations are wanted from now on. */
+void weights_drop_gradients(struct weights *weights);
 
 /* Every value of a tensor finite? Integers are. */
 bool weights_finite(const struct tensor_view *view);

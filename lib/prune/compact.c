@@ -11,50 +11,25 @@
 
 enum cut { CUT_NOTHING, CUT_HEAD_ROWS, CUT_HEAD_COLS, CUT_NEURON_ROWS, CUT_NEURON_COLS };
 
-static enum cut cut_of(const char *rest)
+/* By the role of a tensor, and whether it is the part of it that a unit has a slice of. */
+static enum cut cut_of(const struct family_tensor *tensor)
 {
-    static const struct {
-        const char *rest;
-        enum cut cut;
-    } rule[] = {
-        {"attention.self.query.weight", CUT_HEAD_ROWS},
-        {"attention.self.query.weight_scale", CUT_HEAD_ROWS},
-        {"attention.self.query.bias", CUT_HEAD_ROWS},
-        {"attention.self.key.weight", CUT_HEAD_ROWS},
-        {"attention.self.key.weight_scale", CUT_HEAD_ROWS},
-        {"attention.self.key.bias", CUT_HEAD_ROWS},
-        {"attention.self.value.weight", CUT_HEAD_ROWS},
-        {"attention.self.value.weight_scale", CUT_HEAD_ROWS},
-        {"attention.self.value.bias", CUT_HEAD_ROWS},
-        {"attention.output.dense.weight", CUT_HEAD_COLS},
-        {"intermediate.dense.weight", CUT_NEURON_ROWS},
-        {"intermediate.dense.weight_scale", CUT_NEURON_ROWS},
-        {"intermediate.dense.bias", CUT_NEURON_ROWS},
-        {"output.dense.weight", CUT_NEURON_COLS},
-    };
-    for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++)
-        if (strcmp(rest, rule[i].rest) == 0)
-            return rule[i].cut;
-    return CUT_NOTHING;
-}
-
-/* "bert.encoder.layer.3.output.dense.bias": layer 3, *rest "output.dense.bias", *head the length of
- * what stands before the number. false: not of a layer. */
-static bool parse_name(const char *name, size_t *layer, size_t *head, const char **rest)
-{
-    static const char *const prefix[] = {"bert.encoder.layer.", "encoder.layer."};
-    for (size_t i = 0; i < 2; i++) {
-        size_t n = strlen(prefix[i]),
-               digits = strspn(name + (strlen(name) < n ? 0 : n), "0123456789");
-        if (strncmp(name, prefix[i], n) != 0 || digits == 0 || digits > 9 ||
-            name[n + digits] != '.')
-            continue;
-        *layer = (size_t)strtoul(name + n, NULL, 10);
-        *head = n;
-        *rest = name + n + digits + 1;
-        return true;
+    bool bias = strcmp(tensor->rest, "bias") == 0, matrix = strcmp(tensor->rest, "weight") == 0;
+    bool rows = bias || matrix || strcmp(tensor->rest, "weight_scale") == 0;
+    switch (tensor->role) {
+    case FAMILY_QUERY:
+    case FAMILY_KEY:
+    case FAMILY_VALUE:
+        return rows ? CUT_HEAD_ROWS : CUT_NOTHING;
+    case FAMILY_CONTEXT:
+        return matrix ? CUT_HEAD_COLS : CUT_NOTHING;
+    case FAMILY_FFN_IN:
+        return rows ? CUT_NEURON_ROWS : CUT_NOTHING;
+    case FAMILY_FFN_OUT:
+        return matrix ? CUT_NEURON_COLS : CUT_NOTHING;
+    default:
+        return CUT_NOTHING;
     }
-    return false;
 }
 
 /* Which slices of a tensor to take: `index` [n] counts runs of `block` rows or columns. */
@@ -120,23 +95,24 @@ static const struct keep_layer *find_layer(const struct keep *keep, size_t layer
 
 /* One tensor of a layer: dropped, or renamed and cut. */
 static bool add_of_layer(struct compact *compact, const struct tensor_view *view,
-                         const struct shape *shape, const struct keep *keep, size_t layer,
-                         size_t head, const char *rest, struct error *err)
+                         const struct shape *shape, const struct keep *keep,
+                         const struct family_tensor *tensor, struct error *err)
 {
     size_t number = 0, at = compact->n_tensors;
-    const struct keep_layer *kept = find_layer(keep, layer, &number);
-    if (layer >= shape->n_layers)
+    const struct keep_layer *kept = find_layer(keep, tensor->layer, &number);
+    if (tensor->layer >= shape->n_layers)
         return error_set(err, "tensor %s: config.json says %zu layers; the weights are not its own",
                          view->name, shape->n_layers);
     if (!kept)
         return true;
-    char *name = memory_format(err, "%.*s%zu.%s", (int)head, view->name, number, rest);
+    char *name = memory_format(err, "%.*s%zu%s", (int)tensor->number_begin, view->name, number,
+                               view->name + tensor->number_end);
     if (!name)
         return false;
     compact->name[at] = name;
     compact->tensor[at] = *view;
     compact->n_tensors++;
-    enum cut cut = cut_of(rest);
+    enum cut cut = cut_of(tensor);
     if (cut != CUT_NOTHING) {
         struct gather gather = gather_of(cut, shape, kept);
         if (gather.n < gather.all) {
@@ -159,11 +135,12 @@ bool compact_build(struct compact *compact, struct model *model, const struct sh
     bool ok = compact->tensor && compact->name && compact->owned;
     for (size_t i = 0; ok && i < n; i++) {
         const struct tensor_view *view = &model->tensor[i];
-        size_t layer = 0, head = 0;
-        const char *rest = NULL;
+        struct family_tensor tensor;
         ok = bundle_verify(model->bundle, view->data, (size_t)view->bytes, err);
-        if (ok && parse_name(view->name, &layer, &head, &rest))
-            ok = add_of_layer(compact, view, shape, keep, layer, head, rest, err) ||
+        /* What all layers share has no number and stays. */
+        if (ok && family_parse(shape->family, view->name, &tensor) &&
+            tensor.number_end > tensor.number_begin)
+            ok = add_of_layer(compact, view, shape, keep, &tensor, err) ||
                  error_at(err, "%s: ", model->name);
         else if (ok)
             compact->tensor[compact->n_tensors++] = *view;

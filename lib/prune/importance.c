@@ -82,10 +82,10 @@ static uint32_t *draw(const struct records_set *records, const struct importance
 static bool check_record(const struct shape *shape, const struct record *record, size_t i,
                          struct error *err)
 {
-    if (record->n_ids == 0 || record->n_ids > shape->positions)
+    if (record->n_ids == 0 || record->n_ids > shape_max_tokens(shape))
         return error_set(
             err, "record %zu has %zu tokens, the model takes 1 to %zu; use mtok --max-tokens",
-            i + 1, record->n_ids, shape->positions);
+            i + 1, record->n_ids, shape_max_tokens(shape));
     if (record->label < 0 || (size_t)record->label >= shape->n_labels)
         return error_set(err, "record %zu has label %" PRId32 ", the model has %zu labels", i + 1,
                          record->label, shape->n_labels);
@@ -94,28 +94,6 @@ static bool check_record(const struct shape *shape, const struct record *record,
             return error_set(err, "record %zu: id %" PRId32 " is outside the vocabulary of %zu",
                              i + 1, record->id[t], shape->vocab);
     return true;
-}
-
-static void drop_norm(struct weights_norm *norm)
-{
-    norm->dgain = norm->dbias = NULL;
-}
-
-/* Only gradients of activations are wanted; those of the weights would cost a third of the time. */
-static void drop_gradients(struct weights *weights)
-{
-    drop_norm(&weights->embed_norm);
-    for (size_t l = 0; l < weights->shape->n_layers; l++) {
-        struct weights_layer *layer = &weights->layer[l];
-        struct weights_matrix *matrix[] = {&layer->qkv, &layer->q,  &layer->kv,
-                                           &layer->o,   &layer->f1, &layer->f2};
-        for (size_t i = 0; i < sizeof matrix / sizeof *matrix; i++)
-            matrix[i]->dw = matrix[i]->db = NULL;
-        drop_norm(&layer->norm1);
-        drop_norm(&layer->norm2);
-    }
-    weights->pooler.dw = weights->pooler.db = NULL;
-    weights->classifier.dw = weights->classifier.db = NULL;
 }
 
 static bool work_open(struct work *work, struct model *model, const struct shape *shape,
@@ -129,11 +107,12 @@ static bool work_open(struct work *work, struct model *model, const struct shape
         work->first[l] = work->n_scores;
         work->n_scores += shape->layer[l].heads + shape->layer[l].ffn;
     }
-    batch_init(&work->batch, dev, 0, true);
+    batch_init(&work->batch, dev, shape, 0, true);
     work->score = dev->op->alloc(dev, work->n_scores * sizeof(float), err);
     if (!work->score || !params_open(&work->params, shape, model, false, 0, dev, err))
         return false;
-    drop_gradients(&work->params.weights);
+    /* Those of the weights would cost a third of the time. */
+    weights_drop_gradients(&work->params.weights);
     dev->op->zero(dev, work->score, work->n_scores * sizeof(float));
     work->encoder = encoder_open(dev, shape, true, err);
     return work->encoder != NULL;

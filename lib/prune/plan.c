@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/memory.h"
+#include "nn/parts.h"
 #include "prune/search.h"
 
 /* keep and n_tokens are set: what follows from them. */
@@ -116,7 +117,7 @@ static json_t *figures(const struct shape *shape, double macs)
         neurons += (json_int_t)shape->layer[l].ffn;
     }
     return json_pack("{s:I, s:I, s:I, s:I, s:f}", "layers", (json_int_t)shape->n_layers, "heads",
-                     heads, "neurons", neurons, "parameters", (json_int_t)shape_parameters(shape),
+                     heads, "neurons", neurons, "parameters", (json_int_t)parts_parameters(shape),
                      "multiply_adds", macs);
 }
 

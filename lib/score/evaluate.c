@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/memory.h"
+#include "nn/parts.h"
 
 /* One subject at work on the set; also the context of its timing callbacks. */
 struct work {
@@ -119,7 +120,7 @@ static bool describe(const struct work *work, const int32_t *label, const struct
     if (!to->is_model)
         return true;
     const struct shape *shape = classifier_shape(work->subject->classifier);
-    to->parameters = shape_parameters(shape);
+    to->parameters = parts_parameters(shape);
     to->macs = shape_macs(shape, (size_t)lround(report->mean_tokens));
     for (size_t t = 0; t < work->subject->model.n_tensors; t++)
         to->bytes += work->subject->model.tensor[t].bytes;

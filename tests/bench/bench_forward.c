@@ -95,14 +95,14 @@ static bool pack_all(struct bench *b, bool is_int8, struct error *err)
         struct weights_layer *layer = &w->layer[l];
         ok = pack(b, &layer->qkv, is_int8, err) && pack(b, &layer->q, is_int8, err) &&
              pack(b, &layer->kv, is_int8, err) && pack(b, &layer->o, is_int8, err) &&
-             pack(b, &layer->f1, is_int8, err) && pack(b, &layer->f2, is_int8, err);
+             pack(b, &layer->ffn[0].in, is_int8, err) && pack(b, &layer->ffn[0].out, is_int8, err);
     }
     return ok;
 }
 
 static void unpack_all(struct bench *b)
 {
-    struct linear *list[6 * 64 + 2];
+    struct linear *list[WEIGHTS_OF_LAYER * 64 + WEIGHTS_BESIDE];
     size_t n = weights_linears(&b->packed, list);
     for (size_t i = 0; i < n; i++)
         b->dev->op->linear_free(b->dev, list[i]);
@@ -154,7 +154,7 @@ static bool bench_inference(struct bench *b, const char *shape, size_t sequences
         struct device *dev = b->dev->op->lane(b->dev, i);
         size_t begin, end;
         threads_share(sequences, i, b->n_lanes, &begin, &end);
-        batch_init(&lane->batch, dev, 0, false);
+        batch_init(&lane->batch, dev, &b->params.shape, 0, false);
         lane->encoder = encoder_open(dev, &b->params.shape, false, err);
         ok = lane->encoder && fill(&lane->batch, end - begin, err) &&
              encoder_reserve(lane->encoder, lane->batch.n_tokens, lane->batch.n, err);
@@ -237,7 +237,7 @@ static bool step(struct bench *b, struct training *t, struct error *err)
 
 static bool train_open(struct bench *b, struct training *t, size_t sequences, struct error *err)
 {
-    batch_init(&t->batch, b->dev, 0, true);
+    batch_init(&t->batch, b->dev, &b->params.shape, 0, true);
     return (t->encoder = encoder_open(b->dev, &b->params.shape, true, err)) &&
            optimizer_open(&t->optimizer, &b->params, 1, 0.01, 1, err) &&
            fill(&t->batch, sequences, err) &&

@@ -244,9 +244,9 @@ static bool training_step(struct training *t, struct device *dev, size_t step, s
 static bool open_training(struct training *t, struct device *dev, struct error *err)
 {
     struct shape shape;
-    batch_init(&t->batch, dev, 0, true);
     if (!shape_from_text(&shape, "layers=4,hidden=256,heads=4,ffn=1024", VOCAB, LABELS, err))
         return false;
+    batch_init(&t->batch, dev, &shape, 0, true);
     bool ok = params_open(&t->params, &shape, NULL, false, 1, dev, err);
     shape_free(&shape);
     if (!ok || !optimizer_open(&t->optimizer, &t->params, 1, 0.01, 1, err))

@@ -134,7 +134,7 @@ static void test_training_forward(const char *path, const struct data *d)
     tiny_need(dev && model_open(&model, path, &err) && shape_from_model(&shape, &model, &err) &&
                   params_open(&params, &shape, &model, false, 0, dev, &err),
               &err);
-    batch_init(&batch, dev, 0, false);
+    batch_init(&batch, dev, &shape, 0, false);
     for (size_t i = 0; i < RECORDS; i++)
         tiny_need(batch_add(&batch, d->id + d->offset[i], (size_t)(d->offset[i + 1] - d->offset[i]),
                             -1, NULL, &err),

@@ -1,6 +1,7 @@
 /* Compaction: a model with units cut out answers as the whole model with these units' outputs
  * zeroed. */
 #include "nn/classifier.h"
+#include "nn/parts.h"
 #include "prune/compact.h"
 #include "prune/plan.h"
 #include "quant/format.h"
@@ -110,7 +111,7 @@ static void masked_equals_cut(void)
         for (size_t l = 0; l < left.n_layers; l++)
             same = same && shape.layer[l].heads == left.layer[l].heads &&
                    shape.layer[l].ffn == left.layer[l].ffn;
-        tap_ok(same && shape_parameters(&shape) < shape_parameters(&tiny.shape) &&
+        tap_ok(same && parts_parameters(&shape) < parts_parameters(&tiny.shape) &&
                    file_size("cut") < file_size("whole"),
                "the shape is the smaller one, and so is the file");
         shape_free(&shape);
@@ -215,7 +216,7 @@ static void what_is_said(void)
     tap_is(json_string_value(json_object_get(layer, "heads")), "0-1", "report: its heads");
     tap_is(json_string_value(json_object_get(layer, "neurons")), "0-4", "report: its neurons");
     tap_ok(json_integer_value(json_object_get(json_object_get(report, "before"), "parameters")) ==
-                   (json_int_t)shape_parameters(&plan.before) &&
+                   (json_int_t)parts_parameters(&plan.before) &&
                json_integer_value(json_object_get(json_object_get(report, "after"), "neurons")) ==
                    11,
            "report: the figures");

@@ -17,7 +17,7 @@ static void forward(struct device *dev, const struct params *params, bool tape,
 {
     struct error err = ERROR_INIT;
     struct batch batch;
-    tiny_batch(&batch, dev, false);
+    tiny_batch(&batch, dev, &params->shape, false);
     struct encoder *encoder = encoder_open(dev, &params->shape, tape, &err);
     tiny_need(encoder && encoder_reserve(encoder, batch.n_tokens, batch.n, &err), &err);
     const act *out = encoder_forward(encoder, &params->weights, &batch, dropout);
@@ -60,10 +60,10 @@ static void all_rows(struct device *dev, const struct params *params, const stru
     op->linear(dev, w->o.linear, context, a, n, EPILOGUE_NONE, NULL, t, h);
     op->add_norm(dev, NORM_LAYER, t, x, (struct dropout){0}, w->norm1.gain, w->norm1.bias,
                  params->shape.eps, n, h, NULL, NULL, y1);
-    op->linear(dev, w->f1.linear, y1, h, n, params->shape.activation, NULL, inner, f);
-    op->linear(dev, w->f2.linear, inner, f, n, EPILOGUE_NONE, NULL, t, h);
-    op->add_norm(dev, NORM_LAYER, t, y1, (struct dropout){0}, w->norm2.gain, w->norm2.bias,
-                 params->shape.eps, n, h, NULL, NULL, t);
+    op->linear(dev, w->ffn[0].in.linear, y1, h, n, params->shape.activation, NULL, inner, f);
+    op->linear(dev, w->ffn[0].out.linear, inner, f, n, EPILOGUE_NONE, NULL, t, h);
+    op->add_norm(dev, NORM_LAYER, t, y1, (struct dropout){0}, w->ffn[0].norm.gain,
+                 w->ffn[0].norm.bias, params->shape.eps, n, h, NULL, NULL, t);
     op->gather_first(dev, t, &batch->seqs, h, y);
     act *mine[] = {q, kv, context, t, y1, inner};
     for (size_t i = 0; i < sizeof mine / sizeof mine[0]; i++)
@@ -80,7 +80,7 @@ static void test_first_rows(void)
     struct batch batch;
     float found[TINY_RECORDS * TINY_HIDDEN], expected[TINY_RECORDS * TINY_HIDDEN];
     tiny_params(&params, &shape, dev);
-    tiny_batch(&batch, dev, false);
+    tiny_batch(&batch, dev, &shape, false);
     struct encoder *encoder = encoder_open(dev, &params.shape, true, &err);
     tiny_need(encoder && encoder_reserve(encoder, batch.n_tokens, batch.n, &err), &err);
     encoder_forward(encoder, &params.weights, &batch, NULL);
@@ -140,7 +140,7 @@ static void gradients(struct device *dev, const struct shape *shape, float *grad
     const struct encoder_dropout dropout = {.hidden = 0.2f, .attention = 0.2f, .seed = 8};
     const struct loss loss = {.kind = LOSS_CROSS_ENTROPY, .scale = 0.25f};
     tiny_params(&params, shape, dev);
-    tiny_batch(&batch, dev, false);
+    tiny_batch(&batch, dev, shape, false);
     struct encoder *encoder = encoder_open(dev, &params.shape, true, &err);
     float *row_loss = dev->op->alloc(dev, TINY_RECORDS * sizeof *row_loss, &err);
     tiny_need(encoder && row_loss && encoder_reserve(encoder, batch.n_tokens, batch.n, &err) &&
@@ -204,7 +204,7 @@ static void test_probe(void)
     struct seen seen = {0};
     const struct encoder_probe probe = {see, &seen};
     tiny_params(&params, &shape, dev);
-    tiny_batch(&batch, dev, false);
+    tiny_batch(&batch, dev, &shape, false);
     struct encoder *encoder = encoder_open(dev, &params.shape, true, &err);
     tiny_need(encoder && encoder_reserve(encoder, batch.n_tokens, batch.n, &err), &err);
     encoder_forward(encoder, &params.weights, &batch, NULL);

@@ -86,7 +86,7 @@ static void open_problem(struct problem *p, enum epilogue activation, enum loss_
     p->shape = tiny_shape(2);
     p->shape.activation = activation;
     tiny_params(&p->params, &p->shape, p->dev);
-    tiny_batch(&p->batch, p->dev, kind == LOSS_DISTIL);
+    tiny_batch(&p->batch, p->dev, &p->shape, kind == LOSS_DISTIL);
     p->encoder = encoder_open(p->dev, &p->params.shape, true, &err);
     tiny_need(p->encoder && encoder_reserve(p->encoder, p->batch.n_tokens, p->batch.n, &err), &err);
     p->dropout = (struct encoder_dropout){

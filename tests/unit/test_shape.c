@@ -1,5 +1,6 @@
 /* Shapes: from a user's text, from a model's config and tensors, back to a config; Hugging Face
  * names, new and old. */
+#include "nn/parts.h"
 #include "tests/tap.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/tiny_model.h"
@@ -45,7 +46,7 @@ static void test_size(void)
     struct shape s;
     tiny_need(shape_from_text(&s, "layers=12,hidden=768,heads=12", 30522, 2, &err), &err);
     /* bert-base-uncased with two labels, as transformers counts it */
-    tap_ok(shape_parameters(&s) == 109483778, "parameters of BERT-base: %zu", shape_parameters(&s));
+    tap_ok(parts_parameters(&s) == 109483778, "parameters of BERT-base: %zu", parts_parameters(&s));
     double full = 12 * (4.0 * 768 * 768 + 2 * 768 * 3072 + 2 * 20 * 768) * 20;
     tap_ok(shape_macs(&s, 20) < full && shape_macs(&s, 20) > full * 11.2 / 12,
            "the last layer costs little");
@@ -161,7 +162,8 @@ static void test_refusals(void)
         {"num_hidden_layers", "[1]", "weights of one more"},
         {"hidden_size", "[24]", "word_embeddings.weight is [24, 12] F32, expected [24, 24]"},
         {"vocab_size", "[25]", "expected [25, 12]"},
-        {"model_type", "[\"roberta\"]", "only \"bert\" is known"},
+        {"model_type", "[\"gpt2\"]", "\"model_type\" is \"gpt2\"; only \"bert\", \"distilbert\""},
+        {"is_decoder", "[true]", "\"is_decoder\" is true; only false is known"},
         {"hidden_act", "[\"swish\"]", "\"hidden_act\" is \"swish\""},
         {"num_attention_heads", "[5]", "not a multiple"},
         {"hidden_dropout_prob", "[1.5]", "rate"},

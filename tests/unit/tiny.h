@@ -41,6 +41,12 @@ static inline void tiny_fail(const struct error *err)
     exit(1);
 }
 
+/* "bert.encoder.layer.1.output.dense.bias" */
+static inline void tiny_name(char *text, size_t n, size_t layer, const char *rest)
+{
+    snprintf(text, n, "bert.encoder.layer.%zu.%s", layer, rest);
+}
+
 /* cols 0: a vector. Norm gains lie around 1. */
 static inline void tiny_add(struct tiny *tiny, struct rng *rng, const char *name, size_t rows,
                             size_t cols)
@@ -85,7 +91,7 @@ static inline void tiny_add_layer(struct tiny *tiny, struct rng *rng, size_t l)
     };
     for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
         char name[96];
-        shape_tensor_name(name, sizeof name, l, part[i].rest);
+        tiny_name(name, sizeof name, l, part[i].rest);
         tiny_add(tiny, rng, name, part[i].rows, part[i].cols);
     }
 }
@@ -95,8 +101,12 @@ static inline void tiny_make(struct tiny *tiny, uint64_t seed)
     struct rng rng;
     rng_seed(&rng, seed);
     *tiny = (struct tiny){.layer = {{3, 7}, {2, 5}, {3, 6}}};
-    tiny->shape = (struct shape){.vocab = TINY_VOCAB,
+    tiny->shape = (struct shape){.family = family_find("bert"),
+                                 .vocab = TINY_VOCAB,
                                  .hidden = TINY_HIDDEN,
+                                 .embed = TINY_HIDDEN,
+                                 .width = TINY_HIDDEN,
+                                 .stack = 1,
                                  .head_size = TINY_HEAD_SIZE,
                                  .positions = TINY_POSITIONS,
                                  .types = 2,
@@ -134,7 +144,7 @@ static inline float *tiny_values(struct tiny *tiny, const char *name)
 static inline float *tiny_layer_values(struct tiny *tiny, size_t l, const char *rest)
 {
     char name[96];
-    shape_tensor_name(name, sizeof name, l, rest);
+    tiny_name(name, sizeof name, l, rest);
     return tiny_values(tiny, name);
 }
 

@@ -47,10 +47,11 @@ static inline size_t tiny_record(size_t i, int32_t id[8])
     return n;
 }
 
-static inline void tiny_batch(struct batch *batch, struct device *dev, bool distil)
+static inline void tiny_batch(struct batch *batch, struct device *dev, const struct shape *shape,
+                              bool distil)
 {
     struct error err = ERROR_INIT;
-    batch_init(batch, dev, distil ? TINY_LABELS : 0, true);
+    batch_init(batch, dev, shape, distil ? TINY_LABELS : 0, true);
     for (size_t i = 0; i < TINY_RECORDS; i++) {
         int32_t id[8];
         float teacher[TINY_LABELS];

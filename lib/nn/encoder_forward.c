@@ -1,0 +1,169 @@
+/* encoder_forward.c: the forward pass. */
+#include "nn/encoder.h"
+
+#include "nn/encoder_buffers.h"
+
+/* One forward pass. */
+struct pass {
+    struct encoder *e;
+    struct device *dev;
+    const struct weights *weights;
+    const struct batch *batch;
+    const struct encoder_dropout *dropout;
+};
+
+static void product(const struct pass *p, const struct weights_matrix *w, const act *x, size_t in,
+                    size_t rows, act *y, size_t out)
+{
+    p->dev->op->linear(p->dev, w->linear, x, in, rows, EPILOGUE_NONE, NULL, y, out);
+}
+
+/* norm(residual + dropout(sum->t)) to sum->y. */
+static void norm(const struct pass *p, const struct weights_norm *w, const struct encoder_sum *sum,
+                 const act *residual, struct dropout drop, size_t rows, size_t cols)
+{
+    const struct shape *shape = p->e->shape;
+    p->dev->op->add_norm(p->dev, shape->family->norm, sum->t, residual, drop, w->gain, w->bias,
+                         shape->eps, rows, cols, p->e->tape ? sum->t : NULL, sum->stats, sum->y);
+}
+
+static void drop_some(const struct pass *p, act *x, size_t n, struct dropout drop)
+{
+    if (drop.rate > 0)
+        p->dev->op->dropout(p->dev, x, n, drop);
+}
+
+static void embed(const struct pass *p)
+{
+    struct encoder *e = p->e;
+    struct device *dev = p->dev;
+    const struct weights *w = p->weights;
+    const struct batch *batch = p->batch;
+    const struct shape *shape = e->shape;
+    bool trigrams = shape->family->embedding == FAMILY_TRIGRAM;
+    size_t tokens = batch->n_tokens, cols = shape_embed_norm_width(shape), words = shape->embed;
+    const struct table_weights *word = w->word;
+    if (trigrams) {
+        dev->op->embed(dev, word, NULL, NULL, batch->device_id, NULL, tokens, words, e->words);
+        dev->op->trigram(dev, e->words, &batch->seqs, words, e->trigrams);
+        product(p, &w->projection, e->trigrams, 3 * words, tokens, e->embed.t, cols);
+        word = NULL;
+    }
+    dev->op->embed(dev, word, w->position, w->type, batch->device_id, batch->device_place, tokens,
+                   cols, e->embed.t);
+    norm(p, &w->embed_norm, &e->embed, NULL, (struct dropout){0}, tokens, cols);
+    drop_some(p, e->embed.y, tokens * cols, encoder_embed_dropout(p->dropout, shape));
+    if (shape_projects(shape) && !trigrams)
+        product(p, &w->projection, e->embed.y, cols, tokens, e->layer[0].x, shape->hidden);
+}
+
+/* Into the bottleneck: what query and key come from, and the residual inside. */
+static void narrow(const struct pass *p, size_t l)
+{
+    struct encoder_layer *b = &p->e->layer[l];
+    const struct weights_layer *w = &p->weights->layer[l];
+    const struct batch *batch = p->batch;
+    size_t h = p->e->shape->hidden, width = p->e->shape->width, tokens = batch->n_tokens;
+    bool first = shape_first_only(p->e->shape, l);
+    size_t rows = first ? batch->n : tokens;
+    product(p, &w->shared, b->x, h, tokens, b->shared.t, width);
+    norm(p, &w->shared_norm, &b->shared, NULL, (struct dropout){0}, tokens, width);
+    if (first)
+        p->dev->op->gather_first(p->dev, b->shared.y, &batch->seqs, width, b->shared_first);
+    product(p, &w->narrow, first ? b->first : b->x, h, rows, b->narrow.t, width);
+    norm(p, &w->narrow_norm, &b->narrow, NULL, (struct dropout){0}, rows, width);
+}
+
+/* Context of layer l from its input: all rows, or first rows against all keys and values. */
+static void attend(const struct pass *p, size_t l)
+{
+    struct device *dev = p->dev;
+    const struct shape *shape = p->e->shape;
+    const struct weights_layer *w = &p->weights->layer[l];
+    struct encoder_layer *b = &p->e->layer[l];
+    size_t h = shape->hidden, width = shape->width, inner = encoder_inner(shape, l);
+    size_t tokens = p->batch->n_tokens;
+    const struct attention attention = encoder_attention(p->e, p->batch, p->dropout, l);
+    bool first = attention.first_only;
+    act *q = first ? b->q : b->qkv, *k = first ? b->qkv : act_at(dev, b->qkv, inner);
+    act *v = act_at(dev, k, inner);
+    if (shape->family->bottleneck) {
+        product(p, &w->q, first ? b->shared_first : b->shared.y, width,
+                first ? p->batch->n : tokens, q, attention.q_stride);
+        product(p, &w->k, b->shared.y, width, tokens, k, attention.kv_stride);
+        product(p, &w->v, b->x, h, tokens, v, attention.kv_stride);
+    } else if (first) {
+        product(p, &w->q, b->first, h, p->batch->n, q, inner);
+        product(p, &w->kv, b->x, h, tokens, k, 2 * inner);
+    } else {
+        product(p, &w->qkv, b->x, h, tokens, q, 3 * inner);
+    }
+    dev->op->attention(dev, &attention, q, k, v, b->context, b->lse);
+}
+
+static void run_layer(const struct pass *p, size_t l)
+{
+    struct device *dev = p->dev;
+    const struct shape *shape = p->e->shape;
+    const struct weights_layer *w = &p->weights->layer[l];
+    struct encoder_layer *b = &p->e->layer[l];
+    bool first = shape_first_only(shape, l), bottleneck = shape->family->bottleneck;
+    size_t h = shape->hidden, width = shape->width, ffn = shape->layer[l].ffn;
+    size_t rows = first ? p->batch->n : p->batch->n_tokens;
+    /* Inside a bottleneck nothing is dropped. */
+    const struct encoder_dropout *inside = bottleneck ? NULL : p->dropout;
+
+    if (first)
+        dev->op->gather_first(dev, b->x, &p->batch->seqs, h, b->first);
+    const act *input = first ? b->first : b->x, *x = input;
+    if (bottleneck) {
+        narrow(p, l);
+        x = b->narrow.y;
+    }
+    attend(p, l);
+    product(p, &w->o, b->context, encoder_inner(shape, l), rows, b->one.t, width);
+    norm(p, &w->norm1, &b->one, x, encoder_layer_dropout(inside, l, DROP_ATTENTION), rows, width);
+    x = b->one.y;
+    for (size_t s = 0; s < shape->stack; s++) {
+        struct encoder_ffn *f = &b->ffn[s];
+        dev->op->linear(dev, w->ffn[s].in.linear, x, width, rows, shape->activation, f->pre, f->h,
+                        ffn);
+        product(p, &w->ffn[s].out, f->h, ffn, rows, f->out.t, width);
+        norm(p, &w->ffn[s].norm, &f->out, x, encoder_layer_dropout(inside, l, DROP_FFN), rows,
+             width);
+        x = f->out.y;
+    }
+    if (bottleneck) {
+        product(p, &w->widen, x, width, rows, b->widen.t, h);
+        norm(p, &w->widen_norm, &b->widen, input, encoder_layer_dropout(p->dropout, l, DROP_FFN),
+             rows, h);
+    }
+}
+
+static const act *classify(const struct pass *p)
+{
+    struct encoder *e = p->e;
+    struct device *dev = p->dev;
+    const struct shape *shape = e->shape;
+    size_t h = shape->hidden, n = p->batch->n;
+    if (shape->pool == SHAPE_MEAN)
+        dev->op->mean_pool(dev, e->layer[shape->n_layers - 1].y, &p->batch->seqs, h, e->top);
+    if (!shape->no_pooler) {
+        drop_some(p, e->top, n * h, encoder_top_dropout(p->dropout, shape));
+        dev->op->linear(dev, p->weights->pooler.linear, e->top, h, n,
+                        shape->family->head_activation, e->pooled_pre, e->pooled, h);
+    }
+    drop_some(p, e->pooled, n * h, encoder_pooled_dropout(p->dropout, shape));
+    product(p, &p->weights->classifier, e->pooled, h, n, e->logits, shape->n_labels);
+    return e->logits;
+}
+
+const act *encoder_forward(struct encoder *encoder, const struct weights *weights,
+                           const struct batch *batch, const struct encoder_dropout *dropout)
+{
+    const struct pass pass = {encoder, encoder->dev, weights, batch, dropout};
+    embed(&pass);
+    for (size_t l = 0; l < encoder->shape->n_layers; l++)
+        run_layer(&pass, l);
+    return classify(&pass);
+}

@@ -1,0 +1,228 @@
+/* parts.c: the list, and finding its tensors in a model. */
+#include "nn/parts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+/* ---- the list ---- */
+
+/* A list being written. */
+struct list {
+    struct part *part;
+    size_t n, layer;
+};
+
+static void add(struct list *list, enum part_kind kind, enum family_role role, size_t rows,
+                size_t cols)
+{
+    list->part[list->n++] =
+        (struct part){.role = role, .kind = kind, .layer = list->layer, .rows = rows, .cols = cols};
+}
+
+static void add_stacked(struct list *list, enum part_kind kind, enum family_role role, size_t stack,
+                        size_t rows, size_t cols)
+{
+    add(list, kind, role, rows, cols);
+    list->part[list->n - 1].stack = stack;
+}
+
+size_t parts_of_embeddings(const struct shape *shape, struct part part[PARTS_BESIDE])
+{
+    struct list list = {.part = part};
+    size_t cols = shape_embed_norm_width(shape);
+    add(&list, PART_TABLE, FAMILY_WORD, shape->vocab, shape->embed);
+    add(&list, PART_TABLE, FAMILY_POSITION, shape->positions, cols);
+    if (shape->types)
+        add(&list, PART_TABLE, FAMILY_TYPE, shape->types, cols);
+    add(&list, PART_NORM, FAMILY_EMBED_NORM, 1, cols);
+    if (shape_projects(shape))
+        add(&list, PART_MATRIX, FAMILY_EMBED_PROJECTION, shape->hidden,
+            shape->family->embedding == FAMILY_TRIGRAM ? 3 * shape->embed : shape->embed);
+    return list.n;
+}
+
+size_t parts_of_layer(const struct shape *shape, size_t layer, struct part part[PARTS_OF_LAYER])
+{
+    struct list list = {.part = part, .layer = layer};
+    bool bottleneck = shape->family->bottleneck;
+    size_t h = shape->hidden, w = shape->width, f = shape->layer[layer].ffn;
+    size_t a = shape->layer[layer].heads * shape->head_size;
+    if (bottleneck) {
+        add(&list, PART_MATRIX, FAMILY_NARROW, w, h);
+        add(&list, PART_NORM, FAMILY_NARROW_NORM, 1, w);
+        add(&list, PART_MATRIX, FAMILY_SHARED, w, h);
+        add(&list, PART_NORM, FAMILY_SHARED_NORM, 1, w);
+    }
+    add(&list, PART_MATRIX, FAMILY_QUERY, a, w);
+    add(&list, PART_MATRIX, FAMILY_KEY, a, w);
+    add(&list, PART_MATRIX, FAMILY_VALUE, a, h);
+    add(&list, PART_MATRIX, FAMILY_CONTEXT, w, a);
+    add(&list, PART_NORM, FAMILY_NORM1, 1, w);
+    for (size_t s = 0; s + 1 < shape->stack; s++) {
+        add_stacked(&list, PART_MATRIX, FAMILY_STACK_IN, s, f, w);
+        add_stacked(&list, PART_MATRIX, FAMILY_STACK_OUT, s, w, f);
+        add_stacked(&list, PART_NORM, FAMILY_STACK_NORM, s, 1, w);
+    }
+    add_stacked(&list, PART_MATRIX, FAMILY_FFN_IN, shape->stack - 1, f, w);
+    add_stacked(&list, PART_MATRIX, FAMILY_FFN_OUT, shape->stack - 1, w, f);
+    add_stacked(&list, PART_NORM, FAMILY_NORM2, shape->stack - 1, 1, w);
+    if (bottleneck) {
+        add(&list, PART_MATRIX, FAMILY_WIDEN, h, w);
+        add(&list, PART_NORM, FAMILY_WIDEN_NORM, 1, h);
+    }
+    return list.n;
+}
+
+size_t parts_of_head(const struct shape *shape, struct part part[PARTS_BESIDE])
+{
+    struct list list = {.part = part};
+    if (!shape->no_pooler)
+        add(&list, PART_MATRIX, FAMILY_POOLER, shape->hidden, shape->hidden);
+    add(&list, PART_MATRIX, FAMILY_CLASSIFIER, shape->n_labels, shape->hidden);
+    return list.n;
+}
+
+size_t parts_layers(const struct shape *shape)
+{
+    return family_shares_layers(shape->family) ? 1 : shape->n_layers;
+}
+
+struct part *parts_list(const struct shape *shape, size_t *n, struct error *err)
+{
+    size_t layers = parts_layers(shape);
+    struct part *list = memory_array(2 * PARTS_BESIDE + layers * PARTS_OF_LAYER, sizeof *list, err);
+    if (!list)
+        return NULL;
+    *n = parts_of_embeddings(shape, list);
+    for (size_t l = 0; l < layers; l++)
+        *n += parts_of_layer(shape, l, list + *n);
+    *n += parts_of_head(shape, list + *n);
+    return list;
+}
+
+static size_t count(const struct part *part, size_t n)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += part[i].kind == PART_NORM    ? 2 * part[i].cols
+               : part[i].kind == PART_TABLE ? part[i].rows * part[i].cols
+                                            : part[i].rows * (part[i].cols + 1);
+    return sum;
+}
+
+size_t parts_parameters(const struct shape *shape)
+{
+    struct part part[PARTS_OF_LAYER + PARTS_BESIDE];
+    size_t sum = count(part, parts_of_embeddings(shape, part));
+    for (size_t l = 0; l < parts_layers(shape); l++)
+        sum += count(part, parts_of_layer(shape, l, part));
+    return sum + count(part, parts_of_head(shape, part));
+}
+
+void parts_name(const struct shape *shape, const struct part *part, const char *rest,
+                char name[PARTS_NAME_BYTES])
+{
+    family_name(shape->family, part->role, part->layer, part->stack, rest, name, PARTS_NAME_BYTES);
+}
+
+/* ---- tensors of a model ---- */
+
+static const struct tensor_view *find_either(const struct model *model, const char *name)
+{
+    const struct tensor_view *view = model_find(model, name);
+    const char *bare = view ? NULL : family_unprefixed(name);
+    return bare ? model_find(model, bare) : view;
+}
+
+const struct tensor_view *parts_find_tensor(const struct model *model, const char *name)
+{
+    static const struct {
+        const char *now, *old;
+    } spelling[] = {{"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}};
+
+    const struct tensor_view *view = find_either(model, name);
+    for (size_t i = 0; !view && i < sizeof spelling / sizeof spelling[0]; i++) {
+        size_t n = strlen(name), tail = strlen(spelling[i].now);
+        char other[PARTS_NAME_BYTES];
+        if (n < tail || n >= sizeof other || strcmp(name + n - tail, spelling[i].now) != 0)
+            continue;
+        snprintf(other, sizeof other, "%.*s%s", (int)(n - tail), name, spelling[i].old);
+        view = find_either(model, other);
+    }
+    return view;
+}
+
+/* The scale of an int8 tensor: "<name>_scale", F32 [rows], aligned. */
+static bool check_scale(const struct model *model, const struct tensor_view *view,
+                        struct error *err)
+{
+    char name[PARTS_NAME_BYTES + 8];
+    snprintf(name, sizeof name, "%s_scale", view->name);
+    const struct tensor_view *scale = model_find(model, name);
+    if (!scale)
+        return error_set(err, "%s: tensor %s is int8 but there is no %s beside it", model->name,
+                         view->name, name);
+    if (scale->type != DTYPE_F32 || scale->rank != 1 || scale->dim[0] != view->dim[0] ||
+        (uintptr_t)scale->data % sizeof(float) != 0)
+        return error_set(err, "%s: tensor %s must be an aligned F32 [%" PRIu64 "]", model->name,
+                         name, view->dim[0]);
+    return true;
+}
+
+const struct tensor_view *parts_scale_of(const struct model *model, const struct tensor_view *view)
+{
+    char name[PARTS_NAME_BYTES + 8];
+    snprintf(name, sizeof name, "%s_scale", view->name);
+    return view->type == DTYPE_I8 ? model_find(model, name) : NULL;
+}
+
+const struct tensor_view *parts_require_tensor(const struct model *model, const char *name,
+                                               size_t rows, size_t cols, struct error *err)
+{
+    const struct tensor_view *view = parts_find_tensor(model, name);
+    char text[128], expected[64];
+    if (!view) {
+        error_set(err, "%s: no tensor %s; the model's config does not fit its weights", model->name,
+                  name);
+        return NULL;
+    }
+    tensor_view_describe(view, text, sizeof text);
+    if (cols)
+        snprintf(expected, sizeof expected, "[%zu, %zu]", rows, cols);
+    else
+        snprintf(expected, sizeof expected, "[%zu]", rows);
+    bool fits =
+        view->rank == (cols ? 2 : 1) && view->dim[0] == rows && (!cols || view->dim[1] == cols);
+    if (!fits) {
+        error_set(err, "%s: tensor %s is %s, expected %s", model->name, name, text, expected);
+        return NULL;
+    }
+    bool known = view->type == DTYPE_F32 || view->type == DTYPE_F16 || view->type == DTYPE_BF16 ||
+                 (view->type == DTYPE_I8 && cols);
+    if (!known) {
+        error_set(err, "%s: tensor %s is %s; only F32, F16, BF16 and (matrices) I8 can be used",
+                  model->name, name, text);
+        return NULL;
+    }
+    if (view->type == DTYPE_I8 && !check_scale(model, view, err))
+        return NULL;
+    return view;
+}
+
+bool parts_require(const struct shape *shape, const struct part *part, const struct model *model,
+                   struct error *err)
+{
+    char name[PARTS_NAME_BYTES];
+    bool norm = part->kind == PART_NORM;
+    parts_name(shape, part, "weight", name);
+    if (!parts_require_tensor(model, name, norm ? part->cols : part->rows, norm ? 0 : part->cols,
+                              err))
+        return false;
+    parts_name(shape, part, "bias", name);
+    return part->kind == PART_TABLE ||
+           parts_require_tensor(model, name, norm ? part->cols : part->rows, 0, err) != NULL;
+}

@@ -1,0 +1,59 @@
+/* parts.h: the tensors of a shape, listed once: what reading checks, training lays out, inference
+ * prepares and figures count. A part is a table, a norm (weight and bias) or a matrix with its
+ * bias.
+ */
+#ifndef MILLET_NN_PARTS_H
+#define MILLET_NN_PARTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/error.h"
+#include "io/model.h"
+#include "nn/family.h"
+#include "nn/shape.h"
+
+enum { PARTS_NAME_BYTES = 128, PARTS_OF_LAYER = 12 + 3 * SHAPE_MAX_STACK, PARTS_BESIDE = 7 };
+
+enum part_kind { PART_TABLE, PART_MATRIX, PART_NORM };
+
+struct part {
+    enum family_role role;
+    enum part_kind kind;
+    size_t layer, stack; /* where the role has them */
+    size_t rows, cols;   /* of a norm: cols only */
+};
+
+/* In the order of a forward pass: tables, norm and projection of the embeddings; a layer's; pooler
+ * and classifier. Layers that share their tensors are listed once. */
+size_t parts_of_embeddings(const struct shape *shape, struct part part[PARTS_BESIDE]);
+size_t parts_of_layer(const struct shape *shape, size_t layer, struct part part[PARTS_OF_LAYER]);
+size_t parts_of_head(const struct shape *shape, struct part part[PARTS_BESIDE]);
+/* Layers with tensors of their own: 1 where all share. */
+size_t parts_layers(const struct shape *shape);
+
+/* All of them. Free with free(). */
+struct part *parts_list(const struct shape *shape, size_t *n, struct error *err) MUST_CHECK;
+size_t parts_parameters(const struct shape *shape);
+
+/* "<stem>.<rest>" */
+void parts_name(const struct shape *shape, const struct part *part, const char *rest,
+                char name[PARTS_NAME_BYTES]);
+
+/* Find a tensor under its name with or without the prefix, with gamma/beta for layer-norm
+ * weight/bias. NULL: absent. */
+const struct tensor_view *parts_find_tensor(const struct model *model, const char *name);
+
+/* Find it and check dims (cols 0: a vector) and type (F32 F16 BF16; I8 matrices with their
+ * "<name>_scale"). The bytes are not verified. */
+const struct tensor_view *parts_require_tensor(const struct model *model, const char *name,
+                                               size_t rows, size_t cols,
+                                               struct error *err) MUST_CHECK;
+/* The scale of an I8 tensor that parts_require_tensor() accepted; NULL for other types. */
+const struct tensor_view *parts_scale_of(const struct model *model, const struct tensor_view *view);
+
+/* All tensors of a part. */
+bool parts_require(const struct shape *shape, const struct part *part, const struct model *model,
+                   struct error *err) MUST_CHECK;
+
+#endif
