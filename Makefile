@@ -130,6 +130,7 @@ bench: deps ## speed of products, forward pass, training and tokenising against 
 golden: ## golden data made anew with VENV=, an environment with transformers (tests/golden/README)
 	@test -x '$(VENV)/bin/python3' || { echo 'make golden needs VENV=: see tests/golden/README' >&2; exit 2; }
 	'$(VENV)/bin/python3' tests/golden/make_models.py
+	'$(VENV)/bin/python3' tests/golden/make_tokenizers.py
 
 demo: all ## the whole pipeline on Marathi emoji names, from text to a table
 	sh examples/emoji-demo.sh

@@ -1,5 +1,7 @@
-"""Tokenizers for the tiny models of make_models.py, trained on a few words, written as transformers writes them."""
+"""Tokenizers for the tiny models of make_models.py, of a few words, as transformers writes them."""
+import collections
 import json
+import math
 import pathlib
 
 import transformers as hf
@@ -15,18 +17,36 @@ TEXTS = [
 ]
 
 
+def substrings(words, least=2, longest=6):
+    """Parts of words and how often they occur, the most frequent first. Stands for training, which in tokenizers is not
+    the same from run to run: what is made anew shall be what it was."""
+    count = collections.Counter()
+    for word in words:
+        for i in range(len(word)):
+            for j in range(i + 1, min(len(word), i + longest) + 1):
+                count[word[i:j]] += 1
+    letters = {c for word in words for c in word}
+    kept = [(text, n) for text, n in count.items() if n >= least or text in letters]
+    return sorted(kept, key=lambda x: (-x[1] * len(x[0]), x[0]))
+
+
+def unigram_pieces(lines, n, special):
+    """[(piece, score)] with every letter among them."""
+    words = ["▁" + word for line in lines for word in line.split()]
+    found = [(text, k) for text, k in substrings(words) if text not in special]
+    kept = [x for x in found if len(x[0]) == 1]
+    kept += [x for x in found if len(x[0]) > 1][:max(0, n - len(kept))]
+    total = sum(k for _, k in kept)
+    return [(text, round(math.log(k / total), 6)) for text, k in kept]
+
+
 def unigram(path: pathlib.Path, class_name: str, length: int) -> int:
     special = {
         "XLMRobertaTokenizer": ["<s>", "<pad>", "</s>", "<unk>"],
         "CamembertTokenizer": ["<s>", "<pad>", "</s>", "<unk>"],
         "AlbertTokenizer": ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"],
     }[class_name]
-    trained = Tokenizer(models.Unigram())
-    trained.pre_tokenizer = pre_tokenizers.Metaspace()
-    trained.train_from_iterator(TEXTS * 3, trainers.UnigramTrainer(
-        vocab_size=100, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False))
-    pieces = [(p, s) for p, s in json.loads(trained.to_str())["model"]["vocab"] if p not in special]
-    vocab = [(s, 0.0) for s in special] + pieces
+    vocab = [(s, 0.0) for s in special] + unigram_pieces(TEXTS, 100, special)
     if class_name != "AlbertTokenizer":
         vocab.append(("<mask>", 0.0))
     tokenizer = getattr(hf, class_name)(vocab=vocab, model_max_length=length)
