@@ -65,6 +65,14 @@ bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error 
 json_t *model_history_stage(const char *program, const char *version, int argc, char *const *argv,
                             const char *input_fingerprint);
 
+/* A large file of another kind (model.onnx), written in order as tensors are. */
+struct model_stream_file {
+    const char *name; /* NULL: none */
+    uint64_t bytes;   /* exactly as many as write() puts into the sink */
+    bool (*write)(void *context, safetensors_sink *sink, void *sink_context, struct error *err);
+    void *context;
+};
+
 struct model_writer_options {
     const struct model *from;         /* tokenizer files and history come from here; may be NULL */
     const json_t *config;             /* borrowed */
@@ -73,6 +81,7 @@ struct model_writer_options {
     const struct bundle_member
         *file; /* files that replace or add to those of `from` (a new vocab.txt …) */
     size_t n_files;
+    struct model_stream_file stream;
     json_t *stage; /* appended to the history; stolen */
     json_t *extra; /* keys that join millet.json ("format", "pruned", …); stolen; may be NULL */
 };

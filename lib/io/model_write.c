@@ -130,6 +130,18 @@ static bool write_weights(struct model_file *file, const struct model_writer_opt
                                     err);
 }
 
+static bool write_stream(struct model_file *file, const struct model_stream_file *stream,
+                         struct error *err)
+{
+    if (!stream->name)
+        return true;
+    file->sums = bundle_sums_open(err);
+    return file->sums && end_member(file, stream->name,
+                                    tar_begin(file->tar, stream->name, stream->bytes, err) &&
+                                        stream->write(stream->context, put, file, err),
+                                    err);
+}
+
 /* {"millet", "kind", … extra …, "history", "checksums", "xxh3"}. */
 static bool write_millet(struct model_file *file, const struct model_writer_options *options,
                          struct error *err)
@@ -161,7 +173,7 @@ bool model_write(struct output *output, const struct model_writer_options *optio
         error_set(err, "no memory for checksums");
     bool ok = file.tar && file.checksums && write_config(&file, options->config, err) &&
               write_files(&file, options, err) && write_weights(&file, options, err) &&
-              write_millet(&file, options, err);
+              write_stream(&file, &options->stream, err) && write_millet(&file, options, err);
     if (ok)
         ok = tar_writer_finish(file.tar, err);
     else
