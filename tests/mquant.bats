@@ -5,6 +5,13 @@ load helper
 
 setup_file() {
     small_model "$BATS_FILE_TMPDIR"
+    cd "$BATS_FILE_TMPDIR"
+    mprune -q -j 1 -m model.tar --method importance --keep 60% -o pruned.tar data.tok
+}
+
+# logits MODEL: what mteach says of data.tok, as bytes of the part.
+logits() {
+    mteach -q -j 1 -m "$1" data.tok | tar xOf - part-00000000.safetensors
 }
 
 setup() {
@@ -112,8 +119,11 @@ bytes() {
     [ -z "$output" ]
     run --separate-stderr mquant --to int4 model.tar
     assert_status 2
-    assert_says '"int4" is not fp32, fp16, bf16 or int8'
+    assert_says '"int4" is not fp32, fp16, bf16, int8 or onnx'
     [ -z "$output" ]
+    run --separate-stderr mquant --dense --to fp16 model.tar
+    assert_status 2
+    assert_says '--dense and --to are two runs'
     run --separate-stderr mquant --to int8 model.tar vocab.tar
     assert_status 2
     assert_says '2 models given'
@@ -173,4 +183,94 @@ bytes() {
     [ -c /dev/full ] || skip "no /dev/full"
     run bash -c 'mquant -q --to int8 model.tar > /dev/full'
     assert_fails 'No space left'
+}
+
+@test "--dense pads a pruned model and says what it cost; the predictions stay" {
+    run --separate-stderr mquant --dense -o dense.tar pruned.tar
+    assert_status 0
+    assert_says 'mquant: dense:' 'of zeros added:' 'weights ->' 'MB'
+    [ -z "$output" ]
+    mscore -q -j 1 -m pruned.tar --predict data.tok > before
+    mscore -q -j 1 -m dense.tar --predict data.tok > after
+    run awk -F '\t' 'NR == FNR { label[NR] = $1; p[NR] = $2; next }
+        $1 != label[FNR] || $2 - p[FNR] > 2e-6 || p[FNR] - $2 > 2e-6 { print FNR }' before after
+    assert_status 0
+    [ -z "$output" ] && [ "$(wc -l < after)" -eq 60 ]
+    run tar xOf dense.tar millet.json
+    assert_says '"dense": {' '"zeros": ' '"pruned": {' '"--dense"'
+    [ "$(bytes dense.tar)" -gt "$(bytes pruned.tar)" ]
+}
+
+@test "--dense has nothing to do where the class holds the shape, and says so" {
+    run --separate-stderr mquant --dense -o dense.tar model.tar
+    assert_status 0
+    assert_says 'nothing was added'
+    mquant -q --to fp32 model.tar | tar xOf - model.safetensors > before
+    tar xOf dense.tar model.safetensors > after
+    assert_same before after
+}
+
+@test "--dense and --to onnx refuse an int8 model and name the remedy" {
+    mquant -q --to int8 -o int8.tar pruned.tar
+    for how in --dense '--to=onnx'; do
+        run mquant $how -o x.tar int8.tar
+        assert_fails 'int8.tar: tensor ' 'mquant --to fp32'
+        [ ! -e x.tar ]
+        run bash -c 'mquant -q --to fp32 int8.tar | mquant -q "$1" -o y.tar' - $how
+        assert_status 0
+    done
+}
+
+@test "--to onnx writes a directory: model.onnx, config.json and the tokenizer" {
+    run --separate-stderr mquant --to onnx -o onnx.tar pruned.tar
+    assert_status 0
+    assert_says 'mquant: onnx:' 'nodes' 'weights' 'MB'
+    run tar tf onnx.tar
+    assert_says config.json vocab.txt model.onnx millet.json
+    [[ $output != *safetensors* ]]
+    mquant --to onnx pruned.tar 2> /dev/null | cat > piped.tar
+    assert_same onnx.tar piped.tar
+    run tar xOf onnx.tar millet.json
+    assert_says '"format": "onnx"' '"pruned": {' '"model.onnx": {'
+    run mscore -m onnx.tar data.tok
+    assert_fails 'onnx.tar'
+}
+
+@test "a full disk in the middle of model.onnx is a failure with a message" {
+    [ -c /dev/full ] || skip "no /dev/full"
+    run bash -c 'mquant -q --to onnx model.tar > /dev/full'
+    assert_fails 'No space left'
+}
+
+@test "ONNX Runtime computes our logits, padded batches included" {
+    python=${MILLET_PYTHON:-python3}
+    "$python" -c 'import numpy, onnxruntime, safetensors' 2> /dev/null ||
+        skip "no Python with numpy, onnxruntime and safetensors"
+    for model in model pruned; do
+        mkdir $model
+        mquant -q --to onnx $model.tar | tar xf - -C $model
+        logits $model.tar > $model.part
+        run "$python" - $model/model.onnx $model.part << 'END'
+import sys
+import numpy as np, onnxruntime, safetensors.numpy
+part = safetensors.numpy.load(open(sys.argv[2], "rb").read())
+edge, n = part["offsets"], len(part["offsets"]) - 1
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+worst = 0.0
+for first in range(0, n, 7):
+    last = min(first + 7, n)
+    length = int(max(edge[first + 1 : last + 1] - edge[first:last]))
+    # Padding of other ids than 0: the mask alone must count.
+    ids, mask = np.full((last - first, length), 5, np.int64), np.zeros((last - first, length), np.int64)
+    for i in range(first, last):
+        k = edge[i + 1] - edge[i]
+        ids[i - first, :k], mask[i - first, :k] = part["ids"][edge[i] : edge[i + 1]], 1
+    found = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+    worst = max(worst, float(np.abs(found - part["logits"][first:last]).max()))
+print(n, "texts", worst)
+sys.exit(not worst < 1e-4)
+END
+        assert_status 0
+        assert_says '60 texts'
+    done
 }

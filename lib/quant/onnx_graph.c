@@ -468,17 +468,23 @@ static bool write_constant(const struct constant *constant, struct onnx_proto *h
                                 : write_plain(&constant->view, sink, context, err);
 }
 
+static bool write_fields(const struct onnx_proto *fields, safetensors_sink *sink, void *context,
+                         struct error *err)
+{
+    return fields->n == 0 || sink(context, fields->bytes, fields->n, err);
+}
+
 bool onnx_graph_write(const struct onnx_graph *graph, safetensors_sink *sink, void *context,
                       struct error *err)
 {
     struct onnx_proto head = onnx_proto_new(err), room = onnx_proto_new(err);
-    bool ok = sink(context, graph->head.bytes, graph->head.n, err) &&
-              sink(context, graph->nodes.bytes, graph->nodes.n, err);
+    bool ok = write_fields(&graph->head, sink, context, err) &&
+              write_fields(&graph->nodes, sink, context, err);
     for (size_t i = 0; ok && i < graph->n_constants; i++)
         ok = write_constant(&graph->constant[i], &head, &room, sink, context, err);
-    ok = ok && sink(context, graph->inputs.bytes, graph->inputs.n, err) &&
-         sink(context, graph->outputs.bytes, graph->outputs.n, err) &&
-         sink(context, graph->tail.bytes, graph->tail.n, err);
+    ok = ok && write_fields(&graph->inputs, sink, context, err) &&
+         write_fields(&graph->outputs, sink, context, err) &&
+         write_fields(&graph->tail, sink, context, err);
     onnx_proto_free(&head);
     onnx_proto_free(&room);
     return ok;
