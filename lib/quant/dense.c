@@ -6,21 +6,19 @@
 
 #include "core/dtype.h"
 #include "core/memory.h"
-#include "nn/shape.h"
+#include "nn/parts.h"
 
 enum axis { ROWS, COLS };
 
 /* What grows with a layer's heads, and what with its neurons. */
 static const struct rule {
-    const char *rest;
+    enum family_role role;
     bool heads;
-    enum axis axis;
+    enum axis axis; /* of the matrix; with its rows its bias grows, too */
 } rules[] = {
-    {"attention.self.query.weight", true, ROWS},   {"attention.self.query.bias", true, ROWS},
-    {"attention.self.key.weight", true, ROWS},     {"attention.self.key.bias", true, ROWS},
-    {"attention.self.value.weight", true, ROWS},   {"attention.self.value.bias", true, ROWS},
-    {"attention.output.dense.weight", true, COLS}, {"intermediate.dense.weight", false, ROWS},
-    {"intermediate.dense.bias", false, ROWS},      {"output.dense.weight", false, COLS},
+    {FAMILY_QUERY, true, ROWS},     {FAMILY_KEY, true, ROWS},        {FAMILY_VALUE, true, ROWS},
+    {FAMILY_CONTEXT, true, COLS},   {FAMILY_FFN_IN, false, ROWS},    {FAMILY_FFN_OUT, false, COLS},
+    {FAMILY_STACK_IN, false, ROWS}, {FAMILY_STACK_OUT, false, COLS},
 };
 
 /* The tensors of the result: those of the model, some with data made here. */
@@ -73,38 +71,64 @@ static void *grow(struct tensor_view *view, enum axis axis, size_t size, struct 
     return data;
 }
 
-/* The tensor of a rule and layer among the model's, by its place. */
-static bool pad_tensor(struct padded *padded, struct model *model, size_t l,
-                       const struct rule *rule, size_t size, struct error *err)
+/* A tensor of a part among the model's, by its place. */
+static bool pad_tensor(struct padded *padded, struct model *model, const char *name, enum axis axis,
+                       size_t size, struct error *err)
 {
-    char name[160];
-    shape_tensor_name(name, sizeof name, l, rule->rest);
-    const struct tensor_view *view = shape_find_tensor(model, name);
+    const struct tensor_view *view = parts_find_tensor(model, name);
     if (!view)
         return error_set(err, "%s: no tensor %s", model->name, name);
     size_t at = (size_t)(view - model->tensor);
     if (!bundle_verify(model->bundle, view->data, (size_t)view->bytes, err))
         return false;
-    padded->owned[at] = grow(&padded->tensor[at], rule->axis, size, err);
+    padded->owned[at] = grow(&padded->tensor[at], axis, size, err);
     return padded->owned[at] != NULL;
+}
+
+static const struct rule *find_rule(enum family_role role)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].role == role)
+            return &rules[i];
+    return NULL;
+}
+
+/* A matrix of a layer, and its bias, from the width of one shape to that of the other. */
+static bool pad_part(struct padded *padded, struct model *model, const struct part *part,
+                     const struct shape *from, const struct shape *to, struct error *err)
+{
+    const struct rule *rule = find_rule(part->role);
+    if (!rule)
+        return true;
+    const struct layer_shape *now = &from->layer[part->layer], *then = &to->layer[part->layer];
+    size_t size = rule->heads ? then->heads * from->head_size : then->ffn;
+    char name[PARTS_NAME_BYTES];
+    if (rule->heads ? then->heads == now->heads : then->ffn == now->ffn)
+        return true;
+    parts_name(from, part, "weight", name);
+    if (!pad_tensor(padded, model, name, rule->axis, size, err))
+        return false;
+    parts_name(from, part, "bias", name);
+    return rule->axis == COLS || pad_tensor(padded, model, name, ROWS, size, err);
 }
 
 /* The shape that can be held, from the one there is, and what that one lacks. */
 static bool target(const struct model *model, struct shape *to, size_t *heads, size_t *neurons,
                    struct error *err)
 {
-    size_t all = to->hidden / to->head_size, widest = 0;
+    size_t all = to->width / to->head_size, widest = 0, layers = parts_layers(to);
     for (size_t l = 0; l < to->n_layers; l++)
         widest = to->layer[l].ffn > widest ? to->layer[l].ffn : widest;
     *heads = *neurons = 0;
     for (size_t l = 0; l < to->n_layers; l++) {
         if (to->layer[l].heads > all)
-            return error_set(err,
-                             "%s: layer %zu has %zu heads of %zu columns, more than the %zu "
-                             "columns of the model make; no class of Hugging Face holds that",
-                             model->name, l, to->layer[l].heads, to->head_size, to->hidden);
-        *heads += all - to->layer[l].heads;
-        *neurons += widest - to->layer[l].ffn;
+            return error_set(
+                err,
+                "%s: layer %zu has %zu heads of %zu columns, more than a width of %zu holds; no "
+                "class of Hugging Face takes that",
+                model->name, l, to->layer[l].heads, to->head_size, to->width);
+        *heads += l < layers ? all - to->layer[l].heads : 0;
+        *neurons += l < layers ? (widest - to->layer[l].ffn) * to->stack : 0;
         to->layer[l] = (struct layer_shape){.heads = all, .ffn = widest};
     }
     return true;
@@ -113,15 +137,13 @@ static bool target(const struct model *model, struct shape *to, size_t *heads, s
 static bool pad(struct padded *padded, struct model *model, const struct shape *from,
                 const struct shape *to, struct error *err)
 {
-    for (size_t l = 0; l < from->n_layers; l++)
-        for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-            const struct rule *rule = &rules[i];
-            size_t now = rule->heads ? from->layer[l].heads : from->layer[l].ffn;
-            size_t then = rule->heads ? to->layer[l].heads : to->layer[l].ffn;
-            if (now != then && !pad_tensor(padded, model, l, rule,
-                                           then * (rule->heads ? from->head_size : 1), err))
+    struct part part[PARTS_OF_LAYER];
+    for (size_t l = 0; l < parts_layers(from); l++) {
+        size_t n = parts_of_layer(from, l, part);
+        for (size_t i = 0; i < n; i++)
+            if (!pad_part(padded, model, &part[i], from, to, err))
                 return false;
-        }
+    }
     return true;
 }
 
@@ -179,6 +201,15 @@ static void measure(const struct tensor_view *tensor, size_t n, uint64_t *weight
     }
 }
 
+static bool check_pool(const struct model *model, const struct shape *shape, struct error *err)
+{
+    return shape->pool == SHAPE_FIRST ||
+           error_set(err,
+                     "%s: its classifier reads the mean of all tokens, and Hugging Face's classes "
+                     "read the first; mquant --to onnx holds such a model",
+                     model->name);
+}
+
 static bool check_types(const struct model *model, struct error *err)
 {
     for (size_t i = 0; i < model->n_tensors; i++)
@@ -196,8 +227,8 @@ bool dense_write(struct model *model, json_t *stage, struct output *output,
     struct shape from = {.layer = NULL}, to = {.layer = NULL};
     struct padded padded = {NULL, NULL, 0};
     bool ok = model_check_weights(model, err) && check_types(model, err) &&
-              shape_from_model(&from, model, err) && shape_copy(&from, &to, err) &&
-              padded_open(&padded, model, err) &&
+              shape_from_model(&from, model, err) && check_pool(model, &from, err) &&
+              shape_copy(&from, &to, err) && padded_open(&padded, model, err) &&
               target(model, &to, &result->heads, &result->neurons, err);
     if (ok) {
         measure(model->tensor, model->n_tensors, &result->weights_before, &result->bytes_before);

@@ -1,7 +1,7 @@
 /* dense.h: a pruned model in a shape that Hugging Face's classes can hold. Part of the work of
  * mquant.
  *
- * These classes know one number of heads, hidden / head_size, and one feed-forward width for all
+ * These classes know one number of heads, width / head size, and one feed-forward width for all
  * layers. Heads that are missing are added as zeros: rows of the query, key and value weights and
  * biases, columns of the attention output; neurons as zero rows and biases of the first
  * feed-forward matrix and zero columns of the second, up to the widest layer. An added head's
@@ -24,8 +24,8 @@ struct dense_result {
     size_t heads, neurons; /* added, over all layers; both 0: the model passed as it was */
 };
 
-/* Pad and write. stage (history) is stolen in any case. int8 models are refused: the classes cannot
- * hold them in any shape. Memory: the tensors that are padded. */
+/* Pad and write. stage (history) is stolen in any case. Refused, with what to do: int8
+ * models and those whose classifier reads the mean, which the classes hold in no shape. Memory: the tensors that are padded. */
 bool dense_write(struct model *model, json_t *stage, struct output *output,
                  struct dense_result *result, struct error *err) MUST_CHECK;
 

@@ -1,27 +1,26 @@
-/* onnx_encoder.c: in the patterns that exporters use, because ONNX Runtime recognises and fuses
+/* onnx_encoder.c: the steps of lib/nn/encoder_forward.c, in the patterns that exporters use, because ONNX Runtime recognises and fuses
  * these (LayerNormalization, Erf-GELU, MatMul + Add, Softmax over scores + mask).
  *
  * Padding: scores of keys whose attention_mask is 0 get the lowest float added. Next to any other
  * score their exponential is exactly 0, so a padded batch gives what its texts give alone.
  *
- * The last layer of a classifier that reads the first token is computed for that token only, as
- * lib/nn does: its queries, output projection and feed-forward have length 1.
+ * The last layer of a classifier that reads the first token is computed for that token only: its
+ * queries, output projection and feed-forward have length 1.
  */
 #include "quant/onnx_encoder.h"
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 
+#include "nn/parts.h"
 #include "nn/weights.h"
-
-enum { NAME_BYTES = 160 };
 
 struct builder {
     struct onnx_graph *graph;
     const struct shape *shape;
     struct model *model;
     struct error *err;
+    const char *keep; /* [batch, length] as floats: 1 for a token, 0 for padding */
     const char *mask; /* [batch, 1, 1, length], added to scores */
 };
 
@@ -48,11 +47,6 @@ static const char *with_integer(struct builder *b, const char *op, const char *n
 static const char *gather(struct builder *b, const char *table, const char *index)
 {
     return with_integer(b, "Gather", "axis", 0, (const char *[]){table, index}, 2);
-}
-
-static const char *cast_float(struct builder *b, const char *x)
-{
-    return with_integer(b, "Cast", "to", ONNX_FLOAT, &x, 1);
 }
 
 static const char *transpose(struct builder *b, const char *x, const int64_t order[4])
@@ -84,7 +78,7 @@ static const char *slice(struct builder *b, const char *x, const char *first, co
 
 static const struct tensor_view *find(struct builder *b, const char *name)
 {
-    const struct tensor_view *view = shape_find_tensor(b->model, name);
+    const struct tensor_view *view = parts_find_tensor(b->model, name);
     if (!view) {
         error_set(b->err, "%s: no tensor %s", b->model->name, name);
         return NULL;
@@ -101,29 +95,40 @@ static const struct tensor_view *find(struct builder *b, const char *name)
     return NULL;
 }
 
-static const char *weight(struct builder *b, const char *name, bool transposed)
+/* Where a role's tensors are: of a layer, of a network in its stack. */
+struct place {
+    enum family_role role;
+    size_t layer, stack;
+};
+
+static const char *weight(struct builder *b, struct place at, const char *rest, bool transposed)
 {
+    char name[PARTS_NAME_BYTES];
+    family_name(b->shape->family, at.role, at.layer, at.stack, rest, name, sizeof name);
     return onnx_graph_weight(b->graph, find(b, name), transposed);
 }
 
-/* y = x Wᵀ + bias */
-static const char *linear(struct builder *b, const char *place, const char *x)
+static const char *table(struct builder *b, enum family_role role)
 {
-    char matrix[NAME_BYTES], bias[NAME_BYTES];
-    snprintf(matrix, sizeof matrix, "%s.weight", place);
-    snprintf(bias, sizeof bias, "%s.bias", place);
-    return two(b, "Add", two(b, "MatMul", x, weight(b, matrix, true)), weight(b, bias, false));
+    return weight(b, (struct place){.role = role}, "weight", false);
 }
 
-static const char *norm(struct builder *b, const char *place, const char *x)
+/* y = x Wᵀ + bias */
+static const char *linear(struct builder *b, struct place at, const char *x)
 {
-    char gain[NAME_BYTES], bias[NAME_BYTES];
+    const char *product = two(b, "MatMul", x, weight(b, at, "weight", true));
+    return two(b, "Add", product, weight(b, at, "bias", false));
+}
+
+static const char *norm(struct builder *b, struct place at, const char *x)
+{
     const struct onnx_attribute eps = {
         .name = "epsilon", .kind = ONNX_ATTRIBUTE_FLOAT, .real = b->shape->eps};
-    snprintf(gain, sizeof gain, "%s.weight", place);
-    snprintf(bias, sizeof bias, "%s.bias", place);
-    return onnx_graph_node(b->graph, "LayerNormalization", &eps,
-                           (const char *[]){x, weight(b, gain, false), weight(b, bias, false)}, 3);
+    const char *gain = weight(b, at, "weight", false), *bias = weight(b, at, "bias", false);
+    if (b->shape->family->norm == NORM_AFFINE)
+        return two(b, "Add", two(b, "Mul", x, gain), bias);
+    return onnx_graph_node(b->graph, "LayerNormalization", &eps, (const char *[]){x, gain, bias},
+                           3);
 }
 
 /* ---- the encoder ---- */
@@ -152,40 +157,72 @@ static const char *activate(struct builder *b, enum epilogue activation, const c
 }
 
 /* 0 for a token, the lowest float for padding: [batch, 1, 1, length]. */
-static const char *score_mask(struct builder *b, const char *attention_mask)
+static const char *score_mask(struct builder *b)
 {
     const int64_t axes[] = {1, 2};
-    const char *wide = two(b, "Unsqueeze", attention_mask, onnx_graph_integers(b->graph, axes, 2));
-    const char *padding = two(b, "Sub", real(b, 1), cast_float(b, wide));
+    const char *wide = two(b, "Unsqueeze", b->keep, onnx_graph_integers(b->graph, axes, 2));
+    const char *padding = two(b, "Sub", real(b, 1), wide);
     return two(b, "Mul", padding, real(b, -(double)FLT_MAX));
+}
+
+/* ---- embeddings ---- */
+
+/* Rows of the position table: [length, columns], or one list for each text. */
+static const char *positions(struct builder *b, const char *ids)
+{
+    const char *rows = table(b, FAMILY_POSITION);
+    if (b->shape->family->positions == FAMILY_FROM_ZERO) {
+        const char *length = gather(b, one(b, "Shape", ids), list(b, 1));
+        return slice(b, rows, list(b, 0), length, 0);
+    }
+    const char *pad = onnx_graph_integer(b->graph, b->shape->pad);
+    const char *is_text = one(b, "Not", two(b, "Equal", ids, pad));
+    const char *text = with_integer(b, "Cast", "to", ONNX_INT64, &is_text, 1);
+    const char *number = two(b, "CumSum", text, onnx_graph_integer(b->graph, 1));
+    return gather(b, rows, two(b, "Add", two(b, "Mul", number, text), pad));
+}
+
+/* x moved along the text, zeros where nothing follows: row t becomes row t + 1, or t - 1. */
+static const char *shifted(struct builder *b, const char *x, bool next)
+{
+    const int64_t at_end[] = {0, 0, 0, 0, 1, 0}, at_start[] = {0, 1, 0, 0, 0, 0};
+    const char *rest = next ? slice(b, x, list(b, 1), list(b, INT64_MAX), 1)
+                            : slice(b, x, list(b, 0), list(b, -1), 1);
+    return two(b, "Pad", rest, onnx_graph_integers(b->graph, next ? at_end : at_start, 6));
+}
+
+/* x [batch, length, n] with 0 in the rows of padding. */
+static const char *without_padding(struct builder *b, const char *x)
+{
+    return two(b, "Mul", x, two(b, "Unsqueeze", b->keep, list(b, 2)));
+}
+
+/* Each row beside the next and the previous one. Padding counts as none: lib/nn has no padding. */
+static const char *trigrams(struct builder *b, const char *words)
+{
+    const char *x = without_padding(b, words);
+    const char *next = shifted(b, x, true), *previous = shifted(b, x, false);
+    return with_integer(b, "Concat", "axis", 2, (const char *[]){next, x, previous}, 3);
 }
 
 static const char *embed(struct builder *b, const char *ids)
 {
-    const char *length = gather(b, one(b, "Shape", ids), list(b, 1));
-    const char *words = gather(b, weight(b, "bert.embeddings.word_embeddings.weight", false), ids);
-    /* The first row of the type table: one text is all of type 0. */
-    const char *type = gather(b, weight(b, "bert.embeddings.token_type_embeddings.weight", false),
-                              onnx_graph_integer(b->graph, 0));
-    const char *positions = slice(b, weight(b, "bert.embeddings.position_embeddings.weight", false),
-                                  list(b, 0), length, 0);
-    const char *sum = two(b, "Add", two(b, "Add", words, type), positions);
-    return norm(b, "bert.embeddings.LayerNorm", sum);
+    static const struct place projection = {.role = FAMILY_EMBED_PROJECTION};
+    const struct shape *shape = b->shape;
+    bool three = shape->family->embedding == FAMILY_TRIGRAM;
+    const char *sum = gather(b, table(b, FAMILY_WORD), ids);
+    if (three)
+        sum = linear(b, projection, trigrams(b, sum));
+    if (shape->types) { /* the first row: one text is all of type 0 */
+        const char *zero = onnx_graph_integer(b->graph, 0);
+        sum = two(b, "Add", sum, gather(b, table(b, FAMILY_TYPE), zero));
+    }
+    sum = two(b, "Add", sum, positions(b, ids));
+    const char *x = norm(b, (struct place){.role = FAMILY_EMBED_NORM}, sum);
+    return shape_projects(shape) && !three ? linear(b, projection, x) : x;
 }
 
-static const char *layer_linear(struct builder *b, size_t l, const char *rest, const char *x)
-{
-    char place[NAME_BYTES];
-    shape_tensor_name(place, sizeof place, l, rest);
-    return linear(b, place, x);
-}
-
-static const char *layer_norm(struct builder *b, size_t l, const char *rest, const char *x)
-{
-    char place[NAME_BYTES];
-    shape_tensor_name(place, sizeof place, l, rest);
-    return norm(b, place, x);
-}
+/* ---- a layer ---- */
 
 /* [batch, length, heads * size] to [batch, heads, length, size], or the last two the other way. */
 static const char *split_heads(struct builder *b, size_t l, const char *x, bool columns)
@@ -196,15 +233,22 @@ static const char *split_heads(struct builder *b, size_t l, const char *x, bool 
     return transpose(b, split, columns ? columns_order : rows_order);
 }
 
-/* Attention of layer l from the rows `from` over all of x. */
-static const char *attend(struct builder *b, size_t l, const char *from, const char *x)
+/* What the attention of a layer is computed from. */
+struct sources {
+    const char *query, *key, *value;
+};
+
+static const char *attend(struct builder *b, size_t l, struct sources from)
 {
     static const int64_t back[] = {0, 2, 1, 3};
     size_t size = b->shape->head_size;
     const int64_t dims[] = {0, 0, (int64_t)(b->shape->layer[l].heads * size)};
-    const char *q = split_heads(b, l, layer_linear(b, l, "attention.self.query", from), false);
-    const char *k = split_heads(b, l, layer_linear(b, l, "attention.self.key", x), true);
-    const char *v = split_heads(b, l, layer_linear(b, l, "attention.self.value", x), false);
+    const char *q = linear(b, (struct place){FAMILY_QUERY, l, 0}, from.query);
+    const char *k = linear(b, (struct place){FAMILY_KEY, l, 0}, from.key);
+    const char *v = linear(b, (struct place){FAMILY_VALUE, l, 0}, from.value);
+    q = split_heads(b, l, q, false);
+    k = split_heads(b, l, k, true);
+    v = split_heads(b, l, v, false);
     const char *scores = two(b, "Div", two(b, "MatMul", q, k), real(b, sqrt((double)size)));
     const char *masked = two(b, "Add", scores, b->mask);
     const char *p = with_integer(b, "Softmax", "axis", -1, &masked, 1);
@@ -212,25 +256,69 @@ static const char *attend(struct builder *b, size_t l, const char *from, const c
     return two(b, "Reshape", context, onnx_graph_integers(b->graph, dims, 3));
 }
 
+/* The feed-forward networks, one after another; each ends in a norm of itself and its input. */
+static const char *feed_forward(struct builder *b, size_t l, const char *x)
+{
+    for (size_t s = 0; s < b->shape->stack; s++) {
+        bool last = s + 1 == b->shape->stack;
+        struct place in = {last ? FAMILY_FFN_IN : FAMILY_STACK_IN, l, s};
+        struct place out = {last ? FAMILY_FFN_OUT : FAMILY_STACK_OUT, l, s};
+        struct place end = {last ? FAMILY_NORM2 : FAMILY_STACK_NORM, l, s};
+        const char *wide = activate(b, b->shape->activation, linear(b, in, x));
+        x = norm(b, end, two(b, "Add", linear(b, out, wide), x));
+    }
+    return x;
+}
+
+static const char *first_row(struct builder *b, const char *x)
+{
+    return slice(b, x, list(b, 0), list(b, 1), 1);
+}
+
 static const char *layer(struct builder *b, size_t l, const char *x)
 {
-    bool last = l + 1 == b->shape->n_layers;
+    bool first = shape_first_only(b->shape, l), bottleneck = b->shape->family->bottleneck;
     onnx_graph_scope(b->graph, "layer.%zu/", l);
-    const char *rows = last ? slice(b, x, list(b, 0), list(b, 1), 1) : x;
-    const char *context = attend(b, l, rows, x);
-    const char *out = layer_linear(b, l, "attention.output.dense", context);
-    const char *mid = layer_norm(b, l, "attention.output.LayerNorm", two(b, "Add", out, rows));
-    const char *wide =
-        activate(b, b->shape->activation, layer_linear(b, l, "intermediate.dense", mid));
-    const char *narrow = layer_linear(b, l, "output.dense", wide);
-    return layer_norm(b, l, "output.LayerNorm", two(b, "Add", narrow, mid));
+    const char *rows = first ? first_row(b, x) : x, *inside = rows;
+    struct sources from = {rows, x, x};
+    if (bottleneck) {
+        from.key = linear(b, (struct place){FAMILY_SHARED, l, 0}, x);
+        from.key = norm(b, (struct place){FAMILY_SHARED_NORM, l, 0}, from.key);
+        from.query = first ? first_row(b, from.key) : from.key;
+        inside = linear(b, (struct place){FAMILY_NARROW, l, 0}, rows);
+        inside = norm(b, (struct place){FAMILY_NARROW_NORM, l, 0}, inside);
+    }
+    const char *out = linear(b, (struct place){FAMILY_CONTEXT, l, 0}, attend(b, l, from));
+    const char *y = norm(b, (struct place){FAMILY_NORM1, l, 0}, two(b, "Add", out, inside));
+    y = feed_forward(b, l, y);
+    if (!bottleneck)
+        return y;
+    y = linear(b, (struct place){FAMILY_WIDEN, l, 0}, y);
+    return norm(b, (struct place){FAMILY_WIDEN_NORM, l, 0}, two(b, "Add", y, rows));
+}
+
+/* ---- the head ---- */
+
+/* Sum over the tokens of a text, [batch, n]. */
+static const char *sum_tokens(struct builder *b, const char *x, int64_t keep_axis)
+{
+    return with_integer(b, "ReduceSum", "keepdims", keep_axis, (const char *[]){x, list(b, 1)}, 2);
 }
 
 static const char *head(struct builder *b, const char *x)
 {
-    const char *first = two(b, "Squeeze", x, list(b, 1));
-    const char *pooled = activate(b, EPILOGUE_TANH, linear(b, "bert.pooler.dense", first));
-    return linear(b, "classifier", pooled);
+    const struct shape *shape = b->shape;
+    const char *pooled;
+    if (shape->pool == SHAPE_MEAN) {
+        const char *sum = sum_tokens(b, without_padding(b, x), 0);
+        pooled = two(b, "Div", sum, sum_tokens(b, b->keep, 1));
+    } else {
+        pooled = two(b, "Squeeze", x, list(b, 1));
+    }
+    if (!shape->no_pooler)
+        pooled = activate(b, shape->family->head_activation,
+                          linear(b, (struct place){.role = FAMILY_POOLER}, pooled));
+    return linear(b, (struct place){.role = FAMILY_CLASSIFIER}, pooled);
 }
 
 bool onnx_encoder_build(struct onnx_graph *graph, const struct shape *shape, struct model *model,
@@ -242,7 +330,8 @@ bool onnx_encoder_build(struct onnx_graph *graph, const struct shape *shape, str
     const char *ids = onnx_graph_input(graph, "input_ids", ONNX_INT64, tokens, 2);
     const char *mask = onnx_graph_input(graph, "attention_mask", ONNX_INT64, tokens, 2);
     onnx_graph_scope(graph, "embeddings/");
-    b.mask = score_mask(&b, mask);
+    b.keep = with_integer(&b, "Cast", "to", ONNX_FLOAT, &mask, 1);
+    b.mask = score_mask(&b);
     const char *x = embed(&b, ids);
     for (size_t l = 0; l < shape->n_layers; l++)
         x = layer(&b, l, x);

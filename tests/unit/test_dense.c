@@ -40,7 +40,7 @@ static bool zeros(const struct model *model, size_t l, const char *rest, size_t 
                   size_t from_col)
 {
     char name[96];
-    shape_tensor_name(name, sizeof name, l, rest);
+    tiny_name(name, sizeof name, l, rest);
     const struct tensor_view *view = model_find(model, name);
     size_t cols = view->rank > 1 ? (size_t)view->dim[1] : 1;
     const float *w = view->data;

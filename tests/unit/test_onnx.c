@@ -211,11 +211,11 @@ static void file(void)
            "two inputs, one output");
     tap_ok(in_order(graph), "every value is made once, before it is used");
     char name[96];
-    shape_tensor_name(name, sizeof name, 1, "attention.self.query.weight.T");
+    tiny_name(name, sizeof name, 1, "attention.self.query.weight.T");
     tap_ok(holds(constant(graph, name), TINY_HIDDEN, 2 * TINY_HEAD_SIZE,
                  tiny_layer_values(&tiny, 1, "attention.self.query.weight"), true),
            "a layer of two heads: its query matrix, transposed");
-    shape_tensor_name(name, sizeof name, 2, "intermediate.dense.bias");
+    tiny_name(name, sizeof name, 2, "intermediate.dense.bias");
     tap_ok(holds(constant(graph, name), 6, 0,
                  tiny_layer_values(&tiny, 2, "intermediate.dense.bias"), false),
            "a layer of six neurons: its bias");
