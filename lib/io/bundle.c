@@ -36,6 +36,11 @@ struct bundle {
     struct source *source; /* of a tar; else NULL */
     struct entry *entry;
     size_t n, capacity;
+    struct adopted {
+        void *bytes;
+        size_t n;
+    } * adopted;
+    size_t n_adopted, adopted_room;
     json_t *millet;
 };
 
@@ -310,6 +315,9 @@ void bundle_close(struct bundle *bundle)
         return;
     for (size_t i = 0; i < bundle->n; i++)
         entry_free(&bundle->entry[i]);
+    for (size_t i = 0; i < bundle->n_adopted; i++)
+        free(bundle->adopted[i].bytes);
+    free(bundle->adopted);
     free(bundle->entry);
     source_close(bundle->source);
     json_decref(bundle->millet);
@@ -375,6 +383,12 @@ static bool verify_block(const struct bundle *bundle, struct entry *entry, size_
     return true;
 }
 
+static bool lies_in(const void *range, size_t range_bytes, const void *bytes, size_t n)
+{
+    uintptr_t start = (uintptr_t)range, at = (uintptr_t)bytes;
+    return at >= start && at - start <= range_bytes && n <= range_bytes - (at - start);
+}
+
 bool bundle_verify(struct bundle *bundle, const void *bytes, size_t n, struct error *err)
 {
     uintptr_t at = (uintptr_t)bytes;
@@ -395,7 +409,30 @@ bool bundle_verify(struct bundle *bundle, const void *bytes, size_t n, struct er
                 return false;
         return true;
     }
+    for (size_t i = 0; i < bundle->n_adopted; i++)
+        if (lies_in(bundle->adopted[i].bytes, bundle->adopted[i].n, bytes, n))
+            return true;
     return error_set(err, "%s: %zu bytes to verify lie in none of its members", bundle->name, n);
+}
+
+bool bundle_adopt(struct bundle *bundle, void *bytes, size_t n, struct error *err)
+{
+    if (!memory_grow(&bundle->adopted, &bundle->adopted_room, bundle->n_adopted + 1,
+                     sizeof *bundle->adopted, err))
+        return false;
+    bundle->adopted[bundle->n_adopted++] = (struct adopted){bytes, n};
+    return true;
+}
+
+void bundle_release(const struct bundle *bundle, const void *bytes, size_t n)
+{
+    for (size_t i = 0; i < bundle->n; i++) {
+        const struct entry *entry = &bundle->entry[i];
+        if (entry->owned || !lies_in(entry->member.bytes, entry->member.n, bytes, n))
+            continue;
+        source_release(entry->source ? entry->source : bundle->source, bytes, n);
+        return;
+    }
 }
 
 static void put_le64(uint8_t bytes[8], uint64_t value)

@@ -48,6 +48,14 @@ const struct bundle_member *bundle_require(struct bundle *bundle, const char *na
 bool bundle_verify(struct bundle *bundle, const void *bytes, size_t n,
                    struct error *err) MUST_CHECK;
 
+/* Take over bytes made of members (unpacked, put in order) that tensors point into: they count as
+ * verified and are freed with the bundle. On failure they stay the caller's. */
+bool bundle_adopt(struct bundle *bundle, void *bytes, size_t n, struct error *err) MUST_CHECK;
+/* These bytes are not needed soon: pages of a mapped member that lie wholly in [bytes, bytes + n) are
+ * given back to the system, which reads the file again when they are used after all. Does nothing
+ * to bytes that are not mapped. */
+void bundle_release(const struct bundle *bundle, const void *bytes, size_t n);
+
 /* Identity of a member's bytes: XXH3 of its block hashes (little-endian), which come from
  * millet.json when there (nothing is read), else are computed. */
 bool bundle_member_hash(const struct bundle *bundle, const struct bundle_member *member,

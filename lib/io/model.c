@@ -1,5 +1,4 @@
-/* model.c: a bundle seen as a model: config, labels, tensors of one or several safetensors files.
- */
+/* model.c: a bundle seen as a model: config, labels, tensors by name. */
 #include "io/model.h"
 
 #include <stdio.h>
@@ -9,146 +8,41 @@
 #include "core/hash.h"
 #include "core/jobject.h"
 #include "core/memory.h"
-
-static const char weights_name[] = "model.safetensors";
-static const char index_name[] = "model.safetensors.index.json";
-
-/* ---- shards ---- */
-
-static bool open_shard(struct model *model, const struct bundle_member *member, struct error *err)
-{
-    char *place = memory_format(err, "%s: %s", model->name, member->name);
-    size_t first = member->n < 8 ? member->n : 8, header_bytes;
-    bool ok =
-        place && bundle_verify(model->bundle, member->bytes, first, err) &&
-        safetensors_header_bytes(place, member->bytes, member->n, &header_bytes, err) &&
-        bundle_verify(model->bundle, member->bytes, header_bytes, err) &&
-        safetensors_parse(&model->shard[model->n_shards], place, member->bytes, member->n, err);
-    free(place);
-    model->n_shards += ok;
-    return ok;
-}
-
-static int compare_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The distinct files of an index, sorted: strings borrowed from it. */
-static const char **index_files(const json_t *map, const char *place, size_t *n, struct error *err)
-{
-    const char **file = memory_array(json_object_size(map), sizeof *file, err);
-    const char *tensor;
-    json_t *value;
-    *n = 0;
-    if (!file)
-        return NULL;
-    json_object_foreach((json_t *)map, tensor, value)
-    {
-        file[*n] = json_string_value(value);
-        if (!file[(*n)++]) {
-            error_set(err, "%s: the file of tensor \"%s\" is not a string", place, tensor);
-            free(file);
-            return NULL;
-        }
-    }
-    if (*n)
-        qsort(file, *n, sizeof *file, compare_text);
-    size_t kept = 0;
-    for (size_t i = 0; i < *n; i++)
-        if (i == 0 || strcmp(file[i], file[kept - 1]) != 0)
-            file[kept++] = file[i];
-    *n = kept;
-    return file;
-}
-
-static bool open_index(struct model *model, const json_t *map, const char *place, struct error *err)
-{
-    if (!json_is_object(map))
-        return error_set(err, "%s: has no \"weight_map\" object", place);
-    size_t n;
-    const char **file = index_files(map, place, &n, err);
-    if (!file)
-        return false;
-    model->shard = memory_zeroed(n, sizeof *model->shard, err);
-    bool ok = model->shard != NULL;
-    for (size_t i = 0; i < n && ok; i++) {
-        const struct bundle_member *member = bundle_find(model->bundle, file[i]);
-        if (!member)
-            ok = error_set(err, "%s: its weights are in %zu files, of which %s is missing",
-                           model->name, n, file[i]);
-        else
-            ok = open_shard(model, member, err);
-    }
-    free(file);
-    return ok;
-}
-
-static int compare_tensors(const void *a, const void *b)
-{
-    const struct tensor_view *x = a, *y = b;
-    return strcmp(x->name, y->name);
-}
-
-static bool collect_tensors(struct model *model, struct error *err)
-{
-    size_t n = 0;
-    for (size_t s = 0; s < model->n_shards; s++)
-        n += model->shard[s].n_tensors;
-    model->tensor = memory_array(n, sizeof *model->tensor, err);
-    if (!model->tensor)
-        return false;
-    for (size_t s = 0; s < model->n_shards; s++) {
-        const struct safetensors *shard = &model->shard[s];
-        if (shard->n_tensors)
-            memcpy(model->tensor + model->n_tensors, shard->tensor,
-                   shard->n_tensors * sizeof *shard->tensor);
-        model->n_tensors += shard->n_tensors;
-    }
-    if (n)
-        qsort(model->tensor, n, sizeof *model->tensor, compare_tensors);
-    for (size_t i = 1; i < n; i++)
-        if (compare_tensors(&model->tensor[i - 1], &model->tensor[i]) == 0)
-            return error_set(err, "%s: two of its files hold tensor \"%s\"", model->name,
-                             model->tensor[i].name);
-    return true;
-}
-
-static bool check_index(const struct model *model, const json_t *map, struct error *err)
-{
-    const char *tensor;
-    json_t *file;
-    json_object_foreach((json_t *)map, tensor, file)
-    {
-        if (!model_find(model, tensor))
-            return error_set(err, "%s: %s says that %s holds tensor \"%s\", but no file does",
-                             model->name, index_name, json_string_value(file), tensor);
-    }
-    return true;
-}
-
-static bool open_weights(struct model *model, struct error *err)
-{
-    const struct bundle_member *member = bundle_find(model->bundle, weights_name);
-    if (member) {
-        model->shard = memory_zeroed(1, sizeof *model->shard, err);
-        return model->shard && open_shard(model, member, err) && collect_tensors(model, err);
-    }
-    if (!bundle_find(model->bundle, index_name))
-        return collect_tensors(model, err);
-    member = bundle_require(model->bundle, index_name, err);
-    char *place = member ? memory_format(err, "%s: %s", model->name, index_name) : NULL;
-    json_t *index =
-        place ? jobject_parse((const char *)member->bytes, member->n, place, err) : NULL;
-    const json_t *map = json_object_get(index, "weight_map");
-    bool ok = index && open_index(model, map, place, err) && collect_tensors(model, err) &&
-              check_index(model, map, err);
-    json_decref(index);
-    free(place);
-    return ok;
-}
+#include "io/model_weights.h"
 
 /* ---- labels ---- */
+
+struct numbered_label {
+    const char *name;
+    size_t number;
+};
+
+static int compare_labels(const void *a, const void *b)
+{
+    const struct numbered_label *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : (x->number > y->number) - (x->number < y->number);
+}
+
+/* Sorted, because a label set may have 100 000 names. */
+static bool check_distinct(const struct model *model, struct error *err)
+{
+    size_t n = model->n_labels;
+    struct numbered_label *label = memory_array(n, sizeof *label, err);
+    if (!label)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        label[i] = (struct numbered_label){model->label[i], i};
+    if (n)
+        qsort(label, n, sizeof *label, compare_labels);
+    bool ok = true;
+    for (size_t i = 1; i < n && ok; i++)
+        if (strcmp(label[i - 1].name, label[i].name) == 0)
+            ok = error_set(err, "%s: config.json: labels %zu and %zu are both \"%s\"", model->name,
+                           label[i - 1].number, label[i].number, label[i].name);
+    free(label);
+    return ok;
+}
 
 /* id2label: {"0": "name", …, "n-1": "name"}, names distinct. */
 static bool read_labels(struct model *model, struct error *err)
@@ -176,12 +70,7 @@ static bool read_labels(struct model *model, struct error *err)
             return false;
         model->n_labels++;
     }
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(model->label[i], model->label[j]) == 0)
-                return error_set(err, "%s: config.json: labels %zu and %zu are both \"%s\"",
-                                 model->name, j, i, model->label[i]);
-    return true;
+    return check_distinct(model, err);
 }
 
 /* ---- what the outputs mean ---- */
@@ -257,7 +146,7 @@ bool model_open_bundle(struct model *model, struct bundle *bundle, struct error 
     model->name = bundle_name(model->bundle);
     model->millet = bundle_millet(model->bundle);
     if (read_config(model, err) && read_labels(model, err) && read_problem(model, err) &&
-        open_weights(model, err))
+        model_weights_open(model, err))
         return true;
     model_close(model);
     return false;
@@ -265,16 +154,19 @@ bool model_open_bundle(struct model *model, struct bundle *bundle, struct error 
 
 void model_close(struct model *model)
 {
-    for (size_t i = 0; i < model->n_shards; i++)
-        safetensors_free(&model->shard[i]);
+    model_weights_close(model);
     for (size_t i = 0; i < model->n_labels; i++)
         free(model->label[i]);
-    free(model->shard);
     free(model->label);
-    free(model->tensor);
     json_decref(model->config);
     bundle_close(model->bundle);
     *model = (struct model){0};
+}
+
+static int compare_tensors(const void *a, const void *b)
+{
+    const struct tensor_view *x = a, *y = b;
+    return strcmp(x->name, y->name);
 }
 
 const struct tensor_view *model_find(const struct model *model, const char *name)
@@ -296,13 +188,10 @@ bool model_check_weights(const struct model *model, struct error *err)
 {
     if (model->n_tensors > 0)
         return true;
-    if (bundle_find(model->bundle, "pytorch_model.bin"))
-        return error_set(
-            err,
-            "%s: its weights are in pytorch_model.bin, which is not read; save it as safetensors",
-            model->name);
-    return error_set(err, "%s: the model has no weights (no %s); train one with mstudent --shape",
-                     model->name, weights_name);
+    return error_set(err,
+                     "%s: the model has no weights (no model.safetensors or "
+                     "pytorch_model.bin); train one with mstudent --shape",
+                     model->name);
 }
 
 static const char *dim_text(int64_t dim, char text[24])
@@ -342,8 +231,7 @@ bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error 
         const struct bundle_member *member = bundle_member(model->bundle, i);
         bool weights = false;
         for (size_t s = 0; s < model->n_shards; s++)
-            weights = weights || model->shard[s].data + model->shard[s].data_bytes ==
-                                     member->bytes + member->n;
+            weights = weights || model->shard[s].member == member;
         if (!weights && strcmp(member->name, "config.json") != 0)
             continue;
         uint64_t hash = 0;

@@ -1,8 +1,8 @@
 /* model.h: a model stream: Hugging Face files in a bundle, seen as a config, named tensors and
  * tokenizer files.
  *
- * Reading accepts model.safetensors, sharded safetensors (model.safetensors.index.json) or no
- * weights at all (what mtok --learn writes). Writing gives a tar: config.json, the tokenizer files
+ * Reading accepts model.safetensors or pytorch_model.bin, each in one file or in shards that an
+ * index names, or no weights at all (what mtok --learn writes). Writing gives a tar: config.json, the tokenizer files
  * as they were, model.safetensors, and millet.json last (history, checksums, and what `extra`
  * says).
  */
@@ -33,7 +33,7 @@ struct model {
     const json_t *millet;       /* borrowed: millet.json, NULL when the model is not from Millet */
     struct tensor_view *tensor; /* all tensors of all shards, sorted by name */
     size_t n_tensors;           /* 0: a model without weights */
-    struct safetensors *shard;  /* owned */
+    struct model_shard *shard;  /* owned: the files that hold weights, see model_weights.h */
     size_t n_shards;
     enum model_problem problem;
     char **label;    /* owned; config.id2label in order of id; NULL names are refused */

@@ -10,6 +10,7 @@
 #include "core/jobject.h"
 #include "core/memory.h"
 #include "io/model.h"
+#include "io/model_weights.h"
 #include "io/tar.h"
 
 /* What a tokenizer of Hugging Face may consist of: copied from model to model as it is. */
@@ -100,8 +101,9 @@ static bool verify_tensors(const struct model_writer_options *options, struct er
     for (size_t i = 0; i < options->n_tensors; i++) {
         const struct tensor_view *view = &options->tensor[i];
         for (size_t s = 0; from && s < from->n_shards; s++) {
-            uintptr_t start = (uintptr_t)from->shard[s].data, at = (uintptr_t)view->data;
-            if (at < start || at - start >= from->shard[s].data_bytes)
+            const struct bundle_member *member = from->shard[s].member;
+            uintptr_t start = (uintptr_t)member->bytes, at = (uintptr_t)view->data;
+            if (at < start || at - start >= member->n)
                 continue;
             if (!bundle_verify(from->bundle, view->data, (size_t)view->bytes, err))
                 return false;

@@ -149,6 +149,19 @@ const void *source_map(const struct source *source, size_t *n)
     return source->map;
 }
 
+void source_release(const struct source *source, const void *bytes, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)source->mapping;
+    uintptr_t at = (uintptr_t)bytes, end = at + n;
+    if (!source->mapping || at < start || at - start > source->n || n > source->n - (at - start))
+        return;
+    at = (at + page - 1) / page * page;
+    end = end / page * page;
+    /* Advice: where it is not taken, only memory is lost. */
+    if (at < end)
+        (void)madvise((void *)at, end - at, MADV_DONTNEED);
+}
+
 ssize_t source_read(struct source *source, void *buffer, size_t n, struct error *err)
 {
     if (source->map) {
