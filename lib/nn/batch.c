@@ -125,6 +125,17 @@ static bool grow_rows(struct batch *batch, size_t n_tokens, struct error *err)
     return true;
 }
 
+/* Keys of the tokens whose row is not `skip` (padding's rows do not learn: padding_idx of PyTorch).
+ * Returns how many. */
+static size_t row_keys(const int32_t *row, size_t n, int64_t skip, uint64_t *key)
+{
+    size_t kept = 0;
+    for (size_t t = 0; t < n; t++)
+        if (row[t] != skip)
+            key[kept++] = (uint64_t)row[t] << 32 | t;
+    return kept;
+}
+
 /* key[t] = row << 32 | token: one sort gives rows ascending and, within a row, tokens ascending, so
  * the order of summation is fixed. */
 static void order_rows(uint64_t *key, size_t n, struct batch_rows *rows)
@@ -150,12 +161,9 @@ static bool build_rows(struct batch *batch, struct error *err)
         free(key);
         return false;
     }
-    for (size_t t = 0; t < n; t++)
-        key[t] = (uint64_t)batch->id[t] << 32 | t;
-    order_rows(key, n, &batch->word);
-    for (size_t t = 0; t < n; t++)
-        key[t] = (uint64_t)batch->place[t] << 32 | t;
-    order_rows(key, n, &batch->position);
+    order_rows(key, row_keys(batch->id, n, batch->pad, key), &batch->word);
+    order_rows(key, row_keys(batch->place, n, batch->after_pad ? batch->pad : -1, key),
+               &batch->position);
     free(key);
     return true;
 }
@@ -219,10 +227,11 @@ bool batch_upload(struct batch *batch, struct error *err)
         {batch->label, n * WORD, &label},
         {batch->teacher, n * batch->n_classes * sizeof(float), &teacher},
         {batch->word.row, words * WORD, &row[0]},
-        {batch->word.order, (words ? t : 0) * WORD, &order[0]},
+        {batch->word.order, (words ? (size_t)batch->word.bound[words] : 0) * WORD, &order[0]},
         {batch->word.bound, (words ? words + 1 : 0) * WORD, &bound[0]},
         {batch->position.row, positions * WORD, &row[1]},
-        {batch->position.order, (positions ? t : 0) * WORD, &order[1]},
+        {batch->position.order, (positions ? (size_t)batch->position.bound[positions] : 0) * WORD,
+         &order[1]},
         {batch->position.bound, (positions ? positions + 1 : 0) * WORD, &bound[1]},
     };
     if (!upload_pieces(batch, piece, sizeof piece / sizeof piece[0], err))

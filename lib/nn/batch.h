@@ -15,7 +15,7 @@
 #include "kernels/kernels.h"
 #include "nn/shape.h"
 
-/* Touched rows of an embedding table: slot r is table row row[r], the sum over tokens
+/* Touched rows of an embedding table (padding's do not learn: padding_idx of PyTorch): slot r is table row row[r], the sum over tokens
  * order[bound[r]] … order[bound[r+1]-1]. */
 struct batch_rows {
     size_t n;               /* slots */
@@ -33,7 +33,7 @@ struct batch {
     size_t n_classes; /* width of a teacher row; 0: none given */
     bool for_training;
     bool after_pad; /* positions as FAMILY_AFTER_PAD, else from 0 */
-    int32_t pad;
+    int32_t pad;    /* padding inside a text: its rows of the tables do not learn */
     struct batch_rows word, position;
     size_t room_rows;
     /* device, owned: one block */

@@ -255,6 +255,11 @@ bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
     return true;
 }
 
+const act *encoder_pooled(const struct encoder *encoder)
+{
+    return encoder->pooled;
+}
+
 act *encoder_dlogits(struct encoder *encoder)
 {
     return encoder->dlogits;

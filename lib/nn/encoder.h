@@ -47,6 +47,9 @@ const act *encoder_forward(struct encoder *encoder, const struct weights *weight
  * the head sees all. As hidden_states of transformers. */
 const act *encoder_hidden(const struct encoder *encoder, size_t layer);
 
+/* After encoder_forward(): what goes to the classifier, [N, H]. */
+const act *encoder_pooled(const struct encoder *encoder);
+
 /* Where to put the gradient of the logits, [n, n_labels]. */
 act *encoder_dlogits(struct encoder *encoder);
 

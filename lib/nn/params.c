@@ -332,6 +332,8 @@ void params_refresh(struct params *params)
 
 static bool zero_rows(struct params *p, struct params_table *table, size_t n, struct error *err)
 {
+    if (n == 0)
+        return true;
     if (n > table->room) {
         device_free(p->dev, table->grad);
         table->room = 0;

@@ -36,7 +36,7 @@ struct shape {
     enum epilogue activation;
     enum shape_pool pool;
     bool no_pooler; /* what is pooled goes to the classifier as it is */
-    int32_t pad;    /* its positions rule needs it (FAMILY_AFTER_PAD) */
+    int32_t pad;    /* id whose rows of the tables do not learn; negative: none */
     float eps;      /* of layer norm */
     float hidden_dropout, attention_dropout, classifier_dropout;
     float initializer_range;

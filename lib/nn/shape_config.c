@@ -119,11 +119,15 @@ static bool read_pool(struct shape *shape, const struct source_config *from, str
 
 static bool read_pad(struct shape *shape, const struct source_config *from, struct error *err)
 {
-    int64_t pad = shape->pad;
-    if (shape->family->positions != FAMILY_AFTER_PAD)
+    int64_t pad = shape->pad, max = (int64_t)shape->vocab - 1;
+    const json_t *entry = json_object_get(from->config, "pad_token_id");
+    if (shape->family->positions == FAMILY_AFTER_PAD) {
+        max = (int64_t)shape->positions - 2 < max ? (int64_t)shape->positions - 2 : max;
+    } else if (json_is_null(entry)) {
+        shape->pad = -1;
         return true;
-    if (!jobject_integer(from->config, from->place, "pad_token_id", false, 0,
-                         (int64_t)shape->positions - 2, &pad, err))
+    }
+    if (!jobject_integer(from->config, from->place, "pad_token_id", false, 0, max, &pad, err))
         return false;
     shape->pad = (int32_t)pad;
     return true;

@@ -1,6 +1,7 @@
 /* test_golden_models.c: whole models against Hugging Face transformers on PyTorch
- * (tests/golden/make_models.py): logits, losses and gradients of a tiny random model of every
- * architecture and every way of writing one down, on the reference and the CPU device. */
+ * (tests/golden/make_models.py): hidden states, pooled rows, logits, losses and gradients of a tiny
+ * random model of every architecture and every way of writing one down, on the reference and the
+ * CPU device. */
 #include <stdlib.h>
 
 #include "golden.h"
@@ -15,15 +16,11 @@
  * over 67 tokens; they are compared relative to the largest of their tensor. */
 static const double value_tolerance = 2e-5, gradient_tolerance = 1e-4;
 
-/* Architectures that lib/nn does not know yet. */
-static const char *const not_yet[] = {"bert-bare", "bert-multi-label", "camembert", "roberta",
-                                      "xlm-roberta"};
-
 struct world {
     struct golden golden;
     struct shape shape;
     struct device *dev;
-    double logits_diff, gradient_diff; /* the largest seen */
+    double hidden_diff, logits_diff, gradient_diff; /* the largest seen */
 };
 
 /* Largest difference, relative to `scale`; a NaN counts as infinite. */
@@ -166,15 +163,68 @@ static void test_loss(struct world *w, const struct loss *loss, const char *key)
     batch_free(&batch);
 }
 
+/* Rows of a layer as the golden file has them. */
+static void compare_hidden(struct world *w, const char *key, const act *rows)
+{
+    size_t n = 0;
+    const float *expected = golden_floats(&w->golden, key, &n);
+    if (!tap_ok(expected != NULL, "%s: there is a %s", w->golden.name, key))
+        return;
+    float *found = calloc(n, sizeof *found);
+    w->dev->op->act_download(w->dev, found, rows, n);
+    double diff = difference(found, expected, n, 1);
+    tap_ok(diff <= value_tolerance, "%s, %s: %s within %.1e", w->golden.name, w->dev->name, key,
+           diff);
+    w->hidden_diff = fmax(w->hidden_diff, diff);
+    free(found);
+}
+
+/* Outputs of the layers, the first rows, and the mean of all rows; also without a head. */
+static void test_hidden(struct world *w, enum shape_pool pool)
+{
+    struct error err = ERROR_INIT;
+    const struct golden *g = &w->golden;
+    struct shape shape = w->shape; /* the layers are borrowed */
+    struct params params = {0};
+    struct batch batch;
+    shape.pool = pool;
+    shape.no_pooler = pool == SHAPE_MEAN || shape.no_pooler;
+    shape.n_labels = 3;
+    batch_init(&batch, w->dev, &shape, 0, false);
+    bool ok = params_open(&params, &shape, &w->golden.model, true, 0, w->dev, &err);
+    for (size_t s = 0; ok && s < g->n; s++)
+        ok = batch_add(&batch, g->id + g->offset[s], (size_t)(g->offset[s + 1] - g->offset[s]), -1,
+                       NULL, &err);
+    struct encoder *encoder = ok ? encoder_open(w->dev, &params.shape, true, &err) : NULL;
+    if (tap_ok(encoder && batch_upload(&batch, &err) &&
+                   encoder_reserve(encoder, batch.n_tokens, batch.n, &err),
+               "%s, %s: an encoder is set up %s", g->name, w->dev->name, err.text)) {
+        encoder_forward(encoder, &params.weights, &batch, NULL);
+        compare_hidden(w, "hidden.embeddings", encoder_hidden(encoder, 0));
+        compare_hidden(w, "hidden.0", encoder_hidden(encoder, 1));
+        if (pool == SHAPE_FIRST)
+            compare_hidden(w, "first", encoder_hidden(encoder, shape.n_layers));
+        else
+            compare_hidden(w, "mean", encoder_pooled(encoder));
+    }
+    encoder_close(encoder);
+    params_close(&params);
+    batch_free(&batch);
+}
+
 static void test_device(struct world *w)
 {
     const struct golden *g = &w->golden;
     float per_record = 1.0f / (float)g->n;
     const struct loss cross_entropy = {
         .kind = LOSS_CROSS_ENTROPY, .alpha = 0, .temperature = 1, .scale = per_record};
-    w->logits_diff = w->gradient_diff = 0;
-    test_classifier(w);
-    test_loss(w, &cross_entropy, "cross_entropy");
+    w->hidden_diff = w->logits_diff = w->gradient_diff = 0;
+    test_hidden(w, SHAPE_FIRST);
+    test_hidden(w, SHAPE_MEAN);
+    if (golden_floats(g, "logits", NULL))
+        test_classifier(w);
+    if (golden_floats(g, "loss.cross_entropy", NULL))
+        test_loss(w, &cross_entropy, "cross_entropy");
     const float *alpha = golden_floats(g, "alpha", NULL);
     const float *temperature = golden_floats(g, "temperature", NULL);
     if (alpha && temperature) {
@@ -182,16 +232,8 @@ static void test_device(struct world *w)
             .kind = LOSS_DISTIL, .alpha = *alpha, .temperature = *temperature, .scale = per_record};
         test_loss(w, &distil, "distillation");
     }
-    printf("# %s\t%s\tlogits %.1e\tgradients %.1e\n", g->name, w->dev->name, w->logits_diff,
-           w->gradient_diff);
-}
-
-static bool is_not_yet(const char *name)
-{
-    for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
-        if (strcmp(not_yet[i], name) == 0)
-            return true;
-    return false;
+    printf("# %s\t%s\thidden %.1e\tlogits %.1e\tgradients %.1e\n", g->name, w->dev->name,
+           w->hidden_diff, w->logits_diff, w->gradient_diff);
 }
 
 static void test_model(const char *name)
@@ -200,9 +242,7 @@ static void test_model(const char *name)
     struct world w = {0};
     bool ok =
         golden_open(&w.golden, name, &err) && shape_from_model(&w.shape, &w.golden.model, &err);
-    if (is_not_yet(name))
-        tap_skip(name, "lib/nn does not know it yet");
-    else if (tap_ok(ok, "%s opens %s", name, err.text)) {
+    if (tap_ok(ok, "%s opens %s", name, err.text)) {
         static const char *const device[] = {"reference", "cpu"};
         for (size_t i = 0; i < sizeof device / sizeof *device; i++) {
             w.dev = device_open(device[i], 2, &err);
