@@ -18,6 +18,7 @@ enum {
     OPTION_MODEL = 1000,
     OPTION_TEXT,
     OPTION_LABEL,
+    OPTION_MULTI_LABEL,
     OPTION_FORMAT,
     OPTION_MAX_TOKENS,
     OPTION_IDS,
@@ -36,6 +37,8 @@ static const struct tool_option option_table[] = {
     {'m', "model", "MODEL", "the tokenizer: a model's directory, tar or -", OPTION_MODEL},
     {0, "text", "COLUMN", "text column: a name in any case, or a number", OPTION_TEXT},
     {0, "label", "COLUMN", "label column: a name in any case, or a number", OPTION_LABEL},
+    {0, "multi-label", "[=SEP]", "a text may have several labels, with SEP (|) between them",
+     OPTION_MULTI_LABEL},
     {0, "format", "FORMAT", "csv, tsv, jsonl, plain or fasttext; default: guessed", OPTION_FORMAT},
     {0, "max-tokens", "N", "cut texts to N tokens, special tokens included", OPTION_MAX_TOKENS},
     {0, "ids", NULL, "print ids as text, one record a line", OPTION_IDS},
@@ -49,6 +52,7 @@ static const struct tool_option option_table[] = {
 };
 
 enum mode { MODE_RECORDS, MODE_IDS, MODE_DECODE, MODE_LEARN, MODE_AUDIT };
+static const char default_separator[] = "|";
 static const char *const mode_option[] = {NULL, "--ids", "--decode", "--learn", "--audit"};
 
 struct options {
@@ -81,6 +85,11 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_LABEL:
         opt->table.label_column = tool_argument(tool);
+        break;
+    case OPTION_MULTI_LABEL:
+        opt->table.separator = tool_argument(tool) ? tool_argument(tool) : default_separator;
+        if (!records_check_separator(opt->table.separator, &tool->err))
+            tool_usage_error(tool, "--multi-label: %s", tool->err.text);
         break;
     case OPTION_FORMAT:
         opt->format_name = tool_argument(tool);
@@ -138,6 +147,8 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--keep-text and %s exclude each other", with);
     if (opt->skip_bad && (mode == MODE_AUDIT || mode == MODE_DECODE))
         tool_usage_error(tool, "--skip-bad and %s exclude each other", with);
+    if (opt->table.separator && mode != MODE_RECORDS && mode != MODE_LEARN)
+        tool_usage_error(tool, "--multi-label and %s exclude each other", with);
     if (opt->max_tokens && (mode == MODE_LEARN || mode == MODE_DECODE))
         tool_usage_error(tool, "--max-tokens and %s exclude each other", with);
     if (mode == MODE_DECODE && table)
@@ -169,6 +180,7 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
         {opt->max_tokens ? "--max-tokens" : NULL, number},
         {opt->table.text_column ? "--text" : NULL, opt->table.text_column},
         {opt->table.label_column ? "--label" : NULL, opt->table.label_column},
+        {opt->table.separator ? "--multi-label" : NULL, NULL},
         {opt->format_name ? "--format" : NULL, opt->format_name},
         {opt->lower ? "--lower" : NULL, NULL},
         {opt->keep_text ? "--keep-text" : NULL, NULL},
@@ -252,6 +264,9 @@ static bool tokenise_text(struct tool *tool, const struct options *opt,
         .n_labels = from->has_config ? from->model.n_labels : 0,
         .skip_bad = opt->skip_bad,
     };
+    /* A model of several labels wants them. */
+    if (from->has_config && from->model.problem == MODEL_MULTI_LABEL && !how.table.separator)
+        how.table.separator = default_separator;
     how.stage = make_stage(tool, opt, tokenizer_fingerprint(from->tokenizer));
     struct threads *team = how.stage ? threads_open(tool->threads, &tool->err) : NULL;
     if (!team) {
@@ -325,11 +340,11 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mtok",
         .purpose = "Turn labelled text into tokens; learn a vocabulary; audit the data.",
-        .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--format FORMAT] "
-                    "[--max-tokens N]\n"
-                    "     [--ids | --keep-text] [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
+        .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--multi-label[=SEP]]\n"
+                    "     [--format FORMAT] [--max-tokens N] [--ids | --keep-text]\n"
+                    "     [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
-                    "mtok --learn N [--lower] [-o FILE] [FILE...]\n"
+                    "mtok --learn N [--lower] [--multi-label[=SEP]] [-o FILE] [FILE...]\n"
                     "mtok --audit [-m MODEL] [--json] [-o FILE] [FILE...]",
         .example = "mtok --learn 8000 train.csv > vocab.tar\n"
                    "mtok -m vocab.tar train.csv | mstudent -m vocab.tar > student.tar",

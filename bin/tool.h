@@ -24,7 +24,7 @@ enum tool_status { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 struct tool_option {
     int short_name;        /* 'm', or 0 */
     const char *long_name; /* "model" */
-    const char *argument;  /* "MODEL"; NULL: a flag */
+    const char *argument;  /* "MODEL"; NULL: a flag; "[=SEP]": may be left out */
     const char *help;      /* one line */
     int id; /* what tool_next_option() returns; unique, from 1000 in the tools' own tables */
 };
@@ -81,7 +81,8 @@ void tool_init(struct tool *tool, int argc, char **argv, unsigned common);
  * a mistake does too (2), with nothing on stdout. Long options may be abbreviated to a unique
  * prefix, `--name=value` and `--name value` both work, `--` ends options. */
 int tool_next_option(struct tool *tool);
-const char *tool_argument(const struct tool *tool); /* of the option just returned */
+const char *
+tool_argument(const struct tool *tool); /* of the option just returned; NULL: left out */
 /* The operands, once tool_next_option() has returned -1. Exits 2 when the output is the same file
  * as an operand, standard input or an option's MODEL or STREAM. */
 const char *const *tool_operands(struct tool *tool, size_t *n);

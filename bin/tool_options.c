@@ -50,7 +50,8 @@ static void help_option(const struct tool_option *option)
     if (option->short_name)
         snprintf(letter, sizeof letter, "-%c, ", option->short_name);
     int n = snprintf(left, sizeof left, "  %s--%s%s%s", letter, option->long_name,
-                     option->argument ? " " : "", option->argument ? option->argument : "");
+                     option->argument && option->argument[0] != '[' ? " " : "",
+                     option->argument ? option->argument : "");
     if (n >= HELP_COLUMN)
         printf("%s\n%*s%s\n", left, HELP_COLUMN, "", option->help);
     else
@@ -194,7 +195,9 @@ static const struct tool_option *scan(struct tool *tool)
                 find_long(tool, name, equals ? (size_t)(equals - name) : strlen(name));
             if (equals && !option->argument)
                 tool_usage_error(tool, "option --%s takes no argument", option->long_name);
-            if (option->argument)
+            if (option->argument && option->argument[0] == '[')
+                tool->argument = equals ? equals + 1 : NULL;
+            else if (option->argument)
                 tool->argument = equals ? equals + 1 : next_argument(tool, option);
             return option;
         }

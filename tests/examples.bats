@@ -18,6 +18,7 @@ setup_file() {
                 print w[2 + (i + f) % 4] " the " w[2 + int(i / 3) % 4] " of " w[2 + int(i / 7) % 4] "," w[1] > file
             }
         }
+        print "text,label\ngood match,sport;asia\nno news," > "tags.csv"
         print "the match and the ball\nthe doctor of the clinic" > "lines.txt"
     }'
     mtok -q --learn 120 -o vocabulary.tar train.csv

@@ -1,6 +1,7 @@
 /* labels.c: see labels.h. */
 #include "text/labels.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,27 @@ bool labels_add(struct labels *labels, const char *name, size_t n, struct error 
 static int by_bytes(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+bool labels_next(const char **at, size_t *n, const char *separator, const char **name,
+                 size_t *n_name)
+{
+    size_t n_separator = separator ? strlen(separator) : 0;
+    while (*n) {
+        const char *stop = separator ? memmem(*at, *n, separator, n_separator) : NULL;
+        const char *begin = *at, *end = stop ? stop : *at + *n;
+        *n -= (size_t)(end - *at) + (stop ? n_separator : 0);
+        *at = stop ? stop + n_separator : end;
+        while (begin < end && isspace((unsigned char)*begin))
+            begin++;
+        while (begin < end && isspace((unsigned char)end[-1]))
+            end--;
+        *name = begin;
+        *n_name = (size_t)(end - begin);
+        if (begin < end)
+            return true;
+    }
+    return false;
 }
 
 bool labels_close(struct labels *labels, bool sorted, struct error *err)

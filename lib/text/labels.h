@@ -23,6 +23,10 @@ struct labels { /* all zero is an empty set */
 bool labels_add(struct labels *labels, const char *name, size_t n, struct error *err) MUST_CHECK;
 /* The set is complete: ids are given in byte order of the names, or in order of arrival. */
 bool labels_close(struct labels *labels, bool sorted, struct error *err) MUST_CHECK;
+/* The next name of a cell: NULL separator: the cell is one name. White space around names, and
+ * empty names, do not count. *at and *n move behind it. */
+bool labels_next(const char **at, size_t *n, const char *separator, const char **name,
+                 size_t *n_name);
 /* Id in a closed set, or -1. */
 int32_t labels_find(const struct labels *labels, const char *name, size_t n);
 void labels_free(struct labels *labels);

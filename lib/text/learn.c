@@ -33,8 +33,12 @@ struct learner {
 
 static bool take_row(struct learner *l, const struct table_row *row, struct error *err)
 {
-    return word_count_add(l->words, row->text, row->n_text, err) &&
-           (!row->label || labels_add(&l->labels, row->label, row->n_label, err));
+    const char *at = row->label, *name;
+    size_t left = row->label ? row->n_label : 0, n;
+    while (labels_next(&at, &left, l->options->table.separator, &name, &n))
+        if (!labels_add(&l->labels, name, n, err))
+            return false;
+    return word_count_add(l->words, row->text, row->n_text, err);
 }
 
 static bool read_table(struct learner *l, struct table *table, const char *name,
@@ -129,6 +133,9 @@ static json_t *model_config(const struct learner *l, size_t vocabulary)
         json_object_set(config, "id2label", id2label);
         json_object_set(config, "label2id", label2id);
     }
+    if (l->options->table.separator)
+        json_object_set_new(config, "problem_type",
+                            json_string(model_problem_name(MODEL_MULTI_LABEL)));
     json_decref(id2label);
     json_decref(label2id);
     return config;

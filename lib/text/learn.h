@@ -23,7 +23,7 @@ struct learn_options {
 };
 
 /* Writes a model without weights: vocab.txt, tokenizer_config.json, special_tokens_map.json,
- * config.json (labels seen, vocab_size), millet.json. */
+ * config.json (labels seen, vocab_size; problem_type where rows may have several), millet.json. */
 bool learn_wordpiece(const char *const *path, size_t n_paths, const struct learn_options *options,
                      const struct progress *progress, struct output *output,
                      struct error *err) MUST_CHECK;

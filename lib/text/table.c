@@ -79,13 +79,15 @@ static bool repair(struct buffer *out, const char **bytes, size_t *n, size_t *n_
     return true;
 }
 
-/* White space around a label is never meant. An empty label is none. */
+/* White space around a label is never meant. An empty label is none, which is something else than
+ * no cell for one where a row may have any number. */
 static void trim_label(struct table_row *row)
 {
     while (row->n_label && isspace((unsigned char)row->label[0]))
         row->label++, row->n_label--;
     while (row->n_label && isspace((unsigned char)row->label[row->n_label - 1]))
         row->n_label--;
+    row->no_label = !row->n_label;
     if (!row->n_label)
         row->label = NULL;
 }
@@ -219,6 +221,44 @@ static bool key_is(const struct json_text *key, const char *wanted,
     return wanted ? table_name_equal(key->bytes, key->n, wanted) : usual(key->bytes, key->n);
 }
 
+/* One more label of a row that may have several, joined to those before it. */
+static bool join_label(struct table *t, struct table_row *row, const char *name, size_t n,
+                       struct error *err)
+{
+    const char *separator = t->options.separator;
+    size_t n_before = row->label ? row->n_label : 0, n_separator = strlen(separator);
+    if (n && memmem(name, n, separator, n_separator))
+        return error_set(err,
+                         "label \"%.*s\" holds \"%s\", which separates labels; choose another "
+                         "separator with --multi-label=SEP",
+                         n < 80 ? (int)n : 80, name, separator);
+    if (!memory_grow(&t->label_out.bytes, &t->label_out.capacity, n_before + n_separator + n + 1, 1,
+                     err))
+        return false;
+    char *at = t->label_out.bytes + n_before;
+    if (n_before) {
+        memcpy(at, separator, n_separator);
+        at += n_separator;
+    }
+    if (n)
+        memcpy(at, name, n);
+    row->label = t->label_out.bytes;
+    row->n_label = (size_t)(at - t->label_out.bytes) + n;
+    return true;
+}
+
+/* ["a", "b"]: a row with any number of labels. */
+static bool json_labels(struct table *t, struct json_scan *scan, struct table_row *row,
+                        struct error *err)
+{
+    bool first = true, ok = json_scan_enter(scan, '[', err) && join_label(t, row, "", 0, err);
+    int more = 0;
+    while (ok && (more = json_scan_next(scan, &first, NULL, err)) > 0)
+        ok = json_scan_string(scan, &t->label, err) &&
+             join_label(t, row, t->label.bytes, t->label.n, err);
+    return ok && more == 0;
+}
+
 /* A label may be a string, a number or a boolean (taken as written); null is none. */
 static bool json_label(struct table *t, struct json_scan *scan, struct table_row *row,
                        struct error *err)
@@ -232,6 +272,8 @@ static bool json_label(struct table *t, struct json_scan *scan, struct table_row
         row->n_label = t->label.n;
         return true;
     }
+    if (c == '[' && t->options.separator)
+        return json_labels(t, scan, row, err);
     if (c == '{' || c == '[')
         return error_set(err, "the label is an object or an array; expected a string or a number");
     if (!json_scan_skip(scan, &row->label, &row->n_label, err))
@@ -298,7 +340,7 @@ static bool is_blank(char c)
 }
 
 /* "__label__sports text …": the labels stand first. */
-static bool fasttext_row(struct table_row *row, struct error *err)
+static bool fasttext_row(struct table *t, struct table_row *row, struct error *err)
 {
     const size_t n_mark = sizeof label_mark - 1;
     const char *at = row->text, *end = at + row->n_text;
@@ -310,8 +352,14 @@ static bool fasttext_row(struct table_row *row, struct error *err)
         const char *begin = at + n_mark;
         for (at = begin; at < end && !is_blank(*at);)
             at++;
+        if (t->options.separator) {
+            if (!join_label(t, row, begin, (size_t)(at - begin), err))
+                return false;
+            continue;
+        }
         if (row->label)
-            return error_set(err, "the line has two labels; Millet gives a text one label");
+            return error_set(err, "the line has two labels; with --multi-label a text may have any "
+                                  "number");
         row->label = begin;
         row->n_label = (size_t)(at - begin);
     }
@@ -330,7 +378,7 @@ static int next_line(struct table *t, struct table_row *row, struct error *err)
     row->text = w->at;
     row->line = w->line++;
     w->at = next;
-    if (t->format == TABLE_FASTTEXT && !fasttext_row(row, err))
+    if (t->format == TABLE_FASTTEXT && !fasttext_row(t, row, err))
         return bad_row(t, row, err);
     return finish_row(t, row, err);
 }
@@ -360,6 +408,7 @@ static bool open_format(struct table *t, struct error *err)
 static bool copy_options(struct table *t, const struct table_options *options, struct error *err)
 {
     const char *text = options->text_column, *label = options->label_column;
+    t->options.separator = options->separator;
     if (text && !(t->options.text_column = memory_copy(text, strlen(text), err)))
         return false;
     return !label || (t->options.label_column = memory_copy(label, strlen(label), err));

@@ -25,6 +25,9 @@ struct table_options {
                                 column, else an error that lists them */
     const char
         *label_column; /* NULL: "label" or "labels" in any case when there, else unlabelled */
+    const char *
+        separator; /* borrowed; not NULL: a row may have several labels, told apart by it; lists (JSON
+                              arrays, several __label__) are joined with it */
 };
 
 struct table_row {
@@ -32,6 +35,7 @@ struct table_row {
     size_t n_text;
     const char *label; /* NULL: no label column or an empty cell */
     size_t n_label;
+    bool no_label; /* the label cell is there, and empty */
     uint64_t line; /* 1-based line the row begins on */
     bool stray_header;
     size_t n_invalid; /* invalid UTF-8 sequences replaced in this row */

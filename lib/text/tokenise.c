@@ -25,6 +25,8 @@ struct job {
     size_t max_tokens;
     struct labels labels;
     bool want_labels; /* a stream is written and its labels are known */
+    int32_t *set;     /* labels of the row at hand, where it may have several */
+    size_t set_capacity;
     struct threads *team;
     const struct progress *progress;
     struct output *output;
@@ -65,6 +67,16 @@ static int next_row(const struct job *job, struct table *table, struct table_row
 
 /* ---- labels ---- */
 
+static bool collect_names(struct job *job, const struct table_row *row, struct error *err)
+{
+    const char *at = row->label, *name;
+    size_t left = row->label ? row->n_label : 0, n;
+    while (labels_next(&at, &left, job->options->table.separator, &name, &n))
+        if (!labels_add(&job->labels, name, n, err))
+            return false;
+    return true;
+}
+
 static bool collect_file(struct job *job, size_t i, struct error *err)
 {
     struct tokenise_counts ignored = {0};
@@ -74,7 +86,7 @@ static bool collect_file(struct job *job, size_t i, struct error *err)
         return false;
     int more = 1;
     while (table_has_labels(table) && (more = next_row(job, table, &row, &ignored, err)) > 0)
-        if (row.label && !labels_add(&job->labels, row.label, row.n_label, err)) {
+        if (!collect_names(job, &row, err)) {
             error_at(err, "%s:%llu: ", source_name(job->source[i]), (unsigned long long)row.line);
             more = -1;
             break;
@@ -103,6 +115,13 @@ static bool decide_labels(struct job *job, struct error *err)
     ok = ok && labels_close(&model, false, err);
     if (ok && model.n != o->n_labels)
         ok = error_set(err, "two of the model's labels have the same name");
+    for (size_t i = 0; ok && o->table.separator && i < o->n_labels; i++)
+        if (strstr(o->label[i], o->table.separator))
+            ok = error_set(
+                err,
+                "the model's label \"%.80s\" holds \"%s\", which separates labels; choose "
+                "another separator with --multi-label=SEP",
+                o->label[i], o->table.separator);
     if (ok && labels_are_generic(o->label, o->n_labels)) {
         for (size_t i = 0; ok && i < job->n_paths; i++)
             ok = collect_file(job, i, err);
@@ -118,8 +137,8 @@ static bool decide_labels(struct job *job, struct error *err)
     return ok;
 }
 
-static bool unknown_label(const struct job *job, const struct table_row *row, const char *name,
-                          struct error *err)
+static bool unknown_label(const struct job *job, uint64_t line, const char *label, size_t n_label,
+                          const char *name, struct error *err)
 {
     char list[LABEL_LIST_BYTES];
     labels_list(&job->labels, list, sizeof list);
@@ -127,9 +146,8 @@ static bool unknown_label(const struct job *job, const struct table_row *row, co
         err,
         "%s:%llu: label \"%.*s\" is not one of the model's %zu labels (%s); map it, drop the "
         "row, or pass --skip-bad",
-        name, (unsigned long long)row->line,
-        (int)(row->n_label < LABEL_SHOWN ? row->n_label : LABEL_SHOWN), row->label, job->labels.n,
-        list);
+        name, (unsigned long long)line, (int)(n_label < LABEL_SHOWN ? n_label : LABEL_SHOWN), label,
+        job->labels.n, list);
 }
 
 /* ---- blocks ---- */
@@ -137,14 +155,20 @@ static bool unknown_label(const struct job *job, const struct table_row *row, co
 static bool write_part(struct job *job, struct error *err)
 {
     const struct tokenise_block *b = job->block;
-    struct tensor_view tensor[] = {
-        tensor_view_1d("ids", DTYPE_I32, b->n_ids, b->id),
-        tensor_view_1d("offsets", DTYPE_I64, b->n + 1, b->offset),
-        tensor_view_1d("label", DTYPE_I32, b->n, b->label),
-        tensor_view_1d("text", DTYPE_U8, b->n_text, b->text),
-        tensor_view_1d("text_offsets", DTYPE_I64, b->n + 1, b->text_offset),
-    };
-    return records_write(job->writer, tensor, job->options->keep_text ? 5 : 3, err);
+    struct tensor_view tensor[6];
+    size_t n = 0;
+    tensor[n++] = tensor_view_1d("ids", DTYPE_I32, b->n_ids, b->id);
+    tensor[n++] = tensor_view_1d("offsets", DTYPE_I64, b->n + 1, b->offset);
+    if (job->options->table.separator) {
+        tensor[n++] = tensor_view_1d("label_ids", DTYPE_I32, b->n_label_ids, b->label_id);
+        tensor[n++] = tensor_view_1d("label_offsets", DTYPE_I64, b->n + 1, b->label_offset);
+    } else
+        tensor[n++] = tensor_view_1d("label", DTYPE_I32, b->n, b->label);
+    if (job->options->keep_text) {
+        tensor[n++] = tensor_view_1d("text", DTYPE_U8, b->n_text, b->text);
+        tensor[n++] = tensor_view_1d("text_offsets", DTYPE_I64, b->n + 1, b->text_offset);
+    }
+    return records_write(job->writer, tensor, n, err);
 }
 
 static bool finish_block(struct job *job, struct error *err)
@@ -168,21 +192,60 @@ static bool finish_block(struct job *job, struct error *err)
     return true;
 }
 
+static int by_value(const void *a, const void *b)
+{
+    return *(const int32_t *)a - *(const int32_t *)b;
+}
+
+/* The ids of the row's labels to job->set, ascending, each once; *n 0: none holds. Where labels are
+ * not known it is -1. 1: known, 0: one is not the model's, -1: failed. */
+static int find_labels(struct job *job, const struct table_row *row, const char *file, size_t *n,
+                       struct error *err)
+{
+    const char *at = row->label, *name;
+    size_t left = row->label ? row->n_label : 0, n_name, kept = 0;
+    *n = 0;
+    while (labels_next(&at, &left, job->options->table.separator, &name, &n_name)) {
+        int32_t id = labels_find(&job->labels, name, n_name);
+        if (id < 0 && job->options->skip_bad)
+            return 0;
+        if (id < 0)
+            return unknown_label(job, row->line, name, n_name, file, err), -1;
+        if (!memory_grow(&job->set, &job->set_capacity, *n + 1, sizeof *job->set, err))
+            return -1;
+        job->set[(*n)++] = id;
+    }
+    if (*n == 0 && !row->label && !row->no_label) {
+        if (!memory_grow(&job->set, &job->set_capacity, 1, sizeof *job->set, err))
+            return -1;
+        job->set[(*n)++] = RECORDS_LABEL_UNKNOWN;
+    }
+    if (*n)
+        qsort(job->set, *n, sizeof *job->set, by_value);
+    for (size_t i = 0; i < *n; i++)
+        if (i == 0 || job->set[i] != job->set[kept - 1])
+            job->set[kept++] = job->set[i];
+    *n = kept;
+    return 1;
+}
+
 static bool take_row(struct job *job, const struct table_row *row, const char *name,
                      struct error *err)
 {
     int32_t label = RECORDS_LABEL_UNKNOWN;
+    bool several = job->options->table.separator != NULL;
+    size_t n = 0;
     job->counts->invalid_utf8 += row->n_invalid;
-    if (job->want_labels && row->label) {
-        label = labels_find(&job->labels, row->label, row->n_label);
-        if (label < 0 && !job->options->skip_bad)
-            return unknown_label(job, row, name, err);
-        if (label < 0) {
+    int known = job->want_labels ? find_labels(job, row, name, &n, err) : 1;
+    if (known <= 0) {
+        if (known == 0)
             job->counts->skipped++;
-            return true;
-        }
+        return known == 0;
     }
+    if (n && !several)
+        label = job->set[0];
     return tokenise_block_add(job->block, row->text, row->n_text, label, err) &&
+           (!several || tokenise_block_label(job->block, job->set, n, err)) &&
            (!tokenise_block_full(job->block) || finish_block(job, err));
 }
 
@@ -223,13 +286,18 @@ static bool tokenise_files(struct job *job, struct error *err)
 
 static bool open_writer(struct job *job, json_t **stage, struct error *err)
 {
-    static const char *const field[] = {"ids", "offsets", "label", "text", "text_offsets"};
+    static const char *const one[] = {"ids", "offsets", "label", "text", "text_offsets"};
+    static const char *const several[] = {"ids",           "offsets", "label_ids",
+                                          "label_offsets", "text",    "text_offsets"};
+    const char *separator = job->options->table.separator;
+    size_t n_fields = (separator ? 4U : 3U) + (job->options->keep_text ? 2U : 0U);
     struct records_header header = {.tokenizer = tokenizer_fingerprint(job->tokenizer),
                                     .label = job->labels.name,
                                     .n_labels = job->labels.n,
+                                    .separator = (char *)separator,
                                     .max_tokens = job->max_tokens};
-    job->writer = records_writer_open(job->output, &header, field, job->options->keep_text ? 5 : 3,
-                                      *stage, err);
+    job->writer =
+        records_writer_open(job->output, &header, separator ? several : one, n_fields, *stage, err);
     *stage = NULL; /* stolen */
     return job->writer != NULL;
 }
@@ -283,5 +351,6 @@ bool tokenise(const char *const *path, size_t n_paths, const struct tokenizer *t
     free(job.source);
     tokenise_block_close(job.block);
     labels_free(&job.labels);
+    free(job.set);
     return ok;
 }

@@ -25,6 +25,7 @@ struct tokenise_options {
     char *const *label; /* the model's labels; n_labels 0: labels are collected from the data,
                            sorted (a first pass over spooled input) */
     size_t n_labels;
+    /* table.separator not NULL: a multi-label stream */
     bool skip_bad; /* rows with stray headers or labels unknown to the model are skipped and counted
                       instead of an error */
     json_t *stage; /* history stage; stolen */

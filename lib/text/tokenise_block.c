@@ -55,6 +55,7 @@ void tokenise_block_close(struct tokenise_block *b)
     }
     free(b->worker);
     free(b->text);
+    free(b->label_id);
     free(b->id);
     free(b->line);
     free(b);
@@ -62,7 +63,7 @@ void tokenise_block_close(struct tokenise_block *b)
 
 void tokenise_block_clear(struct tokenise_block *b)
 {
-    b->n = b->n_text = b->n_ids = b->n_line = 0;
+    b->n = b->n_text = b->n_ids = b->n_line = b->n_label_ids = 0;
     b->truncated = b->empty = 0;
 }
 
@@ -81,6 +82,18 @@ bool tokenise_block_add(struct tokenise_block *b, const char *text, size_t n, in
     b->n_text += n;
     b->label[b->n++] = label;
     b->text_offset[b->n] = (int64_t)b->n_text;
+    return true;
+}
+
+bool tokenise_block_label(struct tokenise_block *b, const int32_t *id, size_t n, struct error *err)
+{
+    if (!memory_grow(&b->label_id, &b->label_id_capacity, b->n_label_ids + n + 1,
+                     sizeof *b->label_id, err))
+        return false;
+    if (n)
+        memcpy(b->label_id + b->n_label_ids, id, n * sizeof *id);
+    b->n_label_ids += n;
+    b->label_offset[b->n] = (int64_t)b->n_label_ids;
     return true;
 }
 

@@ -24,6 +24,9 @@ struct tokenise_block {
     size_t n_text, text_capacity;
     int64_t text_offset[BLOCK_ROWS + 1];
     int32_t label[BLOCK_ROWS];
+    int64_t label_offset[BLOCK_ROWS + 1]; /* of rows with any number of labels */
+    int32_t *label_id;
+    size_t n_label_ids, label_id_capacity;
     /* results */
     int64_t offset[BLOCK_ROWS + 1];
     int32_t *id;
@@ -48,6 +51,9 @@ void tokenise_block_close(struct tokenise_block *block); /* NULL is fine */
 void tokenise_block_clear(struct tokenise_block *block);
 bool tokenise_block_add(struct tokenise_block *block, const char *text, size_t n, int32_t label,
                         struct error *err) MUST_CHECK;
+/* The labels of the row added last, where rows have any number. */
+bool tokenise_block_label(struct tokenise_block *block, const int32_t *id, size_t n,
+                          struct error *err) MUST_CHECK;
 bool tokenise_block_full(const struct tokenise_block *block);
 bool tokenise_block_run(struct tokenise_block *block, struct threads *team,
                         struct error *err) MUST_CHECK;

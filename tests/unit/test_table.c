@@ -59,7 +59,8 @@ static void reads(enum table_format format, const char *bytes, const char *expec
 static void columns(const char *text, const char *label, const char *bytes, const char *expected,
                     const char *what)
 {
-    struct table_options options = {TABLE_CSV, text, label};
+    struct table_options options = {
+        .format = TABLE_CSV, .text_column = text, .label_column = label};
     reads_n(bytes, strlen(bytes), &options, expected, what);
 }
 
@@ -145,12 +146,12 @@ static void test_others(void)
     reads(TABLE_PLAIN, "a,b\r\n\nc\n", "1:-|a,b\n2:-|\n3:-|c\n",
           "plain lines, an empty one among them");
     reads(TABLE_FASTTEXT, "__label__x a b\n__label__y\tc\nd\n__label__x __label__y e\n",
-          "1:x|a b\n2:y|c\n3:-|d\nerror data:4: the line has two labels; Millet gives a text one "
-          "label\n",
+          "1:x|a b\n2:y|c\n3:-|d\nerror data:4: the line has two labels; with --multi-label a text "
+          "may have any number\n",
           "fastText");
     columns("text", NULL, "", "error data: the input is empty; expected rows of text\n",
             "empty with a column");
-    reads_n("a\n", 2, &(struct table_options){TABLE_PLAIN, "text", NULL},
+    reads_n("a\n", 2, &(struct table_options){.format = TABLE_PLAIN, .text_column = "text"},
             "error data: plain text has no columns to name with --text or --label; is it another "
             "--format?\n",
             "plain text has no columns");

@@ -1,0 +1,133 @@
+#!/usr/bin/env bats
+# Texts with any number of labels, from the table to the report.
+
+load helper
+
+# tags N: N CSV rows "text,labels": the words of 0 to 3 topics, labels joined by "|" in any order.
+tags() {
+    awk -v n="$1" 'BEGIN {
+        print "text,labels"
+        split("क्रिकेट सामना खेळाडू धाव", word0, " ")
+        split("बाजार शेअर बँक पैसा", word1, " ")
+        split("चित्रपट गाणे अभिनेता नाटक", word2, " ")
+        state = 12345
+        for (i = 0; i < n; i++) {
+            line = "राजा"
+            labels = ""
+            for (c = 0; c < 3; c++) {
+                state = state * 16807 % 2147483647
+                if (int(state / 1024) % 2) continue
+                labels = (c == 0 ? "sport" : c == 1 ? "money" : "film") (labels == "" ? "" : "|") labels
+                for (w = 0; w < 3; w++) {
+                    state = state * 16807 % 2147483647
+                    k = 1 + int(state / 1024) % 4
+                    line = line " " (c == 0 ? word0[k] : c == 1 ? word1[k] : word2[k])
+                }
+            }
+            print line "," labels
+        }
+    }'
+}
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return 1
+    tags 300 > train.csv
+    tags 420 | sed -n '1p;302,$p' > dev.csv
+    mtok -q --learn 150 --multi-label -o vocab.tar train.csv
+    mtok -q -m vocab.tar -o train.tok train.csv
+    mtok -q -m vocab.tar -o dev.tok dev.csv
+}
+
+setup() {
+    enter_scratch
+    ln -s "$BATS_FILE_TMPDIR"/*.t* "$BATS_FILE_TMPDIR"/*.csv .
+}
+
+# header STREAM: what stream.json says.
+header() {
+    tar xOf "$1" stream.json
+}
+
+# numbers STREAM TENSOR: a tensor of the first part as numbers on one line.
+numbers() {
+    tar xOf "$1" part-00000000.safetensors > part
+    local n begin end at type
+    n=$(od -An -tu8 -N8 part | tr -d ' ')
+    read -r begin end < <(head -c $((8 + n)) part | tail -c "$n" |
+        grep -o "\"$2\":{[^}]*}" | grep -o '"data_offsets":\[[0-9]*,[0-9]*\]' | tr -dc '0-9,' | tr ',' ' ')
+    at=$((8 + n + begin))
+    type=d4
+    case $2 in *offsets) type=d8 ;; esac
+    tail -c +$((at + 1)) part | head -c $((end - begin)) | od -An -v -w$((end - begin)) -t$type |
+        tr -s ' ' | sed 's/^ //'
+}
+
+@test "labels are split, trimmed, sorted and counted once; an empty cell is none" {
+    printf '%s\n' text,labels 'राजा, film | sport ' 'घर,' 'पाणी,sport|sport||' 'झाड,money' > in.csv
+    mtok -q -m vocab.tar -o out.tok in.csv
+    run header out.tok
+    assert_says '"multi_label": "|"' '"film"' '"label_ids"'
+    [ "$(numbers out.tok label_offsets)" = "0 2 2 3 4" ] # film money sport
+    [ "$(numbers out.tok label_ids)" = "0 2 2 1" ]
+}
+
+@test "unknown labels are something else than none" {
+    printf '%s\n' '{"text": "राजा"}' '{"text": "घर", "label": null}' '{"text": "घर", "label": []}' \
+        '{"text": "घर", "label": ""}' '{"text": "घर", "label": ["sport", "film"]}' > in.jsonl
+    mtok -q -m vocab.tar -o out.tok in.jsonl
+    [ "$(numbers out.tok label_offsets)" = "0 1 2 2 2 4" ]
+    [ "$(numbers out.tok label_ids)" = "-1 -1 0 2" ]
+    printf '%s\n' 'राजा' 'घर' > in.txt
+    mtok -q -m vocab.tar -o out.tok in.txt
+    [ "$(numbers out.tok label_ids)" = "-1 -1" ]
+    printf '%s\n' '__label__sport __label__film राजा' 'घर' > in.ft
+    mtok -q -m vocab.tar --format fasttext -o out.tok in.ft
+    [ "$(numbers out.tok label_ids)" = "0 2 -1" ]
+}
+
+@test "another separator" {
+    sed 's/|/; /g' train.csv > semicolon.csv
+    mtok -q --learn 150 "--multi-label=;" -o v.tar semicolon.csv
+    mtok -q -m v.tar "--multi-label=;" -o semicolon.tok semicolon.csv
+    [ "$(numbers semicolon.tok label_ids)" = "$(numbers train.tok label_ids)" ]
+    run header semicolon.tok
+    assert_says '"multi_label": ";"' '"film"'
+    run -2 mtok -m v.tar --multi-label= semicolon.csv
+    assert_says 'mtok: --multi-label: "" cannot separate labels; expected 1 to 8 bytes'
+    run -1 mtok -q -m v.tar --multi-label=po semicolon.csv
+    assert_says "the model's label \"sport\" holds \"po\", which separates labels"
+    printf '%s\n' '{"text": "a", "label": ["x;y"]}' > in.jsonl
+    run -1 mtok -q -m v.tar "--multi-label=;" in.jsonl
+    assert_says 'in.jsonl:1: label "x;y" holds ";"'
+}
+
+@test "an unknown label among several is named, or its row skipped" {
+    printf '%s\n' text,labels 'राजा,film|weather' 'घर,film' > in.csv
+    run -1 mtok -q -m vocab.tar -o out.tok in.csv
+    assert_says 'in.csv:2: label "weather" is not one of the model'
+    run -0 mtok -m vocab.tar --skip-bad -o out.tok in.csv
+    assert_says '1 bad rows were skipped'
+    [ "$(numbers out.tok label_ids)" = "0" ]
+}
+
+@test "the option is refused where it means nothing, and one label a text stays the rule" {
+    for mode in --ids --decode; do
+        run -2 mtok -m vocab.tar $mode --multi-label train.csv
+        assert_says "mtok: --multi-label and $mode exclude each other"
+    done
+    run -2 mtok --audit --multi-label train.csv
+    assert_says 'mtok: --multi-label and --audit exclude each other'
+    mtok -q --learn 150 -o single.tar train.csv
+    run -1 mtok -q -m single.tar --format fasttext -o out.tok <(echo '__label__a __label__b text')
+    assert_says 'the line has two labels; with --multi-label'
+}
+
+@test "streams of both kinds do not join" {
+    printf '%s\n' text,label 'राजा घर,film' 'घर राजा,sport' > in.csv
+    mtok -q --learn 50 -o single.tar in.csv
+    mtok -q -m single.tar -o single.tok in.csv
+    mtok -q -m single.tar --multi-label -o multi.tok in.csv
+    cat multi.tok single.tok > both.tok
+    run -1 mscore both.tok
+    assert_says 'gives each record one label, but the stream before it any number'
+}
