@@ -1,5 +1,6 @@
 /* The fuzz targets without an engine: valid input, damaged at random with a fixed seed. A sanitizer
  * build makes it worth more. */
+#include "charsmap_make.h"
 #include "core/memory.h"
 #include "core/rng.h"
 #include "io/tar.h"
@@ -11,6 +12,12 @@
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_records
 #include "tests/fuzz/fuzz_records.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_charsmap
+#include "tests/fuzz/fuzz_charsmap.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_sentencepiece
+#include "tests/fuzz/fuzz_sentencepiece.c"
 #undef LLVMFuzzerTestOneInput
 
 enum { ROUNDS = 3000, N = 5, T = 9, LABELS = 2 };
@@ -100,6 +107,18 @@ static uint8_t *make_stream(struct rng *rng, bool bad, size_t *n)
     return bytes;
 }
 
+static void test_sentencepiece(void)
+{
+    static unsigned char map[MAKE_BYTES];
+    size_t n = make_charsmap(make_nfkc, MAKE_N_NFKC, map);
+    tap_ok(hold(fuzz_charsmap, map, n, 5), "damaged charsmaps");
+    n = 0;
+    uint8_t *model =
+        scratch_read("tests/golden/tokenizers/model-file-xlmr/sentencepiece.bpe.model", &n);
+    tap_ok(model && hold(fuzz_sentencepiece, model, n, 6), "damaged SentencePiece models");
+    free(model);
+}
+
 int main(void)
 {
     struct rng rng;
@@ -136,5 +155,6 @@ int main(void)
     source_close(source);
     free(stream);
     free(bytes);
+    test_sentencepiece();
     return tap_done();
 }
