@@ -1,0 +1,44 @@
+/* base64.c: see base64.h. */
+#include "text/base64.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+static int value_of(char c)
+{
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *found = c ? strchr(digit, c) : NULL;
+    return found ? (int)(found - digit) : -1;
+}
+
+bool base64_decode(const char *text, size_t n, unsigned char **bytes, size_t *n_bytes,
+                   struct error *err)
+{
+    signed char value[256];
+    for (int c = 0; c < 256; c++)
+        value[c] = (signed char)value_of((char)c);
+    size_t padding = 0, used = 0;
+    while (padding < 2 && padding < n && text[n - 1 - padding] == '=')
+        padding++;
+    if (n % 4)
+        return error_set(err, "base64 text of %zu characters is not whole groups of four", n);
+    unsigned char *out = memory_array(n / 4 * 3 + 1, 1, err);
+    if (!out)
+        return false;
+    unsigned group = 0;
+    for (size_t i = 0; i < n - padding; i++) {
+        int v = value[(unsigned char)text[i]];
+        if (v < 0) {
+            free(out);
+            return error_set(err, "character %zu is no base64 digit", i + 1);
+        }
+        group = group << 6 | (unsigned)v;
+        if (i % 4) /* each digit but a group's first completes a byte */
+            out[used++] = (unsigned char)(group >> (6 - 2 * (i % 4)));
+    }
+    *bytes = out;
+    *n_bytes = used;
+    return true;
+}
