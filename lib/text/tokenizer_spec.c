@@ -1,0 +1,308 @@
+/* tokenizer_spec.c: see tokenizer_spec.h. */
+#include "text/tokenizer_spec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "core/memory.h"
+#include "text/post_processor.h"
+#include "text/utf8.h"
+
+enum { MAX_WORD_DEFAULT = 100 /* Hugging Face's max_input_chars_per_word */ };
+
+void tokenizer_spec_init(struct tokenizer_spec *spec)
+{
+    *spec = (struct tokenizer_spec){.max_word = MAX_WORD_DEFAULT, .unknown = -1};
+}
+
+static void free_added(struct added_token *token)
+{
+    free(token->text);
+    free(token->match);
+}
+
+void tokenizer_spec_free(struct tokenizer_spec *spec)
+{
+    json_decref(spec->normalizer);
+    json_decref(spec->pre_tokenizer);
+    json_decref(spec->post_processor);
+    json_decref(spec->decoder_section);
+    normaliser_close(spec->normaliser);
+    pretokenizer_close(spec->pretokenizer);
+    decoder_close(spec->decoder);
+    for (size_t i = 0; i < spec->n_added; i++)
+        free_added(&spec->added[i]);
+    free(spec->added);
+    free(spec->piece);
+    free(spec->arena);
+    free(spec->prefix);
+    free(spec->score);
+    free(spec->merge);
+    free(spec->unknown_text);
+    piece_index_free(&spec->index);
+    tokenizer_spec_init(spec);
+}
+
+/* ---- the model ---- */
+
+bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
+                          struct error *err)
+{
+    if (id < 0 || id >= TOKENIZER_ID_MAX)
+        return error_set(err, "token id %lld is outside 0 to %d", (long long)id,
+                         TOKENIZER_ID_MAX - 1);
+    size_t need = (size_t)id + 1, old = spec->n_pieces;
+    if (n > UINT32_MAX || utf8_valid_prefix(text, n) != n)
+        return error_set(err, "the piece with id %lld is not valid UTF-8", (long long)id);
+    if (!memory_grow(&spec->piece, &spec->piece_capacity, need, sizeof *spec->piece, err) ||
+        !memory_grow(&spec->arena, &spec->arena_capacity, spec->n_arena + n, 1, err))
+        return false;
+    if (need > old) {
+        memset(spec->piece + old, 0, (need - old) * sizeof *spec->piece);
+        spec->n_pieces = need;
+    }
+    spec->n_model += spec->piece[id].n == 0 && !spec->index.slot;
+    spec->piece[id] = (struct piece){spec->n_arena, (uint32_t)n};
+    memcpy(spec->arena + spec->n_arena, text, n);
+    spec->n_arena += n;
+    return true;
+}
+
+bool tokenizer_spec_scored(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
+                           double score, struct error *err)
+{
+    if (!tokenizer_spec_piece(spec, id, text, n, err) ||
+        !memory_grow(&spec->score, &spec->score_capacity, spec->n_pieces, sizeof *spec->score, err))
+        return false;
+    spec->score[id] = score;
+    return true;
+}
+
+bool tokenizer_spec_index(struct tokenizer_spec *spec, struct error *err)
+{
+    return piece_index_open(&spec->index, tokenizer_spec_pieces(spec), err);
+}
+
+static int32_t find_piece(const struct tokenizer_spec *spec, const char *text, size_t n)
+{
+    return piece_index_find(&spec->index, tokenizer_spec_pieces(spec), text, n);
+}
+
+bool tokenizer_spec_merge(struct tokenizer_spec *spec, const char *left, size_t n_left,
+                          const char *right, size_t n_right, struct error *err)
+{
+    struct bpe_merge merge = {find_piece(spec, left, n_left), find_piece(spec, right, n_right)};
+    if (merge.left < 0 || merge.right < 0)
+        return error_set(err, "merge %zu: \"%.*s\" is not in the vocabulary", spec->n_merges + 1,
+                         (int)(merge.left < 0 ? n_left : n_right), merge.left < 0 ? left : right);
+    if (!memory_grow(&spec->merge, &spec->merge_capacity, spec->n_merges + 1, sizeof *spec->merge,
+                     err))
+        return false;
+    spec->merge[spec->n_merges++] = merge;
+    return true;
+}
+
+/* ---- added tokens ---- */
+
+static struct added_token *find_added(const struct tokenizer_spec *spec, const char *text, size_t n)
+{
+    for (size_t i = 0; i < spec->n_added; i++)
+        if (spec->added[i].n == n && memcmp(spec->added[i].text, text, n) == 0)
+            return &spec->added[i];
+    return NULL;
+}
+
+int32_t tokenizer_spec_find(const struct tokenizer_spec *spec, const char *text, size_t n)
+{
+    const struct added_token *added = find_added(spec, text, n);
+    return added ? added->id : find_piece(spec, text, n);
+}
+
+/* Behind the model and all tokens that were added there. */
+static int64_t next_id(const struct tokenizer_spec *spec)
+{
+    int64_t next = (int64_t)spec->n_model;
+    for (size_t i = 0; i < spec->n_added; i++)
+        if (spec->added[i].id >= next)
+            next = spec->added[i].id + 1;
+    return next;
+}
+
+bool tokenizer_spec_added(struct tokenizer_spec *spec, int64_t id, const struct added_token *token,
+                          struct error *err)
+{
+    struct added_token *known = find_added(spec, token->text, token->n);
+    int64_t given = known ? known->id : find_piece(spec, token->text, token->n);
+    bool is_new = given < 0;
+    if (is_new)
+        given = next_id(spec);
+    if (id != -1 && id != given)
+        return error_set(
+            err,
+            "added token \"%s\" has token id %lld, but Hugging Face's tokenizers would "
+            "give it %lld: its text is in the vocabulary, or ids are missing",
+            token->text, (long long)id, (long long)given);
+    if (known) {
+        known->special |= token->special;
+        known->single_word = token->single_word;
+        known->lstrip = token->lstrip;
+        known->rstrip = token->rstrip;
+        known->normalized = token->normalized;
+        return true;
+    }
+    if ((is_new && !tokenizer_spec_piece(spec, given, token->text, token->n, err)) ||
+        !memory_grow(&spec->added, &spec->added_capacity, spec->n_added + 1, sizeof *spec->added,
+                     err))
+        return false;
+    struct added_token *added = &spec->added[spec->n_added];
+    *added = *token;
+    added->match = NULL;
+    added->id = (int32_t)given;
+    added->text = memory_copy(token->text, token->n, err);
+    spec->n_added += added->text != NULL;
+    return added->text != NULL;
+}
+
+/* What a token that is normalised matches. */
+static bool normalise_added(struct tokenizer_spec *spec, struct error *err)
+{
+    struct normaliser_scratch scratch = {0};
+    bool ok = true, head;
+    for (size_t i = 0; ok && i < spec->n_added; i++) {
+        struct added_token *token = &spec->added[i];
+        const char *text;
+        if (!token->normalized)
+            continue;
+        ok = normaliser_run(spec->normaliser, &scratch, token->text, token->n, &text,
+                            &token->n_match, &head, err) &&
+             (token->match = memory_copy(text, token->n_match, err));
+    }
+    normaliser_scratch_free(&scratch);
+    return ok;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct added_token *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+bool tokenizer_spec_finish(struct tokenizer_spec *spec, struct error *err)
+{
+    if (spec->n_added)
+        qsort(spec->added, spec->n_added, sizeof *spec->added, by_id);
+    spec->normaliser = normaliser_open(spec->normalizer, err);
+    spec->pretokenizer = spec->normaliser ? pretokenizer_open(spec->pre_tokenizer, err) : NULL;
+    spec->decoder = spec->pretokenizer ? decoder_open(spec->decoder_section, err) : NULL;
+    return spec->decoder && normalise_added(spec, err) &&
+           post_processor_read(spec, spec->post_processor, err);
+}
+
+bool tokenizer_spec_is_bert(const struct tokenizer_spec *spec, struct bert_options *options)
+{
+    for (size_t i = 0; i < spec->n_added; i++)
+        if (spec->added[i].normalized || spec->added[i].single_word)
+            return false; /* lstrip and rstrip take white space, which gives no token anyway */
+    return spec->kind == TOKENIZER_WORDPIECE && pretokenizer_is_bert(spec->pretokenizer) &&
+           normaliser_is_bert(spec->normaliser, options);
+}
+
+/* ---- the fingerprint ---- */
+
+static void add_text(struct hash_stream *hash, const char *text, size_t n)
+{
+    hash_stream_add(hash, &n, sizeof n);
+    hash_stream_add(hash, text, n);
+}
+
+static void add_pieces(struct hash_stream *hash, const struct tokenizer_spec *spec)
+{
+    for (size_t i = 0; i < spec->n_pieces; i++) {
+        hash_stream_add(hash, &spec->piece[i].n, sizeof spec->piece[i].n);
+        hash_stream_add(hash, spec->arena + spec->piece[i].offset, spec->piece[i].n);
+    }
+}
+
+static void add_around(struct hash_stream *hash, const struct tokenizer_spec *spec)
+{
+    hash_stream_add(hash, spec->before, spec->n_before * sizeof *spec->before);
+    hash_stream_add(hash, spec->after, spec->n_after * sizeof *spec->after);
+}
+
+static void add_bert(struct hash_stream *hash, const struct tokenizer_spec *spec,
+                     const struct bert_options *options)
+{
+    const uint8_t flag[] = {options->clean_text, options->chinese, options->strip_accents,
+                            options->lowercase};
+    const uint64_t number[] = {spec->max_word,      (uint64_t)spec->unknown, spec->n_before,
+                               spec->n_after,       spec->n_pieces,          spec->n_added,
+                               strlen(spec->prefix)};
+    hash_stream_add(hash, "wordpiece 1", 11);
+    hash_stream_add(hash, flag, sizeof flag);
+    hash_stream_add(hash, number, sizeof number);
+    hash_stream_add(hash, spec->prefix, strlen(spec->prefix));
+    add_around(hash, spec);
+    add_pieces(hash, spec);
+    for (size_t i = 0; i < spec->n_added; i++) {
+        const int32_t pair[] = {spec->added[i].id, spec->added[i].special};
+        hash_stream_add(hash, pair, sizeof pair);
+        hash_stream_add(hash, spec->added[i].text, strlen(spec->added[i].text) + 1);
+    }
+}
+
+static bool add_section(struct hash_stream *hash, const json_t *section, struct error *err)
+{
+    char *text = section ? json_dumps(section, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS)
+                         : memory_copy("null", 4, err);
+    if (!text)
+        return error_set(err, "no memory for the tokenizer's fingerprint");
+    add_text(hash, text, strlen(text));
+    free(text);
+    return true;
+}
+
+static bool add_general(struct hash_stream *hash, const struct tokenizer_spec *spec,
+                        struct error *err)
+{
+    const uint8_t flag[] = {(uint8_t)spec->kind, spec->byte_fallback, spec->fuse_unknown,
+                            spec->ignore_merges};
+    const uint64_t number[] = {spec->max_word, (uint64_t)spec->unknown, spec->n_before,
+                               spec->n_after,  spec->n_pieces,          spec->n_model,
+                               spec->n_added,  spec->n_merges};
+    const char *prefix = spec->prefix ? spec->prefix : "";
+    hash_stream_add(hash, "general 1", 9);
+    hash_stream_add(hash, flag, sizeof flag);
+    hash_stream_add(hash, number, sizeof number);
+    add_text(hash, prefix, strlen(prefix));
+    add_around(hash, spec);
+    add_pieces(hash, spec);
+    if (spec->score)
+        hash_stream_add(hash, spec->score, spec->n_model * sizeof *spec->score);
+    hash_stream_add(hash, spec->merge, spec->n_merges * sizeof *spec->merge);
+    for (size_t i = 0; i < spec->n_added; i++) {
+        const struct added_token *token = &spec->added[i];
+        const int32_t setting[] = {token->id,     token->special, token->single_word,
+                                   token->lstrip, token->rstrip,  token->normalized};
+        hash_stream_add(hash, setting, sizeof setting);
+        add_text(hash, token->text, token->n);
+    }
+    return add_section(hash, spec->normalizer, err) && add_section(hash, spec->pre_tokenizer, err);
+}
+
+bool tokenizer_spec_fingerprint(const struct tokenizer_spec *spec, uint64_t *fingerprint,
+                                struct error *err)
+{
+    struct hash_stream *hash = hash_stream_open();
+    struct bert_options options;
+    bool ok = true;
+    if (!hash)
+        return error_set(err, "out of memory");
+    if (tokenizer_spec_is_bert(spec, &options))
+        add_bert(hash, spec, &options);
+    else
+        ok = add_general(hash, spec, err);
+    *fingerprint = hash_stream_value(hash);
+    hash_stream_close(hash);
+    return ok;
+}
