@@ -111,8 +111,8 @@ static size_t bound(const struct added_tokens *tokens, size_t low, size_t high, 
     return low;
 }
 
-/* The longest token that p begins with. */
-static const struct added_token *longest(const struct added_tokens *tokens, const char *p, size_t n)
+const struct added_token *added_tokens_at(const struct added_tokens *tokens, const char *p,
+                                          size_t n)
 {
     const struct added_token *best = NULL;
     size_t low = 0, high = tokens->n;
@@ -161,7 +161,7 @@ bool added_tokens_next(const struct added_tokens *tokens, struct added_search *s
     *begin = s->done;
     while (tokens && s->at < s->n) {
         if (!tokens->begins[(unsigned char)s->text[s->at]] ||
-            !(found = longest(tokens, s->text + s->at, s->n - s->at))) {
+            !(found = added_tokens_at(tokens, s->text + s->at, s->n - s->at))) {
             s->at++;
             continue;
         }

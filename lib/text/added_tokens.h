@@ -34,6 +34,10 @@ void added_tokens_close(struct added_tokens *tokens); /* NULL is fine */
  * takes any from beside it. */
 bool added_tokens_are_local(const struct added_tokens *tokens);
 
+/* The longest token whose text the n bytes at p begin with, whatever its settings; NULL: none. */
+const struct added_token *added_tokens_at(const struct added_tokens *tokens, const char *p,
+                                          size_t n);
+
 /* Where the search in a text is. */
 struct added_search {
     const char *text;

@@ -56,7 +56,7 @@ static bool scan_scored(struct tokenizer_spec *spec, int64_t id, struct json_tex
                         struct json_scan *scan, struct error *err)
 {
     bool first = true;
-    double score;
+    double score = 0;
     if (!json_scan_enter(scan, '[', err))
         return false;
     if (json_scan_next(scan, &first, NULL, err) <= 0 || !json_scan_string(scan, piece, err) ||

@@ -81,6 +81,7 @@ bool tokenizer_spec_scored(struct tokenizer_spec *spec, int64_t id, const char *
 
 bool tokenizer_spec_index(struct tokenizer_spec *spec, struct error *err)
 {
+    spec->n_slots = spec->n_pieces;
     return piece_index_open(&spec->index, tokenizer_spec_pieces(spec), err);
 }
 
@@ -278,7 +279,7 @@ static bool add_general(struct hash_stream *hash, const struct tokenizer_spec *s
     add_around(hash, spec);
     add_pieces(hash, spec);
     if (spec->score)
-        hash_stream_add(hash, spec->score, spec->n_model * sizeof *spec->score);
+        hash_stream_add(hash, spec->score, spec->n_slots * sizeof *spec->score);
     hash_stream_add(hash, spec->merge, spec->n_merges * sizeof *spec->merge);
     for (size_t i = 0; i < spec->n_added; i++) {
         const struct added_token *token = &spec->added[i];

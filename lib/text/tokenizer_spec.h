@@ -38,6 +38,7 @@ struct tokenizer_spec {
     struct piece *piece; /* by id */
     size_t n_pieces, piece_capacity;
     size_t n_model; /* pieces of the model; tokens added later are behind them or among them */
+    size_t n_slots; /* ids of the model's pieces are below this */
     struct piece_index index; /* of the model's pieces */
 
     char *prefix;    /* WordPiece: "##" */
