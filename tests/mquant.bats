@@ -242,35 +242,66 @@ bytes() {
     assert_fails 'No space left'
 }
 
-@test "ONNX Runtime computes our logits, padded batches included" {
-    python=${MILLET_PYTHON:-python3}
-    "$python" -c 'import numpy, onnxruntime, safetensors' 2> /dev/null ||
-        skip "no Python with numpy, onnxruntime and safetensors"
-    for model in model pruned; do
-        mkdir $model
-        mquant -q --to onnx $model.tar | tar xf - -C $model
-        logits $model.tar > $model.part
-        run "$python" - $model/model.onnx $model.part << 'END'
+# onnx_logits MODEL.onnx FILE: do ONNX Runtime's logits of the ids in FILE equal those in FILE, one by one and in padded batches?
+onnx_logits() {
+    "$python" - "$1" "$2" << 'END'
 import sys
 import numpy as np, onnxruntime, safetensors.numpy
+try:
+    import onnx
+    onnx.checker.check_model(sys.argv[1], full_check=True)
+except ImportError:
+    pass
 part = safetensors.numpy.load(open(sys.argv[2], "rb").read())
 edge, n = part["offsets"], len(part["offsets"]) - 1
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 worst = 0.0
-for first in range(0, n, 7):
-    last = min(first + 7, n)
-    length = int(max(edge[first + 1 : last + 1] - edge[first:last]))
-    # Padding of other ids than 0: the mask alone must count.
-    ids, mask = np.full((last - first, length), 5, np.int64), np.zeros((last - first, length), np.int64)
-    for i in range(first, last):
-        k = edge[i + 1] - edge[i]
-        ids[i - first, :k], mask[i - first, :k] = part["ids"][edge[i] : edge[i + 1]], 1
-    found = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
-    worst = max(worst, float(np.abs(found - part["logits"][first:last]).max()))
+for batch in 1, 7:
+    for first in range(0, n, batch):
+        last = min(first + batch, n)
+        length = int(max(edge[first + 1 : last + 1] - edge[first:last]))
+        # Padding of other ids than 0: the mask alone must count.
+        ids = np.full((last - first, length), 5, np.int64)
+        mask = np.zeros((last - first, length), np.int64)
+        for i in range(first, last):
+            k = edge[i + 1] - edge[i]
+            ids[i - first, :k], mask[i - first, :k] = part["ids"][edge[i] : edge[i + 1]], 1
+        found = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+        worst = max(worst, float(np.abs(found - part["logits"][first:last]).max()))
 print(n, "texts", worst)
 sys.exit(not worst < 1e-4)
 END
+}
+
+need_onnxruntime() {
+    python=${MILLET_PYTHON:-python3}
+    "$python" -c 'import numpy, onnxruntime, safetensors' 2> /dev/null ||
+        skip "no Python with numpy, onnxruntime and safetensors"
+}
+
+@test "ONNX Runtime computes our logits, padded batches included" {
+    need_onnxruntime
+    for model in model pruned; do
+        mkdir $model
+        mquant -q --to onnx $model.tar | tar xf - -C $model
+        logits $model.tar > $model.part
+        run onnx_logits $model/model.onnx $model.part
         assert_status 0
         assert_says '60 texts'
+    done
+}
+
+@test "ONNX Runtime computes the logits of transformers for every architecture" {
+    need_onnxruntime
+    for dir in "$MILLET_ROOT"/tests/golden/models/*; do
+        name=${dir##*/}
+        [ "$name" != bert-bare ] || continue # no classifier
+        mkdir "$name"
+        mquant -q --to onnx "$dir" | tar xf - -C "$name"
+        echo "$name" >&2
+        run onnx_logits "$name/model.onnx" "$dir/golden.safetensors"
+        assert_status 0
+        assert_says ' texts '
+        echo "$output" >&2
     done
 }
