@@ -281,8 +281,13 @@ need_onnxruntime() {
 
 @test "ONNX Runtime computes our logits, padded batches included" {
     need_onnxruntime
-    for model in model pruned; do
-        mkdir $model
+    mkdir mean
+    tar xf pruned.tar -C mean
+    rm mean/millet.json # its checksums are of the config as it was
+    sed -i 's/^{/{ "millet_pool": "mean",/' mean/config.json
+    tar cf mean.tar -C mean .
+    for model in model pruned mean; do
+        mkdir -p $model
         mquant -q --to onnx $model.tar | tar xf - -C $model
         logits $model.tar > $model.part
         run onnx_logits $model/model.onnx $model.part

@@ -1,6 +1,10 @@
 /* Padding to a shape that Hugging Face's classes hold: the shape is even, what was added is zero,
  * and the answers stay. */
+#include "core/rng.h"
+#include "golden.h"
 #include "nn/classifier.h"
+#include "prune/compact.h"
+#include "prune/search.h"
 #include "quant/dense.h"
 #include "quant/format.h"
 #include "tests/tap.h"
@@ -135,9 +139,99 @@ static void formats(void)
     model_close(&model);
 }
 
+/* ---- other architectures ---- */
+
+/* Without some heads and neurons, chosen at random, as mprune writes it. */
+static void prune(struct model *model, const struct shape *shape, struct model *small)
+{
+    struct error err = ERROR_INIT;
+    struct keep keep;
+    struct rng rng;
+    size_t n = 0;
+    struct unit *unit = search_units(shape, 8, &n, &err);
+    must(unit != NULL, &err);
+    rng_seed(&rng, 5);
+    for (size_t i = 0; i < n; i++)
+        unit[i].keep = unit[i].index == 0 || rng_below(&rng, 2);
+    must(keep_of_units(&keep, shape, unit, n, &err), &err);
+    struct output *output = tiny_output("small");
+    must(compact_write(model, shape, &keep, json_object(), json_object(), output, &err), &err);
+    tiny_reopen(output, small, "small");
+    keep_free(&keep);
+    free(unit);
+}
+
+static void run_golden(const struct golden *g, struct model *model, float *logits)
+{
+    struct error err = ERROR_INIT;
+    struct device *dev = device_reference_open(&err);
+    struct classifier *classifier = dev ? classifier_open(model, dev, NULL, 0, &err) : NULL;
+    must(classifier && classifier_run(classifier, g->offset, g->id, g->n, logits, &err), &err);
+    classifier_close(classifier);
+    dev->op->close(dev);
+}
+
+/* Layers that share their tensors, and stacks, are not pruned by units: those models are even. */
+static void architecture(const char *name)
+{
+    struct error err = ERROR_INIT;
+    struct golden golden;
+    struct shape shape;
+    struct model small, padded;
+    struct dense_result result;
+    must(golden_open(&golden, name, &err) && shape_from_model(&shape, &golden.model, &err), &err);
+    bool even = family_shares_layers(shape.family) || shape.stack > 1;
+    size_t n = golden.n * shape.n_labels;
+    float *before = calloc(2 * n, sizeof *before), *after = before + n;
+    if (shape.has_classifier && shape.has_pooler) {
+        if (!even)
+            prune(&golden.model, &shape, &small);
+        struct model *from = even ? &golden.model : &small;
+        dense(from, &padded, "padded", &result);
+        run_golden(&golden, from, before);
+        run_golden(&golden, &padded, after);
+        tap_close(after, before, n, 1e-6, name);
+        tap_ok(even ? result.heads + result.neurons == 0 : result.heads > 0 && result.neurons > 0,
+               "%s: %zu heads and %zu neurons added", name, result.heads, result.neurons);
+        if (!even)
+            model_close(&small);
+        model_close(&padded);
+    }
+    free(before);
+    shape_free(&shape);
+    golden_close(&golden);
+}
+
+static void architectures(void)
+{
+    static char name[GOLDEN_MODELS][GOLDEN_NAME];
+    size_t n = golden_list(name);
+    tap_ok(n > 10, "%zu golden models", n);
+    for (size_t i = 0; i < n; i++)
+        architecture(name[i]);
+}
+
+static void mean(void)
+{
+    static struct tiny tiny;
+    struct error err = ERROR_INIT;
+    struct dense_result result;
+    struct model model;
+    tiny_make(&tiny, 2);
+    tiny.shape.pool = SHAPE_MEAN;
+    tiny_model(&tiny, &model, "mean");
+    struct output *output = tiny_output("padded");
+    bool ok = dense_write(&model, json_object(), output, &result, &err);
+    tap_ok(!ok && strstr(err.text, "mquant --to onnx"), "mean pooling is refused: %s", err.text);
+    output_abandon(output);
+    model_close(&model);
+}
+
 int main(void)
 {
     scratch_open();
+    architectures();
+    mean();
     uneven();
     formats();
     return tap_done();
