@@ -30,6 +30,7 @@ enum option_id {
     OPTION_CLIP,
     OPTION_DROPOUT,
     OPTION_NEW_HEAD,
+    OPTION_POOL,
     OPTION_LOG,
     OPTION_LOG_EVERY
 };
@@ -48,6 +49,8 @@ static const struct tool_option options[] = {
     {0, "clip", "X", "largest gradient norm; default 1, 0: any", OPTION_CLIP},
     {0, "dropout", "X", "all dropout rates; default: the model's", OPTION_DROPOUT},
     {0, "new-head", NULL, "start a new classifier for the records' labels", OPTION_NEW_HEAD},
+    {0, "pool", "POOL", "the classifier sees: first, or the mean; default: the model's",
+     OPTION_POOL},
     {0, "log", "FILE", "one JSON object per logging step", OPTION_LOG},
     {0, "log-every", "N", "steps between two log lines; default 10", OPTION_LOG_EVERY},
 };
@@ -98,6 +101,16 @@ static void parse_kd(struct tool *tool, struct train_options *train)
             tool_usage_error(tool, "%s", tool->err.text);
         at += n + (at[n] == ',');
     }
+}
+
+static void parse_pool(struct tool *tool, struct train_options *train)
+{
+    const char *name = tool_argument(tool);
+    bool mean = strcmp(name, "mean") == 0;
+    if (!mean && strcmp(name, "first") != 0)
+        tool_usage_error(tool, "--pool: \"%s\" is neither first nor mean", name);
+    train->choose_pool = true;
+    train->pool = mean ? SHAPE_MEAN : SHAPE_FIRST;
 }
 
 /* Everything but the vocabulary and labels, which the files say, can be refused before any is
@@ -153,6 +166,9 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         break;
     case OPTION_NEW_HEAD:
         train->new_head = true;
+        break;
+    case OPTION_POOL:
+        parse_pool(tool, train);
         break;
     case OPTION_LOG:
         a->log = tool_argument(tool);
@@ -219,6 +235,11 @@ static void tell(const struct tool *tool, const struct train_result *result,
                   : !result->fresh_classifier ? "pooler"
                                               : "pooler and classifier",
                   result->fresh_pooler && result->fresh_classifier ? "they" : "it");
+    if (result->n_left_out)
+        tool_note(tool, "%zu tensor%s of %s left out, no classifier uses %s: %s%s",
+                  result->n_left_out, result->n_left_out > 1 ? "s" : "", a->model,
+                  result->n_left_out > 1 ? "them" : "it", result->left_out,
+                  result->n_left_out > 1 ? ", ..." : "");
     if (!tool->verbose)
         return;
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,6 +94,27 @@ static bool check_records(const struct trainer *t, const struct shape *shape, st
     return check_dev(t, shape, err);
 }
 
+/* Another view of the text than the model's own needs another classifier. */
+static bool choose_pool(struct shape *shape, const struct model *model, bool keeps_classifier,
+                        const struct train_options *options, struct error *err)
+{
+    if (!options->choose_pool || options->pool == shape->pool)
+        return true;
+    if (options->pool == SHAPE_FIRST)
+        return error_set(err,
+                         "--pool first: the classifier of %s sees the mean of a text's tokens and "
+                         "has no pooler; start from the model that it was made of",
+                         model->name);
+    if (keeps_classifier)
+        return error_set(err,
+                         "--pool mean: the classifier of %s was trained on the first token of a "
+                         "text; start a new one with --new-head",
+                         model->name);
+    shape->pool = SHAPE_MEAN;
+    shape->no_pooler = shape->has_pooler = true;
+    return true;
+}
+
 /* The shape to train: the model's own with the records' labels, or the one asked for. */
 static bool find_shape(struct shape *shape, const struct shape *asked, const struct model *model,
                        const struct records_set *records, const struct train_options *options,
@@ -113,6 +135,8 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
                          "%s: the classifier has %zu classes, the records have %zu labels; start a "
                          "new one with --new-head",
                          model->name, shape->n_labels, header->n_labels);
+    if (!choose_pool(shape, model, keeps_classifier, options, err))
+        return false;
     shape->n_labels = header->n_labels;
     if (options->dropout >= 0)
         shape->hidden_dropout = shape->attention_dropout = shape->classifier_dropout =
@@ -230,19 +254,46 @@ static bool run_epochs(struct trainer *t, struct train_result *result, struct er
     return ok;
 }
 
+/* Is the tensor one of the shape's? Buffers that are made anew (position_ids) count as such. */
+static bool used(const struct shape *shape, const char *name)
+{
+    struct family_tensor tensor;
+    const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
+    if (strcmp(last, "position_ids") == 0 || strcmp(last, "token_type_ids") == 0)
+        return true;
+    return family_parse(shape->family, name, &tensor) && tensor.role != FAMILY_ROLES &&
+           !(tensor.role == FAMILY_POOLER && shape->no_pooler);
+}
+
+/* Names of the model's tensors that the trained one has no place for: a language model's head. */
+static bool list_left_out(const struct trainer *t, const struct model *model, json_t *list,
+                          struct train_result *result)
+{
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < model->n_tensors; i++) {
+        const char *name = model->tensor[i].name;
+        if (used(&t->params.shape, name))
+            continue;
+        if (result->n_left_out++ == 0)
+            snprintf(result->left_out, sizeof result->left_out, "%s", name);
+        ok = json_array_append_new(list, json_string(name)) == 0;
+    }
+    return ok;
+}
+
 /* What the history says of this run, and the tensors that started at random although a model was
- * given. */
-static bool describe(const struct trainer *t, bool scratch, struct train_result *result,
+ * given, or were left out of it. from NULL: none was. */
+static bool describe(const struct trainer *t, const struct model *from, struct train_result *result,
                      json_t *stage, struct error *err)
 {
     json_t *run = json_pack("{s:I, s:I, s:I, s:f}", "records", (json_int_t)t->records->n, "steps",
                             (json_int_t)result->steps, "best_epoch", (json_int_t)result->best_epoch,
                             "loss", result->train_loss);
-    json_t *fresh = json_array();
-    bool ok = run && fresh;
+    json_t *fresh = json_array(), *left_out = json_array();
+    bool ok = run && fresh && (!from || list_left_out(t, from, left_out, result));
     if (ok && t->options->dev)
         ok = json_object_set_new(run, "dev_accuracy", json_real(result->dev_accuracy)) == 0;
-    for (size_t i = 0; ok && !scratch && i < t->params.n_entries; i++) {
+    for (size_t i = 0; ok && from && i < t->params.n_entries; i++) {
         const struct params_entry *e = &t->params.entry[i];
         if (!e->fresh)
             continue;
@@ -254,7 +305,10 @@ static bool describe(const struct trainer *t, bool scratch, struct train_result 
         ok = json_object_set(stage, "run", run) == 0;
         if (ok && json_array_size(fresh))
             ok = json_object_set(stage, "fresh", fresh) == 0;
+        if (ok && json_array_size(left_out))
+            ok = json_object_set(stage, "left_out", left_out) == 0;
     }
+    json_decref(left_out);
     json_decref(run);
     json_decref(fresh);
     return ok || error_set(err, "no memory for the model's history");
@@ -271,7 +325,7 @@ bool train(struct model *model, const struct shape *shape, const struct records_
     *result = (struct train_result){0};
     bool ok = find_shape(&full, shape, model, records, options, err) &&
               check_records(&t, &full, err) && open_trainer(&t, &full, shape ? NULL : model, err) &&
-              run_epochs(&t, result, err) && describe(&t, shape != NULL, result, stage, err);
+              run_epochs(&t, result, err) && describe(&t, shape ? NULL : model, result, stage, err);
     if (ok) {
         config = shape_config(&full, model->config, records->header.label, err);
         ok = config != NULL;

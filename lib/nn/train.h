@@ -12,18 +12,21 @@
 #include "io/output.h"
 #include "io/records.h"
 #include "kernels/kernels.h"
+#include "nn/parts.h"
 #include "nn/shape.h"
 
 struct train_options {
-    size_t epochs;             /* 3 */
-    size_t batch_tokens;       /* tokens of one optimizer step; 1024 */
-    double lr;                 /* 0: 1e-4 for a model with weights, 5e-4 for one from scratch */
-    double head_lr_factor;     /* pooler and classifier learn this many times faster; 1 */
-    double warmup;             /* share of steps; 0.1 */
-    double weight_decay;       /* on matrices only; 0.01 */
-    double clip;               /* global gradient norm; 1; 0 = off */
-    double dropout;            /* < 0: the model's own */
-    bool new_head;             /* a new classifier even where the model has one */
+    size_t epochs;         /* 3 */
+    size_t batch_tokens;   /* tokens of one optimizer step; 1024 */
+    double lr;             /* 0: 1e-4 for a model with weights, 5e-4 for one from scratch */
+    double head_lr_factor; /* pooler and classifier learn this many times faster; 1 */
+    double warmup;         /* share of steps; 0.1 */
+    double weight_decay;   /* on matrices only; 0.01 */
+    double clip;           /* global gradient norm; 1; 0 = off */
+    double dropout;        /* < 0: the model's own */
+    bool new_head;         /* a new classifier even where the model has one */
+    bool choose_pool;      /* `pool` instead of the model's own */
+    enum shape_pool pool;
     bool distil;               /* needs logits in the records */
     double alpha, temperature; /* 0.9, 2 */
     uint64_t seed;
@@ -37,6 +40,8 @@ struct train_result {
     size_t steps, best_epoch;
     double seconds, train_loss, dev_accuracy; /* dev_accuracy NaN without dev */
     bool fresh_pooler, fresh_classifier;      /* the model given had none */
+    size_t n_left_out;                        /* tensors of the model that no classifier uses */
+    char left_out[PARTS_NAME_BYTES];          /* the first of them */
 };
 
 /* Peak memory: on the device 16 bytes a parameter of the encoder (weight, gradient, two moments),
@@ -44,7 +49,8 @@ struct train_result {
  * (encoder.h); on the host the best epoch's copy, and at the end the weights once more.
  *
  * Train and write the model to `output`. With `shape` NULL the model's weights are the start (a
- * missing pooler or classifier starts at random, listed in the stage's "fresh"); otherwise random
+ * missing pooler or classifier starts at random, listed in the stage's "fresh", what is not used in
+ * "left_out"); otherwise random
  * weights of that shape, tokenizer from the model. Labels come from the records; a classifier that
  * is kept must have the same. `stage` is stolen. */
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,

@@ -55,6 +55,19 @@ bool plan_layers(struct plan *plan, const struct model *model, double share, enu
     return ok;
 }
 
+/* Where a unit is not a layer's own there is nothing to remove in that layer. */
+static bool check_prunable(const struct shape *shape, const struct model *model, struct error *err)
+{
+    const char *why =
+        family_shares_layers(shape->family) ? "all its layers share one set of heads and neurons"
+        : shape->family->bottleneck ? "its heads and neurons lie inside bottlenecks, narrow already"
+                                    : NULL;
+    return !why || error_set(err,
+                             "%s: heads and neurons of \"%s\" are not pruned: %s; drop whole "
+                             "layers with --method layers",
+                             model->name, shape->family->model_type, why);
+}
+
 bool plan_importance(struct plan *plan, struct model *model, const struct records_set *records,
                      double share, const struct importance_options *options, struct device *dev,
                      const struct progress *progress, struct error *err)
@@ -65,7 +78,8 @@ bool plan_importance(struct plan *plan, struct model *model, const struct record
     size_t n_units = 0;
     if (records->n_tokens > records->n)
         plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
-    bool ok = shape_from_model(&plan->before, model, err);
+    bool ok =
+        shape_from_model(&plan->before, model, err) && check_prunable(&plan->before, model, err);
     if (ok)
         unit = search_units(&plan->before, plan->n_tokens, &n_units, err);
     ok = unit &&

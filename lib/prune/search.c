@@ -22,7 +22,8 @@ struct unit *search_units(const struct shape *shape, size_t n_tokens, size_t *n_
     double tokens = (double)n_tokens, hidden = (double)shape->hidden,
            size = (double)shape->head_size;
     for (size_t l = 0; l < shape->n_layers; l++) {
-        double rows = l + 1 == shape->n_layers ? 1 : tokens; /* of query, output and feed-forward */
+        double rows =
+            shape_first_only(shape, l) ? 1 : tokens; /* of query, output and feed-forward */
         double projections = (2 * rows + 2 * tokens) * hidden * size;
         double products = 2 * rows * tokens * size; /* scores and weighted sum */
         for (size_t h = 0; h < shape->layer[l].heads; h++)

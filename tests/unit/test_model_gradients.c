@@ -1,6 +1,6 @@
 /* The gradient of the whole model against central differences of its loss, on the reference device:
- * every kind of parameter, layers of different shapes, first-rows-only last layer, dropout on (its
- * masks are fixed by the seed), both losses.
+ * every kind of parameter of every architecture, layers of different shapes, first-rows-only last
+ * layer and the mean of all rows, dropout on (its masks are fixed by the seed), both losses.
  *
  * Step 4e-3: the loss is of order 1 and computed in float activations (rounding about 3e-7), so a
  * difference carries 3e-7 / 8e-3 = 4e-5 of noise; the truncation h²/6 f''' is below 1e-3 relative
@@ -78,12 +78,36 @@ static bool agree(struct problem *p, const char *name, float *w, const float *gr
     return ok;
 }
 
-static void open_problem(struct problem *p, enum epilogue activation, enum loss_kind kind)
+/* A tiny model of any family: the tables 8 wide where there is a projection, the bottleneck 6. */
+static void be_of_family(struct shape *shape, const char *model_type)
+{
+    const struct family *family = family_find(model_type);
+    shape->family = family;
+    shape->types = family->types;
+    shape->pad = family->pad;
+    if (family->embedding != FAMILY_PLAIN)
+        shape->embed = 8;
+    if (family->bottleneck) {
+        shape->width = 6;
+        shape->head_size = 2;
+        shape->stack = 3;
+    }
+    if (family->norm == NORM_AFFINE) /* nothing keeps the rows small */
+        shape->initializer_range = 0.2f;
+    if (family_shares_layers(family))
+        shape->layer[1] = shape->layer[0];
+}
+
+static void open_problem(struct problem *p, const char *model_type, enum shape_pool pool,
+                         enum epilogue activation, enum loss_kind kind)
 {
     struct error err = ERROR_INIT;
     p->dev = device_reference_open(&err);
     tiny_need(p->dev, &err);
     p->shape = tiny_shape(2);
+    be_of_family(&p->shape, model_type);
+    p->shape.pool = pool;
+    p->shape.no_pooler = pool == SHAPE_MEAN;
     p->shape.activation = activation;
     tiny_params(&p->params, &p->shape, p->dev);
     tiny_batch(&p->batch, p->dev, &p->shape, kind == LOSS_DISTIL);
@@ -112,17 +136,18 @@ static void check_table(struct problem *p, struct params_table *table,
 {
     bool ok = rows->n > 1;
     for (size_t slot = 0; slot < rows->n; slot++)
-        ok = agree(p, table->name, table->w + (size_t)rows->row[slot] * TINY_HIDDEN,
-                   table->grad + slot * TINY_HIDDEN, TINY_HIDDEN, 1000 + slot) &&
+        ok = agree(p, table->name, table->w + (size_t)rows->row[slot] * table->cols,
+                   table->grad + slot * table->cols, table->cols, 1000 + slot) &&
              ok;
     tap_ok(ok, "%s: every touched row of %s", what, table->name);
 }
 
-static void check(enum epilogue activation, enum loss_kind kind, const char *what)
+static void check(const char *model_type, enum shape_pool pool, enum epilogue activation,
+                  enum loss_kind kind, const char *what)
 {
     struct error err = ERROR_INIT;
     struct problem p = {0};
-    open_problem(&p, activation, kind);
+    open_problem(&p, model_type, pool, activation, kind);
     tiny_need(params_zero_grad(&p.params, &p.batch, &p.rows, &err), &err);
     double loss = loss_of(&p, true);
     tap_ok(isfinite(loss) && loss > 0.1, "%s: the loss is %g", what, loss);
@@ -140,7 +165,16 @@ static void check(enum epilogue activation, enum loss_kind kind, const char *wha
 
 int main(void)
 {
-    check(EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "gelu, cross-entropy");
-    check(EPILOGUE_GELU_TANH, LOSS_DISTIL, "gelu_new, distillation");
+    const enum shape_pool first = SHAPE_FIRST, mean = SHAPE_MEAN;
+    check("bert", first, EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "gelu, cross-entropy");
+    check("bert", first, EPILOGUE_GELU_TANH, LOSS_DISTIL, "gelu_new, distillation");
+    check("bert", mean, EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "mean of the tokens");
+    check("distilbert", first, EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "DistilBERT");
+    check("xlm-roberta", first, EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "XLM-R");
+    check("albert", first, EPILOGUE_GELU_TANH, LOSS_CROSS_ENTROPY, "ALBERT");
+    check("albert", mean, EPILOGUE_GELU_TANH, LOSS_DISTIL, "ALBERT, mean of the tokens");
+    check("electra", first, EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "ELECTRA");
+    check("mobilebert", first, EPILOGUE_GELU, LOSS_CROSS_ENTROPY, "MobileBERT");
+    check("mobilebert", mean, EPILOGUE_GELU, LOSS_DISTIL, "MobileBERT, mean of the tokens");
     return tap_done();
 }
