@@ -1,0 +1,125 @@
+#!/usr/bin/env bats
+# The architectures of the BERT family, from a Hugging Face directory through training, pruning and scoring and back.
+
+load helper
+
+golden=$BATS_TEST_DIRNAME/golden/models
+
+# Three classes that one word each tells apart, of the golden models' vocabulary and labels.
+setup() {
+    enter_scratch
+    {
+        echo text,label
+        for i in 0 1 2 3 0 1 2 3 0 1 2 3 0 1 2 3; do
+            echo "मुंबई बातमी a $i,खेळ"
+            echo "पुणे b बातमी $i,राजकारण"
+            echo "$i आरोग्य c,आरोग्य"
+        done
+    } > rows.csv
+}
+
+# learn NAME OPTION…: train the golden model of that name until it tells the classes apart.
+learn() {
+    local name=$1
+    shift
+    mtok -q -m "$golden/$name" -o rows.tok rows.csv
+    mstudent -m "$golden/$name" --epochs 30 --lr 3e-3 --batch-tokens 96 --dev rows.tok -o model.tar "$@" rows.tok
+}
+
+# scores MODEL: tells all rows apart.
+scores() {
+    run mscore -q -m "$1" --json rows.tok
+    assert_status 0
+    assert_says '"accuracy": 1.0'
+}
+
+# keeps CLASS KEY…: config.json names the class and has the keys.
+keeps() {
+    run tar xOf model.tar config.json
+    assert_says "\"$1\"" "${@:2}"
+}
+
+@test "DistilBERT: trained, heads and neurons pruned, written back under its own names" {
+    learn distilbert
+    scores model.tar
+    keeps DistilBertForSequenceClassification '"model_type": "distilbert"' '"dim"' '"n_layers"' '"hidden_dim"'
+    mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    mstudent -q -m pruned.tar --epochs 1 --lr 1e-5 -o again.tar rows.tok
+    run mscore -m again.tar rows.tok
+    assert_status 0
+    mprune -q -m model.tar --method layers --which 0,2 -o layers.tar
+    run tar xOf layers.tar config.json
+    assert_says '"n_layers": 2'
+    run mscore -m layers.tar rows.tok
+    assert_status 0
+}
+
+@test "ELECTRA: trained with its own head, pruned" {
+    learn electra
+    scores model.tar
+    keeps ElectraForSequenceClassification '"embedding_size"'
+    mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    run mscore -m pruned.tar rows.tok
+    assert_status 0
+}
+
+@test "MobileBERT: trained; whole layers can go, heads and neurons are refused" {
+    learn mobilebert
+    scores model.tar
+    keeps MobileBertForSequenceClassification '"intra_bottleneck_size"' '"num_feedforward_networks"'
+    run mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    assert_fails "bottleneck" "--method layers"
+    mprune -q -m model.tar --method layers --keep 70% -o layers.tar
+    run mscore -m layers.tar rows.tok
+    assert_status 0
+}
+
+@test "a bare encoder: pooler and classifier start at random, and it says so" {
+    run learn bert-bare
+    assert_status 0
+    assert_says "has no pooler and classifier"
+}
+
+@test "--pool mean: no pooler, kept in config.json, and through pruning" {
+    run learn electra --pool mean --new-head
+    assert_status 0
+    assert_says "2 tensors of" "classifier.dense.bias" "left out"
+    scores model.tar
+    keeps ElectraForSequenceClassification '"millet_pool": "mean"'
+    run bash -c 'tar xOf model.tar model.safetensors | head -c 20000 | tr "," "\n" | grep -a -c "classifier.dense"'
+    [ "$output" -eq 0 ]
+    mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    run mscore -q -m pruned.tar rows.tok
+    assert_status 0
+    mstudent -q -m model.tar --epochs 1 --lr 1e-6 -o again.tar rows.tok
+    scores again.tar
+}
+
+@test "--pool: what does not fit is refused" {
+    mtok -q -m "$golden/electra" -o rows.tok rows.csv
+    run mstudent -q -m "$golden/electra" --pool mean -o x.tar rows.tok
+    assert_fails "--new-head"
+    run mstudent -q -m "$golden/electra" --pool middle -o x.tar rows.tok
+    assert_status 2
+    assert_says "neither first nor mean"
+    mstudent -q -m "$golden/bert-bare" --pool mean --epochs 1 -o mean.tar rows.tok
+    run mstudent -q -m mean.tar --pool first -o x.tar rows.tok
+    assert_fails "--pool first" "no pooler"
+}
+
+@test "configs that ask for what is not computed are refused by name" {
+    mkdir broken
+    while IFS='|' read -r model from to text; do
+        cp "$golden/$model"/* broken/
+        sed -i "s/$from/$to/" broken/config.json
+        run mprune -q -m broken --method layers --keep 100% -o x.tar
+        assert_fails "$text" config.json
+    done <<'CASES'
+albert|"num_hidden_groups": 1|"num_hidden_groups": 2|"num_hidden_groups" is 2
+mobilebert|"trigram_input": true|"trigram_input": false|"trigram_input" is false
+electra|"hidden_act": "gelu"|"hidden_act": "silu"|"hidden_act" is "silu"
+distilbert|"model_type": "distilbert"|"model_type": "funnel"|only "bert", "distilbert"
+distilbert|"dim": |"hidden_size": |dim
+xlm-roberta|"pad_token_id": 1|"pad_token_id": null|pad_token_id
+CASES
+}
