@@ -424,14 +424,22 @@ bool bundle_adopt(struct bundle *bundle, void *bytes, size_t n, struct error *er
     return true;
 }
 
-void bundle_release(const struct bundle *bundle, const void *bytes, size_t n)
+void bundle_release(const struct bundle *bundle)
+{
+    if (bundle->source)
+        source_release(bundle->source);
+    for (size_t i = 0; i < bundle->n; i++)
+        if (bundle->entry[i].source)
+            source_release(bundle->entry[i].source);
+}
+
+void bundle_scattered(const struct bundle *bundle, const void *bytes, size_t n, bool yes)
 {
     for (size_t i = 0; i < bundle->n; i++) {
         const struct entry *entry = &bundle->entry[i];
-        if (entry->owned || !lies_in(entry->member.bytes, entry->member.n, bytes, n))
-            continue;
-        source_release(entry->source ? entry->source : bundle->source, bytes, n);
-        return;
+        const struct source *source = entry->source ? entry->source : bundle->source;
+        if (!entry->owned && lies_in(entry->member.bytes, entry->member.n, bytes, n))
+            source_scattered(source, bytes, n, yes);
     }
 }
 

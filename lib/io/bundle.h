@@ -51,10 +51,13 @@ bool bundle_verify(struct bundle *bundle, const void *bytes, size_t n,
 /* Take over bytes made of members (unpacked, put in order) that tensors point into: they count as
  * verified and are freed with the bundle. On failure they stay the caller's. */
 bool bundle_adopt(struct bundle *bundle, void *bytes, size_t n, struct error *err) MUST_CHECK;
-/* These bytes are not needed soon: pages of a mapped member that lie wholly in [bytes, bytes + n) are
- * given back to the system, which reads the file again when they are used after all. Does nothing
- * to bytes that are not mapped. */
-void bundle_release(const struct bundle *bundle, const void *bytes, size_t n);
+/* What was read has been copied: the memory of all mapped members is given back to the system, which
+ * reads the files again where they are used after all. All of them, because the system maps pages
+ * around those that are used. Thread-safe; does nothing to members that are not mapped. */
+void bundle_release(const struct bundle *bundle);
+/* A few rows of these bytes will be used: nothing is to be read ahead there, until called with
+ * `yes` false. */
+void bundle_scattered(const struct bundle *bundle, const void *bytes, size_t n, bool yes);
 
 /* Identity of a member's bytes: XXH3 of its block hashes (little-endian), which come from
  * millet.json when there (nothing is read), else are computed. */

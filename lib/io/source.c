@@ -149,17 +149,24 @@ const void *source_map(const struct source *source, size_t *n)
     return source->map;
 }
 
-void source_release(const struct source *source, const void *bytes, size_t n)
+/* Both are advice: where it is not taken, only memory or time is lost. */
+
+void source_release(const struct source *source)
+{
+    if (source->mapping)
+        (void)madvise(source->mapping, source->n, MADV_DONTNEED);
+}
+
+void source_scattered(const struct source *source, const void *bytes, size_t n, bool yes)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)source->mapping;
     uintptr_t at = (uintptr_t)bytes, end = at + n;
     if (!source->mapping || at < start || at - start > source->n || n > source->n - (at - start))
         return;
-    at = (at + page - 1) / page * page;
+    at = (at + page - 1) / page * page; /* whole pages: the others hold something else, too */
     end = end / page * page;
-    /* Advice: where it is not taken, only memory is lost. */
     if (at < end)
-        (void)madvise((void *)at, end - at, MADV_DONTNEED);
+        (void)madvise((void *)at, end - at, yes ? MADV_RANDOM : MADV_NORMAL);
 }
 
 ssize_t source_read(struct source *source, void *buffer, size_t n, struct error *err)

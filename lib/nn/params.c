@@ -119,7 +119,9 @@ static bool load(const struct params *p, struct model *model, const char *name, 
                          "%s: tensor %s has values that are not finite (NaN or infinity); start "
                          "from an undamaged model",
                          model->name, name);
-    return fill(p, view, scale ? scale->data : NULL, NULL, rows, cols ? cols : 1, to, err);
+    bool ok = fill(p, view, scale ? scale->data : NULL, NULL, rows, cols ? cols : 1, to, err);
+    bundle_release(model->bundle);
+    return ok;
 }
 
 /* Random matrices have a stream each, so that one more layer or label leaves the others as they

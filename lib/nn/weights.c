@@ -215,6 +215,7 @@ static bool prepare_matrix(void *context, const struct part *part, size_t n_stac
     }
     if (ok)
         to->linear = from->dev->op->linear_prepare(from->dev, weight, bias, n_stacked, err);
+    bundle_release(from->model->bundle); /* packed: the file's pages would double the memory */
     free(vectors);
     return ok && to->linear;
 }
@@ -258,6 +259,7 @@ static bool prepare_table(void *context, const struct part *part, struct table_w
     if (part->role == FAMILY_WORD) {
         w->word_view = view;
         w->word_scale = parts_scale_of(from->model, view);
+        bundle_scattered(from->model->bundle, view->data, (size_t)view->bytes, true);
     }
     *to = from->dev->op->table_prepare(from->dev, &weight, err);
     return *to != NULL;
@@ -370,8 +372,11 @@ void weights_free(struct weights *weights)
 {
     struct device *dev = weights->dev;
     struct linear *list[WEIGHTS_OF_LAYER + WEIGHTS_BESIDE];
+    const struct tensor_view *word = weights->word_view;
     if (!dev)
         return;
+    if (word)
+        bundle_scattered(weights->model->bundle, word->data, (size_t)word->bytes, false);
     struct table_weights *table[] = {weights->word, weights->position, weights->type};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (table[i])
