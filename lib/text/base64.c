@@ -6,9 +6,10 @@
 
 #include "core/memory.h"
 
+static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 static int value_of(char c)
 {
-    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const char *found = c ? strchr(digit, c) : NULL;
     return found ? (int)(found - digit) : -1;
 }
@@ -41,4 +42,21 @@ bool base64_decode(const char *text, size_t n, unsigned char **bytes, size_t *n_
     *bytes = out;
     *n_bytes = used;
     return true;
+}
+
+char *base64_encode(const unsigned char *bytes, size_t n, struct error *err)
+{
+    size_t used = 0;
+    char *text = memory_array(n / 3 + 2, 4, err); /* the NUL as well */
+    if (!text)
+        return NULL;
+    for (size_t i = 0; i < n; i += 3) {
+        unsigned group = 0;
+        for (size_t k = i; k < i + 3; k++)
+            group = group << 8 | (k < n ? bytes[k] : 0);
+        for (size_t k = 0; k < 4; k++)
+            text[used++] = i + k <= n ? digit[group >> (18 - 6 * k) & 63] : '=';
+    }
+    text[used] = 0;
+    return text;
 }

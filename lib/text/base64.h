@@ -11,4 +11,7 @@
 bool base64_decode(const char *text, size_t n, unsigned char **bytes, size_t *n_bytes,
                    struct error *err) MUST_CHECK;
 
+/* NUL-terminated text, released with free(). */
+char *base64_encode(const unsigned char *bytes, size_t n, struct error *err) MUST_CHECK;
+
 #endif

@@ -167,14 +167,14 @@ static bool read_map(struct charsmap *map, const unsigned char *bytes, size_t n,
     size_t length = n < HEADER ? 0 : little_endian(bytes);
     if (n < HEADER || length > n - HEADER || length < UNIT)
         return error_set(err,
-                         "precompiled_charsmap: a map of %zu bytes says that its trie has %zu; "
+                         "a map of %zu bytes says that its trie has %zu; "
                          "expected at least %d and no more than follow",
                          n, length, UNIT);
     map->n_units = length / UNIT;
     const char *text = (const char *)bytes + HEADER + map->n_units * UNIT;
     map->n_text = n - HEADER - map->n_units * UNIT;
     if (utf8_valid_prefix(text, map->n_text) != map->n_text)
-        return error_set(err, "precompiled_charsmap: the replacements are not valid UTF-8");
+        return error_set(err, "the replacements are not valid UTF-8");
     map->unit = memory_array(map->n_units, sizeof *map->unit, err);
     map->text = memory_copy(text, map->n_text, err);
     if (!map->unit || !map->text)
@@ -202,53 +202,6 @@ void charsmap_close(struct charsmap *map)
     free(map->replacement);
     free(map->flags);
     free(map);
-}
-
-/* The six bits of a base64 digit; -1: not one. */
-static int digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Returns the bytes written to out [n / 4 * 3], or SIZE_MAX. */
-static size_t decode_base64(const char *text, size_t n, unsigned char *out)
-{
-    size_t padding = 0, used = 0;
-    while (padding < 2 && padding < n && text[n - 1 - padding] == '=')
-        padding++;
-    if (n % 4)
-        return SIZE_MAX;
-    for (size_t i = 0; i < n; i += 4) {
-        uint32_t bits = 0;
-        for (size_t k = i; k < i + 4; k++) {
-            int value = k < n - padding ? digit(text[k]) : 0;
-            if (value < 0)
-                return SIZE_MAX;
-            bits = bits << 6 | (uint32_t)value;
-        }
-        for (int shift = 16; shift >= 0; shift -= 8)
-            out[used++] = (unsigned char)(bits >> shift);
-    }
-    return used - padding;
-}
-
-struct charsmap *charsmap_open_base64(const char *text, size_t n, struct error *err)
-{
-    unsigned char *bytes = memory_array(n / 4 * 3, 1, err);
-    struct charsmap *map = NULL;
-    size_t n_bytes = bytes ? decode_base64(text, n, bytes) : 0;
-    if (n_bytes == SIZE_MAX)
-        error_set(err, "precompiled_charsmap is not base64 text");
-    else if (bytes)
-        map = charsmap_open(bytes, n_bytes, err);
-    free(bytes);
-    return map;
 }
 
 /* A text on its way: [from, at) is kept and not yet copied; `sure` is a boundary of clusters at or

@@ -21,8 +21,6 @@ struct charsmap;
 /* Copies. Every offset of the trie and of the replacements is checked here or where it is
  * followed: hostile bytes give an error or a wrong text, never a wild read or an endless loop. */
 struct charsmap *charsmap_open(const void *bytes, size_t n, struct error *err) MUST_CHECK;
-/* The same from the base64 text (padded) of tokenizer.json. */
-struct charsmap *charsmap_open_base64(const char *text, size_t n, struct error *err) MUST_CHECK;
 void charsmap_close(struct charsmap *map); /* NULL is fine */
 
 /* Append the normalised form of n bytes of valid UTF-8, which is valid UTF-8 again. Thread-safe. */

@@ -8,6 +8,7 @@
 #include "text/tokenizer_class.h"
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_model.h"
+#include "text/tokenizer_sentencepiece.h"
 
 enum { SANE_MAX_TOKENS = 100000 /* model_max_length is written as 1e30 where there is none */ };
 
@@ -19,6 +20,7 @@ static const char map_place[] = "special_tokens_map.json";
 struct files {
     const struct bundle_member *config, *map, *model, *json; /* NULL: absent */
     const struct bundle_member *words, *vocabulary, *merges; /* vocab.txt, vocab.json, merges.txt */
+    const struct bundle_member *fairseq, *pieces; /* sentencepiece.bpe.model, spiece.model */
 };
 
 static bool find_file(struct bundle *bundle, const char *name, const struct bundle_member **file,
@@ -36,7 +38,9 @@ static bool find_files(struct bundle *bundle, struct files *files, struct error 
            find_file(bundle, "tokenizer.json", &files->json, err) &&
            find_file(bundle, "vocab.txt", &files->words, err) &&
            find_file(bundle, "vocab.json", &files->vocabulary, err) &&
-           find_file(bundle, "merges.txt", &files->merges, err);
+           find_file(bundle, "merges.txt", &files->merges, err) &&
+           find_file(bundle, "sentencepiece.bpe.model", &files->fairseq, err) &&
+           find_file(bundle, "spiece.model", &files->pieces, err);
 }
 
 /* An optional JSON member. Numbers are read as reals: model_max_length may have 31 digits. *object
@@ -228,40 +232,53 @@ static bool add_named(struct tokenizer_spec *spec, enum tokenizer_class class, c
     return true;
 }
 
-static bool read_special(struct tokenizer_spec *spec, enum tokenizer_class class,
-                         const json_t *config, const json_t *map, bool has_json, struct error *err)
-{
-    return add_decoder(spec, config, err) && add_named(spec, class, config, map, has_json, err) &&
-           add_additional(spec, config, config_place, err) &&
-           add_additional(spec, map, map_place, err);
-}
-
 /* ---- all of it ---- */
 
-static bool read_vocabulary(struct tokenizer_spec *spec, const struct files *files, bool with_added,
+/* The class's SentencePiece model, where it stands for tokenizer.json; NULL: none. */
+static const struct bundle_member *sentencepiece_of(const struct files *files,
+                                                    enum tokenizer_class class)
+{
+    const struct bundle_member *file =
+        class == TOKENIZER_CLASS_ALBERT ? files->pieces : files->fairseq;
+    return files->json || !tokenizer_sentencepiece_name(class) ? NULL : file;
+}
+
+static bool read_vocabulary(struct tokenizer_spec *spec, const struct files *files,
+                            enum tokenizer_class class, const json_t *options, bool with_added,
                             struct error *err)
 {
     if (files->json)
         return tokenizer_json_read(spec, files->json, with_added, err);
+    if (sentencepiece_of(files, class))
+        return tokenizer_sentencepiece_read(spec, sentencepiece_of(files, class), class, options,
+                                            err);
     if (files->words)
         return read_words(spec, files->words, err);
     if (files->vocabulary)
         return read_bpe(spec, files, err);
-    return error_set(err, "has no tokenizer: neither tokenizer.json nor vocab.txt, nor vocab.json "
-                          "with merges.txt");
+    const char *name = tokenizer_sentencepiece_name(class);
+    return error_set(err,
+                     "has no tokenizer: neither tokenizer.json nor vocab.txt, nor vocab.json with "
+                     "merges.txt%s%s",
+                     name ? ", nor " : "; a SentencePiece model needs its tokenizer_class",
+                     name ? name : "");
 }
 
 /* Named tokens of special_tokens_map.json stand for those that tokenizer_config.json leaves out. */
 static json_t *join(const json_t *config, const json_t *map, struct error *err)
 {
     json_t *joined = config ? json_copy((json_t *)config) : json_object();
-    if (!joined || (map && json_object_update_missing(joined, (json_t *)map) != 0))
-        error_set(err, "no memory for the tokenizer's options");
-    return joined;
+    if (joined && (!map || json_object_update_missing(joined, (json_t *)map) == 0))
+        return joined;
+    json_decref(joined);
+    error_set(err, "no memory for the tokenizer's options");
+    return NULL;
 }
 
-static bool read_files(struct tokenizer_spec *spec, const struct files *files, const json_t *config,
-                       const json_t *map, const json_t *model, struct error *err)
+/* options: config and map joined. */
+static bool read_files(struct tokenizer_spec *spec, const struct files *files,
+                       const json_t *options, const json_t *config, const json_t *map,
+                       const json_t *model, struct error *err)
 {
     bool has_json = files->json != NULL;
     enum tokenizer_class class;
@@ -269,7 +286,8 @@ static bool read_files(struct tokenizer_spec *spec, const struct files *files, c
         return false;
     bool rebuilt = class > TOKENIZER_CLASS_BERT; /* with the tokens that config lists, if it does */
     bool with_added = !rebuilt || !json_object_get(config, "added_tokens_decoder");
-    if (!read_vocabulary(spec, files, with_added, err))
+    const struct bundle_member *pieces = sentencepiece_of(files, class);
+    if (!read_vocabulary(spec, files, class, options, with_added, err))
         return false;
     if (class == TOKENIZER_CLASS_NONE || (class == TOKENIZER_CLASS_FILE && !has_json))
         class = spec->kind == TOKENIZER_WORDPIECE          ? TOKENIZER_CLASS_BERT
@@ -281,23 +299,26 @@ static bool read_files(struct tokenizer_spec *spec, const struct files *files, c
     double most = json_number_value(json_object_get(config, "model_max_length"));
     if (most >= 1 && most <= SANE_MAX_TOKENS)
         spec->max_tokens = (size_t)most;
-    json_t *joined = join(config, map, err);
-    bool ok = !err->set && read_special(spec, class, config, map, has_json, err) &&
-              tokenizer_class_apply(class, joined, has_json, spec, err) &&
-              tokenizer_spec_finish(spec, err);
-    json_decref(joined);
-    return ok;
+    return add_decoder(spec, config, err) &&
+           (!pieces || tokenizer_sentencepiece_added(spec, pieces, class, options, err)) &&
+           add_named(spec, class, config, map, has_json, err) &&
+           add_additional(spec, config, config_place, err) &&
+           add_additional(spec, map, map_place, err) &&
+           tokenizer_class_apply(class, options, has_json, spec, err) &&
+           tokenizer_spec_finish(spec, err);
 }
 
 bool tokenizer_spec_read(struct tokenizer_spec *spec, struct bundle *bundle, struct error *err)
 {
-    json_t *config = NULL, *map = NULL, *model = NULL;
+    json_t *config = NULL, *map = NULL, *model = NULL, *options = NULL;
     struct files files;
     tokenizer_spec_init(spec);
     if (!find_files(bundle, &files, err))
         return false;
     bool ok = load(files.config, &config, err) && load(files.map, &map, err) &&
-              load(files.model, &model, err) && read_files(spec, &files, config, map, model, err);
+              load(files.model, &model, err) && (options = join(config, map, err)) != NULL &&
+              read_files(spec, &files, options, config, map, model, err);
+    json_decref(options);
     json_decref(config);
     json_decref(map);
     json_decref(model);

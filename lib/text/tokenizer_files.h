@@ -1,7 +1,8 @@
 /* tokenizer_files.h: what the tokenizer files of a Hugging Face model say, read into a spec.
  *
- * tokenizer.json, where there is one, gives the vocabulary; else vocab.txt (WordPiece), or
- * vocab.json and merges.txt (byte-level BPE). What transformers' classes make of it is in
+ * tokenizer.json, where there is one, gives the vocabulary; else the SentencePiece model of the
+ * class (tokenizer_sentencepiece.h), vocab.txt (WordPiece), or vocab.json and merges.txt
+ * (byte-level BPE). What transformers' classes make of it is in
  * tokenizer_class.h. Special tokens that tokenizer_config.json or special_tokens_map.json name, and
  * added_tokens_decoder, join those of tokenizer.json.
  */

@@ -64,18 +64,16 @@ static void test_hostile(void)
         const char *bytes;
         size_t n;
         const char *error;
-    } bad[] = {
-        {"", 0,
-         "precompiled_charsmap: a map of 0 bytes says that its trie has 0; expected at least 4 and "
-         "no more than follow"},
-        {"\x08\0\0\0\0\0\0\0", 8,
-         "precompiled_charsmap: a map of 8 bytes says that its trie has 8; expected at least 4 and "
-         "no more than follow"},
-        {"\xFF\xFF\xFF\xFF\0\0\0\0", 8,
-         "precompiled_charsmap: a map of 8 bytes says that its trie has 4294967295; expected at "
-         "least 4 and no more than follow"},
-        {"\x04\0\0\0\0\0\0\0\xFF", 9,
-         "precompiled_charsmap: the replacements are not valid UTF-8"}};
+    } bad[] = {{"", 0,
+                "a map of 0 bytes says that its trie has 0; expected at least 4 and "
+                "no more than follow"},
+               {"\x08\0\0\0\0\0\0\0", 8,
+                "a map of 8 bytes says that its trie has 8; expected at least 4 and "
+                "no more than follow"},
+               {"\xFF\xFF\xFF\xFF\0\0\0\0", 8,
+                "a map of 8 bytes says that its trie has 4294967295; expected at "
+                "least 4 and no more than follow"},
+               {"\x04\0\0\0\0\0\0\0\xFF", 9, "the replacements are not valid UTF-8"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         tap_ok(!charsmap_open(bad[i].bytes, bad[i].n, &err), "bad map %zu", i);
         tap_is(err.text, bad[i].error, "its message");
@@ -100,23 +98,6 @@ static void test_hostile(void)
     charsmap_close(map);
 }
 
-static void test_base64(void)
-{
-    struct error err = ERROR_INIT;
-    struct charsmap *map = charsmap_open_base64("BAAAAAAAAAB4AA==", 16, &err);
-    becomes(map, "abc", "abc", "a map of base64");
-    charsmap_close(map);
-    static const char *const bad[] = {
-        "BAAAAAAAAAB4AA=", "BAAAAAAAAAB4A===", "BAAA AAAAAB4AA==", "B=AAAAAAAAB4AA==",
-        "BAAAAAAAAAB4\xFF"
-        "A=="};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        tap_ok(!charsmap_open_base64(bad[i], strlen(bad[i]), &err), "bad base64 %zu", i);
-        tap_is(err.text, "precompiled_charsmap is not base64 text", "its message");
-        error_clear(&err);
-    }
-}
-
 int main(void)
 {
     struct error err = ERROR_INIT;
@@ -126,6 +107,5 @@ int main(void)
         test_clusters(map);
     charsmap_close(map);
     test_hostile();
-    test_base64();
     return tap_done();
 }
