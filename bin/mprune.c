@@ -163,7 +163,10 @@ static bool check_records(struct tool *tool, struct model *model, const struct r
         return false;
     bool ok = records_check_model(&records->header, source_name(records->source[0]),
                                   tokenizer_fingerprint(tokenizer), model->label, model->n_labels,
-                                  model->name, &tool->err);
+                                  model->name, &tool->err) &&
+              model_check_problem(model, &tool->err) &&
+              records_check_kind(&records->header, source_name(records->source[0]),
+                                 model->problem == MODEL_MULTI_LABEL, model->name, &tool->err);
     tokenizer_close(tokenizer);
     return ok;
 }

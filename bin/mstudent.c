@@ -227,8 +227,11 @@ static bool open_inputs(struct tool *tool, struct run *run, const struct argumen
 }
 
 static void tell(const struct tool *tool, const struct train_result *result,
-                 const struct arguments *a)
+                 const struct arguments *a, bool several)
 {
+    if (result->n_unlabelled)
+        tool_note(tool, "%zu records without a label were left out; only --kd can use them",
+                  result->n_unlabelled);
     if (!a->shape && !a->train.new_head && (result->fresh_pooler || result->fresh_classifier))
         tool_note(tool, "%s has no %s; %s started at random", a->model,
                   !result->fresh_pooler       ? "classifier"
@@ -245,8 +248,8 @@ static void tell(const struct tool *tool, const struct train_result *result,
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
               result->train_loss);
     if (a->dev)
-        tool_note(tool, "dev accuracy %.4f, epoch %zu of %zu", result->dev_accuracy,
-                  result->best_epoch, a->train.epochs);
+        tool_note(tool, "dev %s %.4f, epoch %zu of %zu", several ? "micro-F1" : "accuracy",
+                  result->dev_score, result->best_epoch, a->train.epochs);
 }
 
 static bool work(struct tool *tool, struct run *run, struct arguments *a, const char *const *path,
@@ -282,7 +285,7 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
     run->log = NULL;
     ok = log_close(log, err) && ok;
     if (ok)
-        tell(tool, &result, a);
+        tell(tool, &result, a, run->records.header.separator != NULL);
     return ok;
 }
 

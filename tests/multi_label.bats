@@ -131,3 +131,90 @@ numbers() {
     run -1 mscore both.tok
     assert_says 'gives each record one label, but the stream before it any number'
 }
+
+tiny=(--shape "layers=1,hidden=32,heads=2,ffn=64" --lr 3e-3 --batch-tokens 128 -j 2)
+
+# at_least A B
+at_least() {
+    awk -v found="$1" -v least="$2" 'BEGIN { exit !(found >= least) }' ||
+        { echo "found $1, expected at least $2" >&2; return 1; }
+}
+
+# train FILE OPTION...: a model; its dev score in $score.
+train() {
+    run mstudent -v -m vocab.tar --dev dev.tok -o "$@"
+    assert_status 0
+    score=$(grep -o 'dev micro-F1 [0-9.]*' <<<"$output" | cut -d ' ' -f 3)
+}
+
+@test "a model learns which labels hold, its config says so, and a student learns it from its logits" {
+    train teacher.tar "${tiny[@]}" --epochs 8 --log log train.tok
+    at_least "$score" 0.95
+    grep -q '"dev_micro_f1"' log
+    run tar xOf teacher.tar config.json
+    assert_says '"problem_type": "multi_label_classification"'
+    run tar xOf teacher.tar millet.json
+    assert_says '"dev_micro_f1"'
+    tail -n +2 train.csv | cut -d , -f 1 > lines.txt
+    mtok -q -m teacher.tar lines.txt | mteach -q -m teacher.tar -o lines.taught
+    run -1 mstudent -m vocab.tar "${tiny[@]}" -o x.tar lines.taught
+    assert_says 'none of the 300 records has a label'
+    train student.tar "${tiny[@]}" --kd alpha=1 --epochs 8 lines.taught
+    at_least "$score" 0.9
+    mteach -q -m teacher.tar -m student.tar -o ensemble.tok train.tok # two kinds of logits, averaged
+    train again.tar "${tiny[@]}" --kd alpha=0.5 --epochs 8 ensemble.tok
+    at_least "$score" 0.9
+}
+
+@test "pruning by importance uses the same loss" {
+    train teacher.tar --shape layers=2,hidden=32,heads=2,ffn=64 --lr 3e-3 --batch-tokens 128 -j 2 --epochs 8 train.tok
+    mprune -q -m teacher.tar --method importance --keep 50% -o pruned.tar train.tok
+    run tar xOf pruned.tar config.json
+    assert_says '"problem_type": "multi_label_classification"'
+    run -0 mstudent -v -m pruned.tar --dev dev.tok -j 2 --epochs 1 -o recovered.tar train.tok
+    score=$(grep -o 'dev micro-F1 [0-9.]*' <<<"$output" | cut -d ' ' -f 3)
+    at_least "$score" 0.8
+}
+
+@test "records whose labels are unknown do not change what is learnt from the others" {
+    awk -F, -v OFS=, 'NR == 1 { print "text", "label" } NR > 1 { print $1, "" ; print $1, $2 == "" ? "none" : substr($2, 1, 4) }' \
+        train.csv > mixed.csv
+    grep -v ',$' mixed.csv > known.csv
+    mtok -q --learn 150 -o single.tar known.csv
+    mtok -q -m single.tar -o known.tok known.csv
+    run -0 mtok -m single.tar -o mixed.tok mixed.csv
+    mstudent -q -m single.tar "${tiny[@]}" --epochs 2 -o known.model known.tok
+    run -0 mstudent -m single.tar "${tiny[@]}" --epochs 2 -o mixed.model mixed.tok
+    assert_says '300 records without a label were left out; only --kd can use them'
+    tar xOf known.model model.safetensors > a
+    tar xOf mixed.model model.safetensors > b
+    assert_same a b
+}
+
+@test "models and streams of the other kind are refused by name" {
+    train teacher.tar "${tiny[@]}" --epochs 1 train.tok
+    printf '%s\n' text,label 'राजा,film' 'घर,sport' 'पाणी,money' > in.csv
+    mkdir other && tar xf vocab.tar -C other && rm other/millet.json
+    echo '{"model_type": "bert", "id2label": {"0": "film", "1": "money", "2": "sport"}}' > other/config.json
+    mtok -q -m other -o single.tok in.csv
+    for command in "mteach -m teacher.tar" "mstudent -m teacher.tar" \
+        "mprune -m teacher.tar --method importance --keep 50%"; do
+        run -1 $command -o x single.tok
+        assert_says 'single.tok: gives each record one label, but teacher.tar is a multi-label model'
+    done
+    run -1 mstudent -m vocab.tar "${tiny[@]}" --dev single.tok -o x train.tok
+    assert_says 'the dev records have one label each, the training records any number'
+}
+
+@test "regression is refused with file and key" {
+    train teacher.tar "${tiny[@]}" --epochs 1 train.tok
+    mkdir model && tar xf teacher.tar -C model && rm model/millet.json
+    sed -i 's/multi_label_classification/regression/' model/config.json
+    for command in "mteach -m model" "mstudent -m model" "mprune -m model --method importance --keep 50%"; do
+        run -1 $command -o x train.tok
+        assert_says 'model: config.json: "problem_type" is "regression"'
+    done
+    run -1 mscore -m model train.tok
+    assert_says 'model: config.json: "problem_type" is "regression"'
+    mstudent -q -m model --new-head --epochs 1 -o x train.tok
+}

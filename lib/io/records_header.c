@@ -264,7 +264,7 @@ bool records_check_model(const struct records_header *header, const char *stream
 bool records_check_kind(const struct records_header *header, const char *stream_name,
                         bool multi_label, const char *model_name, struct error *err)
 {
-    if (header->n_labels == 0 || multi_label == (header->separator != NULL))
+    if ((header->n_labels == 0 && !header->separator) || multi_label == (header->separator != NULL))
         return true;
     return error_set(
         err,

@@ -35,6 +35,7 @@ void batch_free(struct batch *batch)
     free(batch->label);
     free(batch->first);
     free(batch->teacher);
+    free(batch->target);
     rows_free(&batch->word);
     rows_free(&batch->position);
     *batch = (struct batch){0};
@@ -98,6 +99,20 @@ bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t lab
     batch->offset[batch->n] = (int32_t)batch->n_tokens;
     batch->first[batch->n] = (int32_t)batch->n;
     batch->longest = n_ids > batch->longest ? n_ids : batch->longest;
+    return true;
+}
+
+bool batch_add_targets(struct batch *batch, const int32_t *id, size_t n, bool known,
+                       struct error *err)
+{
+    size_t width = batch->n_targets, first = (batch->n - 1) * width;
+    if (!memory_grow(&batch->target, &batch->room_target, first + width, sizeof *batch->target,
+                     err))
+        return false;
+    for (size_t c = 0; c < width; c++)
+        batch->target[first + c] = known ? 0 : -1;
+    for (size_t i = 0; known && i < n; i++)
+        batch->target[first + (size_t)id[i]] = 1;
     return true;
 }
 
@@ -218,7 +233,8 @@ bool batch_upload(struct batch *batch, struct error *err)
     size_t n = batch->n, t = batch->n_tokens;
     size_t words = batch->for_training ? batch->word.n : 0;
     size_t positions = batch->for_training ? batch->position.n : 0;
-    const void *id, *place, *offset, *first, *label, *teacher, *row[2], *order[2], *bound[2];
+    const void *id, *place, *offset, *first, *label, *teacher, *target, *row[2], *order[2],
+        *bound[2];
     const struct piece piece[] = {
         {batch->id, t * WORD, &id},
         {batch->place, t * WORD, &place},
@@ -226,6 +242,7 @@ bool batch_upload(struct batch *batch, struct error *err)
         {batch->first, (n + 1) * WORD, &first},
         {batch->label, n * WORD, &label},
         {batch->teacher, n * batch->n_classes * sizeof(float), &teacher},
+        {batch->target, n * batch->n_targets * sizeof(float), &target},
         {batch->word.row, words * WORD, &row[0]},
         {batch->word.order, (words ? (size_t)batch->word.bound[words] : 0) * WORD, &order[0]},
         {batch->word.bound, (words ? words + 1 : 0) * WORD, &bound[0]},
@@ -240,6 +257,7 @@ bool batch_upload(struct batch *batch, struct error *err)
     batch->device_place = place;
     batch->device_label = label;
     batch->device_teacher = batch->n_classes ? teacher : NULL;
+    batch->device_target = batch->n_targets ? target : NULL;
     batch->seqs = (struct seqs){.n = n, .n_tokens = t, .longest = batch->longest, .offset = offset};
     batch->first_seqs = (struct seqs){.n = n, .n_tokens = n, .longest = 1, .offset = first};
     struct batch_rows *rows[] = {&batch->word, &batch->position};

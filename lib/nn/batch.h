@@ -28,9 +28,10 @@ struct batch {
     size_t n, n_tokens, longest;
     /* host, owned */
     int32_t *id, *place, *offset, *label, *first;
-    float *teacher;
-    size_t room_tokens, room_places, room_records, room_teacher;
+    float *teacher, *target;
+    size_t room_tokens, room_places, room_records, room_teacher, room_target;
     size_t n_classes; /* width of a teacher row; 0: none given */
+    size_t n_targets; /* width of a row of targets; 0: a record has one label */
     bool for_training;
     bool after_pad; /* positions as FAMILY_AFTER_PAD, else from 0 */
     int32_t pad;    /* padding inside a text: its rows of the tables do not learn */
@@ -45,6 +46,7 @@ struct batch {
     struct seqs first_seqs; /* one row per sequence: the rows of the last layer */
     const int32_t *device_id, *device_place, *device_label;
     const float *device_teacher; /* [n, n_classes] or NULL */
+    const float *device_target;  /* [n, n_targets] or NULL: 0 and 1, or -1 where unknown */
 };
 
 /* For models of the shape's rule of positions. n_classes > 0: every record comes with teacher
@@ -57,6 +59,9 @@ void batch_clear(struct batch *batch);
 /* Copies. n_ids > 0; ids checked by the caller. */
 bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t label,
                const float *teacher, struct error *err) MUST_CHECK;
+/* Where n_targets is set: the labels that hold for the record added last, id [n] below n_targets. */
+bool batch_add_targets(struct batch *batch, const int32_t *id, size_t n, bool known,
+                       struct error *err) MUST_CHECK;
 bool batch_upload(struct batch *batch, struct error *err) MUST_CHECK;
 
 #endif

@@ -89,7 +89,7 @@ struct classifier *classifier_open(struct model *model, struct device *dev, stru
     c->model = model;
     c->team = team;
     c->batch_tokens = batch_tokens ? batch_tokens : DEFAULT_BATCH_TOKENS;
-    if (shape_from_model(&c->shape, model, err) &&
+    if (model_check_problem(model, err) && shape_from_model(&c->shape, model, err) &&
         weights_prepare(&c->weights, &c->shape, model, dev, err) && open_lanes(c, dev, err))
         return c;
     classifier_close(c);

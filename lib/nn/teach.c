@@ -92,6 +92,19 @@ void teach_mean(const float *logits, size_t n_models, size_t stride, size_t n_la
         mean[c] = (float)log(fmax(sum[c] / (double)n_models, 1e-37));
 }
 
+void teach_mean_multi_label(const float *logits, size_t n_models, size_t stride, size_t n_labels,
+                            float *mean)
+{
+    for (size_t c = 0; c < n_labels; c++) {
+        double yes = 0, no = 0; /* two sums: 1 - p would lose what is left near 1 */
+        for (size_t m = 0; m < n_models; m++) {
+            yes += 1 / (1 + exp(-(double)logits[m * stride + c]));
+            no += 1 / (1 + exp((double)logits[m * stride + c]));
+        }
+        mean[c] = n_models == 1 ? logits[c] : (float)(log(fmax(yes, 1e-37)) - log(fmax(no, 1e-37)));
+    }
+}
+
 /* ---- opening ---- */
 
 static bool open_teacher(struct job *job, const char *path, struct device *dev,
@@ -131,7 +144,10 @@ static bool check_input(const struct job *job, const struct input *input, struct
         const struct teacher *teacher = &job->teacher[i];
         if (!records_check_model(header, source_name(input->source), teacher->tokenizer,
                                  teacher->model.label, teacher->model.n_labels, teacher->model.name,
-                                 err))
+                                 err) ||
+            !records_check_kind(header, source_name(input->source),
+                                teacher->model.problem == MODEL_MULTI_LABEL, teacher->model.name,
+                                err))
             return false;
     }
     return true;
@@ -153,6 +169,12 @@ static bool check_teachers(const struct job *job, struct error *err)
                 err,
                 "%s: labels differ from those of %s; teachers must share labels in the same order",
                 teacher->model.name, first->model.name);
+        if (teacher->model.problem != first->model.problem)
+            return error_set(err,
+                             "%s: is a %s-label model, %s is none; teachers must be of one kind",
+                             teacher->model.name,
+                             teacher->model.problem == MODEL_MULTI_LABEL ? "multi" : "single",
+                             first->model.name);
         if (teacher->tokenizer != first->tokenizer)
             return error_set(err, "%s: tokenizer differs from that of %s; teachers must share one",
                              teacher->model.name, first->model.name);
@@ -175,6 +197,8 @@ static bool make_header(struct job *job, struct error *err)
     if (first.n_labels == 0) {
         first.label = model->label;
         first.n_labels = model->n_labels;
+        if (model->problem == MODEL_MULTI_LABEL && !first.separator)
+            first.separator = (char *)"|";
     }
     return records_header_copy(&first, &job->header, err);
 }
@@ -421,8 +445,12 @@ static bool teach_part(struct job *job, const struct input *input, const struct 
         if (!ask_teacher(job, &job->teacher[t], part, b->each + t * stride, err))
             return false;
     for (size_t i = 0; i < part->n; i++)
-        teach_mean(b->each + i * job->n_labels, job->n_teachers, stride, job->n_labels, b->sum,
-                   b->mean + i * job->n_labels);
+        if (job->header.separator)
+            teach_mean_multi_label(b->each + i * job->n_labels, job->n_teachers, stride,
+                                   job->n_labels, b->mean + i * job->n_labels);
+        else
+            teach_mean(b->each + i * job->n_labels, job->n_teachers, stride, job->n_labels, b->sum,
+                       b->mean + i * job->n_labels);
     job->counts.records += part->n;
     struct tensor_view logits =
         tensor_view_2d("logits", DTYPE_F32, part->n, job->n_labels, b->mean);

@@ -45,5 +45,8 @@ bool teach(const char *const *path, size_t n_paths, const struct teach_options *
  * the mean probability, in `mean`; one teacher's are copied. sum: scratch [n_labels]. */
 void teach_mean(const float *logits, size_t n_models, size_t stride, size_t n_labels, double *sum,
                 float *mean);
+/* The same for labels that hold independently: the logit of each label's mean probability. */
+void teach_mean_multi_label(const float *logits, size_t n_models, size_t stride, size_t n_labels,
+                            float *mean);
 
 #endif

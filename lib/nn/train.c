@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "nn/objective.h"
 #include "nn/trainer.h"
 #include "text/labels.h"
 
@@ -36,7 +37,7 @@ static bool check_set(const struct records_set *set, const struct shape *shape, 
     *labelled = 0;
     for (size_t i = 0; i < set->n; i++) {
         struct record r = records_get(set, i);
-        *labelled += r.label >= 0;
+        *labelled += r.labelled;
         if (r.n_ids < 1 || r.n_ids > shape_max_tokens(shape))
             return error_set(
                 err,
@@ -65,6 +66,12 @@ static bool check_dev(const struct trainer *t, const struct shape *shape, struct
         return error_set(err,
                          "the labels of the dev records are not those of the training records; "
                          "tokenise both with mtok -m of one model");
+    if (!dev->header.separator != !t->records->header.separator)
+        return error_set(err,
+                         "the dev records have %s, the training records %s; make both with or "
+                         "both without mtok --multi-label",
+                         dev->header.separator ? "any number of labels" : "one label each",
+                         dev->header.separator ? "one each" : "any number");
     if (!check_set(dev, shape, "dev", &labelled, err))
         return false;
     if (!labelled)
@@ -124,6 +131,12 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
     if (asked ? !shape_copy(asked, shape, err) : !shape_from_model(shape, model, err))
         return false;
     bool keeps_classifier = !asked && shape->has_classifier && !options->new_head;
+    const char *stream = records->n_sources ? source_name(records->source[0]) : "the stream";
+    if (keeps_classifier &&
+        (!model_check_problem(model, err) ||
+         !records_check_kind(header, stream, model->problem == MODEL_MULTI_LABEL, model->name,
+                             err)))
+        return false;
     if (keeps_classifier && model->n_labels &&
         !labels_equal(model->label, model->n_labels, header->label, header->n_labels))
         return error_set(err,
@@ -149,7 +162,7 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
 static bool plan(const struct trainer *t, size_t epoch, struct schedule *schedule,
                  struct error *err)
 {
-    return schedule_plan(schedule, t->length, t->records->n, t->options->batch_tokens,
+    return schedule_plan(schedule, t->length, t->n_usable, t->options->batch_tokens,
                          trainer_seed(t, TRAINER_ORDER, epoch), err);
 }
 
@@ -166,11 +179,29 @@ static bool count_steps(struct trainer *t, struct error *err)
     return true;
 }
 
+/* A record without a label teaches nothing unless a teacher speaks; if it took part, it would only
+ * thin out the gradients of its batch. */
+static bool choose_records(struct trainer *t, struct train_result *result, struct error *err)
+{
+    const struct records_set *records = t->records;
+    if (records->n > UINT32_MAX)
+        return error_set(err, "%zu records are more than can be shuffled; cut the stream",
+                         records->n);
+    t->usable = memory_array(records->n, sizeof *t->usable, err);
+    if (!t->usable)
+        return false;
+    for (size_t i = 0; i < records->n; i++)
+        if (t->options->distil || records_get(records, i).labelled)
+            t->usable[t->n_usable++] = (uint32_t)i;
+    result->n_unlabelled = records->n - t->n_usable;
+    return true;
+}
+
 static bool open_trainer(struct trainer *t, const struct shape *shape, struct model *from,
                          struct error *err)
 {
     const struct train_options *o = t->options;
-    size_t n = t->records->n;
+    size_t n = t->n_usable;
     t->dropout = (struct encoder_dropout){.hidden = shape->hidden_dropout,
                                           .attention = shape->attention_dropout,
                                           .classifier = shape->classifier_dropout};
@@ -178,6 +209,8 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
     t->last_loss = NAN;
     batch_init(&t->batch, t->dev, shape, o->distil ? shape->n_labels : 0, true);
     batch_init(&t->dev_batch, t->dev, shape, 0, false);
+    objective_init(&t->batch, &t->records->header, shape->n_labels);
+    objective_init(&t->dev_batch, &t->records->header, shape->n_labels);
     if (!params_open(&t->params, shape, from, o->new_head, trainer_seed(t, TRAINER_WEIGHTS, 0),
                      t->dev, err) ||
         !optimizer_open(&t->optimizer, &t->params, o->clip, o->weight_decay, o->head_lr_factor,
@@ -190,7 +223,7 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
     if (!t->encoder || !t->length || !t->host_loss || !t->row_loss)
         return false;
     for (size_t i = 0; i < n; i++)
-        t->length[i] = (uint32_t)records_get(t->records, i).n_ids;
+        t->length[i] = (uint32_t)records_get(t->records, t->usable[i]).n_ids;
     return count_steps(t, err);
 }
 
@@ -200,6 +233,7 @@ static void close_trainer(struct trainer *t)
         t->dev->op->free(t->dev, t->row_loss);
     free(t->host_loss);
     free(t->length);
+    free(t->usable);
     free(t->step_end);
     encoder_close(t->encoder);
     batch_free(&t->batch);
@@ -208,12 +242,18 @@ static void close_trainer(struct trainer *t)
     params_close(&t->params);
 }
 
-static bool log_dev(const struct trainer *t, double loss, double accuracy, struct error *err)
+/* The name of the dev score in logs and histories. */
+static const char *score_name(const struct trainer *t)
+{
+    return t->records->header.separator ? "dev_micro_f1" : "dev_accuracy";
+}
+
+static bool log_dev(const struct trainer *t, double loss, double score, struct error *err)
 {
     if (!t->options->log)
         return true;
     json_t *line = json_pack("{s:I, s:I, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
-                             (json_int_t)t->epoch, "epoch_loss", loss, "dev_accuracy", accuracy);
+                             (json_int_t)t->epoch, "epoch_loss", loss, score_name(t), score);
     if (!line)
         return error_set(err, "no memory for a log line");
     return log_write(t->options->log, line, err);
@@ -224,10 +264,10 @@ static bool run_epochs(struct trainer *t, struct train_result *result, struct er
 {
     struct params_copy best = {0};
     bool ok = true;
-    result->dev_accuracy = NAN;
+    result->dev_score = NAN;
     for (t->epoch = 1; ok && t->epoch <= t->options->epochs; t->epoch++) {
         struct schedule schedule;
-        double accuracy = 0;
+        double score = 0;
         if (!plan(t, t->epoch, &schedule, err)) {
             ok = false;
             break;
@@ -238,10 +278,10 @@ static bool run_epochs(struct trainer *t, struct train_result *result, struct er
             result->best_epoch = t->epoch;
             continue;
         }
-        ok = trainer_evaluate(t, t->options->dev, &accuracy, err) &&
-             log_dev(t, result->train_loss, accuracy, err);
-        if (ok && !(accuracy <= result->dev_accuracy)) {
-            result->dev_accuracy = accuracy;
+        ok = trainer_evaluate(t, t->options->dev, &score, err) &&
+             log_dev(t, result->train_loss, score, err);
+        if (ok && !(score <= result->dev_score)) {
+            result->dev_score = score;
             result->best_epoch = t->epoch;
             if (t->epoch < t->options->epochs)
                 ok = params_save(&t->params, &best, err);
@@ -286,13 +326,13 @@ static bool list_left_out(const struct trainer *t, const struct model *model, js
 static bool describe(const struct trainer *t, const struct model *from, struct train_result *result,
                      json_t *stage, struct error *err)
 {
-    json_t *run = json_pack("{s:I, s:I, s:I, s:f}", "records", (json_int_t)t->records->n, "steps",
+    json_t *run = json_pack("{s:I, s:I, s:I, s:f}", "records", (json_int_t)t->n_usable, "steps",
                             (json_int_t)result->steps, "best_epoch", (json_int_t)result->best_epoch,
                             "loss", result->train_loss);
     json_t *fresh = json_array(), *left_out = json_array();
     bool ok = run && fresh && (!from || list_left_out(t, from, left_out, result));
     if (ok && t->options->dev)
-        ok = json_object_set_new(run, "dev_accuracy", json_real(result->dev_accuracy)) == 0;
+        ok = json_object_set_new(run, score_name(t), json_real(result->dev_score)) == 0;
     for (size_t i = 0; ok && from && i < t->params.n_entries; i++) {
         const struct params_entry *e = &t->params.entry[i];
         if (!e->fresh)
@@ -314,6 +354,18 @@ static bool describe(const struct trainer *t, const struct model *from, struct t
     return ok || error_set(err, "no memory for the model's history");
 }
 
+/* transformers' classes take the loss from "problem_type"; without it, one output means regression. */
+static bool state_problem(json_t *config, const struct records_header *header, struct error *err)
+{
+    enum model_problem problem = header->separator ? MODEL_MULTI_LABEL : MODEL_SINGLE_LABEL;
+    if (problem == MODEL_SINGLE_LABEL && header->n_labels > 1 &&
+        !json_object_get(config, "problem_type"))
+        return true;
+    return json_object_set_new(config, "problem_type", json_string(model_problem_name(problem))) ==
+               0 ||
+           error_set(err, "no memory for config.json");
+}
+
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
            const struct train_options *options, struct device *dev, const struct progress *progress,
            json_t *stage, struct output *output, struct train_result *result, struct error *err)
@@ -324,11 +376,12 @@ bool train(struct model *model, const struct shape *shape, const struct records_
     double start = progress_clock();
     *result = (struct train_result){0};
     bool ok = find_shape(&full, shape, model, records, options, err) &&
-              check_records(&t, &full, err) && open_trainer(&t, &full, shape ? NULL : model, err) &&
-              run_epochs(&t, result, err) && describe(&t, shape ? NULL : model, result, stage, err);
+              check_records(&t, &full, err) && choose_records(&t, result, err) &&
+              open_trainer(&t, &full, shape ? NULL : model, err) && run_epochs(&t, result, err) &&
+              describe(&t, shape ? NULL : model, result, stage, err);
     if (ok) {
         config = shape_config(&full, model->config, records->header.label, err);
-        ok = config != NULL;
+        ok = config && state_problem(config, &records->header, err);
     }
     if (ok) {
         params_drop_moments(&t.params);

@@ -38,10 +38,12 @@ void train_defaults(struct train_options *options);
 
 struct train_result {
     size_t steps, best_epoch;
-    double seconds, train_loss, dev_accuracy; /* dev_accuracy NaN without dev */
-    bool fresh_pooler, fresh_classifier;      /* the model given had none */
-    size_t n_left_out;                        /* tensors of the model that no classifier uses */
-    char left_out[PARTS_NAME_BYTES];          /* the first of them */
+    size_t n_unlabelled; /* records left out because they have no label, and there was no teacher */
+    double seconds, train_loss;
+    double dev_score; /* accuracy; micro-F1 of a multi-label run; NaN without dev */
+    bool fresh_pooler, fresh_classifier; /* the model given had none */
+    size_t n_left_out;                   /* tensors of the model that no classifier uses */
+    char left_out[PARTS_NAME_BYTES];     /* the first of them */
 };
 
 /* Peak memory: on the device 16 bytes a parameter of the encoder (weight, gradient, two moments),
@@ -52,7 +54,8 @@ struct train_result {
  * missing pooler or classifier starts at random, listed in the stage's "fresh", what is not used in
  * "left_out"); otherwise random
  * weights of that shape, tokenizer from the model. Labels come from the records; a classifier that
- * is kept must have the same. `stage` is stolen. */
+ * is kept must have the same. Records without a
+ * label take part only when distilling. `stage` is stolen. */
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
            const struct train_options *options, struct device *dev, const struct progress *progress,
            json_t *stage, struct output *output, struct train_result *result,

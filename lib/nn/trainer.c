@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "core/rng.h"
+#include "nn/objective.h"
 
 uint64_t trainer_seed(const struct trainer *trainer, enum trainer_stream stream, uint64_t n)
 {
@@ -17,8 +18,8 @@ static bool load_batch(struct trainer *t, const uint32_t *record, size_t n, stru
 {
     batch_clear(&t->batch);
     for (size_t i = 0; i < n; i++) {
-        struct record r = records_get(t->records, record[i]);
-        if (!batch_add(&t->batch, r.id, r.n_ids, r.label, r.logits, err))
+        struct record r = records_get(t->records, t->usable[record[i]]);
+        if (!objective_add(&t->batch, &r, r.logits, err))
             return false;
     }
     return batch_upload(&t->batch, err) &&
@@ -40,8 +41,8 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
                               .alpha = (float)t->options->alpha,
                               .temperature = (float)t->options->temperature,
                               .scale = 1 / (float)batch->n};
-    dev->op->loss(dev, &loss, logits, batch->device_label, batch->device_teacher, batch->n,
-                  t->params.shape.n_labels, row_loss, encoder_dlogits(t->encoder));
+    objective_loss(dev, &loss, batch, logits, t->params.shape.n_labels, row_loss,
+                   encoder_dlogits(t->encoder));
     encoder_backward(t->encoder, &t->params.weights, batch, &t->dropout, &rows, NULL);
     optimizer_step(&t->optimizer, batch,
                    schedule_lr(t->lr, t->options->warmup, t->step, t->total_steps));
@@ -141,8 +142,37 @@ bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, dou
 
 /* ---- dev ---- */
 
-/* Right answers among the labelled records of the dev batch. */
-static bool count_right(struct trainer *t, float *logits, size_t *right, struct error *err)
+/* What the score is made of: answers that are right, answers given, and those that were wanted. */
+struct counts {
+    size_t right, given, wanted;
+};
+
+/* One record's logits; false: not finite. */
+static bool count_answer(const struct batch *batch, size_t i, const float *logits, size_t classes,
+                         struct counts *counts)
+{
+    const float *target = batch->n_targets ? batch->target + i * classes : NULL;
+    size_t best = 0;
+    for (size_t c = 0; c < classes; c++) {
+        if (!isfinite(logits[c]))
+            return false;
+        best = logits[c] > logits[best] ? c : best;
+        if (target) { /* sigmoid above ½ where the logit is above 0 */
+            counts->right += logits[c] > 0 && target[c] > 0;
+            counts->given += logits[c] > 0;
+            counts->wanted += target[c] > 0;
+        }
+    }
+    if (!target) {
+        counts->right += batch->label[i] == (int32_t)best;
+        counts->given++;
+        counts->wanted++;
+    }
+    return true;
+}
+
+/* The answers to the labelled records of the dev batch. */
+static bool count_batch(struct trainer *t, float *logits, struct counts *counts, struct error *err)
 {
     const struct batch *batch = &t->dev_batch;
     size_t n = batch->n, classes = t->params.shape.n_labels;
@@ -152,16 +182,9 @@ static bool count_right(struct trainer *t, float *logits, size_t *right, struct 
     t->dev->op->act_download(t->dev, logits, out, n * classes);
     if (!t->dev->op->sync(t->dev, err))
         return false;
-    for (size_t i = 0; i < n; i++) {
-        const float *row = logits + i * classes;
-        size_t best = 0;
-        for (size_t c = 0; c < classes; c++) {
-            if (!isfinite(row[c]))
-                return diverged(t, "answer on the dev records", t->step, err);
-            best = row[c] > row[best] ? c : best;
-        }
-        *right += batch->label[i] == (int32_t)best;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (!count_answer(batch, i, logits + i * classes, classes, counts))
+            return diverged(t, "answer on the dev records", t->step, err);
     return true;
 }
 
@@ -173,32 +196,33 @@ static bool fill_dev(struct trainer *t, const struct records_set *dev, size_t *n
     batch_clear(batch);
     for (; *next < dev->n; ++*next) {
         struct record r = records_get(dev, *next);
-        if (r.label < 0)
+        if (!r.labelled)
             continue;
         if (batch->n && batch->n_tokens + r.n_ids > t->options->batch_tokens)
             break;
-        if (!batch_add(batch, r.id, r.n_ids, r.label, NULL, err))
+        if (!objective_add(batch, &r, NULL, err))
             return false;
     }
     return true;
 }
 
-bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *accuracy,
+bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *score,
                       struct error *err)
 {
-    size_t right = 0, labelled = 0, next = 0, room = 0;
+    struct counts counts = {0};
+    size_t next = 0, room = 0;
     float *logits = NULL;
     bool ok = true;
     while (ok && next < dev->n) {
         ok = fill_dev(trainer, dev, &next, err);
         if (!ok || trainer->dev_batch.n == 0)
             break;
-        labelled += trainer->dev_batch.n;
         ok = memory_grow(&logits, &room, trainer->dev_batch.n * trainer->params.shape.n_labels,
                          sizeof *logits, err) &&
-             count_right(trainer, logits, &right, err);
+             count_batch(trainer, logits, &counts, err);
     }
     free(logits);
-    *accuracy = (double)right / (double)(labelled ? labelled : 1);
+    size_t answers = counts.given + counts.wanted;
+    *score = answers ? 2 * (double)counts.right / (double)answers : 1;
     return ok;
 }

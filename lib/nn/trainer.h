@@ -26,13 +26,15 @@ struct trainer {
     struct encoder *encoder;
     struct batch batch, dev_batch;
     struct encoder_dropout dropout; /* rates; the seed changes with the step */
-    uint32_t *length;               /* [records->n] */
+    uint32_t *usable; /* [n_usable] records to learn from: all, or without a teacher the labelled */
+    size_t n_usable;
+    uint32_t *length; /* [n_usable] */
     double lr;
     size_t epoch; /* from 1 */
     size_t step, total_steps;
     /* losses wait on the device until they are looked at */
-    float *row_loss;  /* device [records->n] */
-    float *host_loss; /* [records->n] */
+    float *row_loss;  /* device [n_usable] */
+    float *host_loss; /* [n_usable] */
     size_t *step_end; /* [room_steps] end in row_loss of each waiting step */
     size_t n_waiting, room_steps, seen;
     size_t seen_tokens;
@@ -48,8 +50,10 @@ uint64_t trainer_seed(const struct trainer *trainer, enum trainer_stream stream,
 bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, double *loss,
                    struct error *err) MUST_CHECK;
 
-/* Accuracy of the current weights on the labelled records, dropout off. */
-bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *accuracy,
+/* Score of the current weights on the labelled records, dropout off: accuracy, or where records have
+ * any number of labels micro-F1 of those with a probability above one half (1 when there is nothing
+ * to find and nothing was found). */
+bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *score,
                       struct error *err) MUST_CHECK;
 
 #endif

@@ -10,6 +10,7 @@
 #include "core/rng.h"
 #include "nn/batch.h"
 #include "nn/encoder.h"
+#include "nn/objective.h"
 #include "nn/params.h"
 
 enum { BATCH_TOKENS = 512 };
@@ -58,7 +59,7 @@ static uint32_t *draw(const struct records_set *records, const struct importance
         return NULL;
     }
     for (size_t i = 0; i < records->n; i++)
-        if (records_get(records, i).label != RECORDS_LABEL_UNKNOWN)
+        if (records_get(records, i).labelled)
             all[labelled++] = (uint32_t)i;
     rng_seed(&rng, options->seed);
     rng_shuffle(&rng, all, labelled);
@@ -86,9 +87,10 @@ static bool check_record(const struct shape *shape, const struct record *record,
         return error_set(
             err, "record %zu has %zu tokens, the model takes 1 to %zu; use mtok --max-tokens",
             i + 1, record->n_ids, shape_max_tokens(shape));
-    if (record->label < 0 || (size_t)record->label >= shape->n_labels)
+    int32_t last = record->n_label_ids ? record->label_id[record->n_label_ids - 1] : record->label;
+    if (!record->labelled || (last >= 0 && (size_t)last >= shape->n_labels))
         return error_set(err, "record %zu has label %" PRId32 ", the model has %zu labels", i + 1,
-                         record->label, shape->n_labels);
+                         last, shape->n_labels);
     for (size_t t = 0; t < record->n_ids; t++)
         if (record->id[t] < 0 || (size_t)record->id[t] >= shape->vocab)
             return error_set(err, "record %zu: id %" PRId32 " is outside the vocabulary of %zu",
@@ -97,7 +99,7 @@ static bool check_record(const struct shape *shape, const struct record *record,
 }
 
 static bool work_open(struct work *work, struct model *model, const struct shape *shape,
-                      struct device *dev, struct error *err)
+                      const struct records_header *header, struct device *dev, struct error *err)
 {
     *work = (struct work){.dev = dev, .shape = shape};
     work->first = memory_array(shape->n_layers, sizeof *work->first, err);
@@ -108,6 +110,7 @@ static bool work_open(struct work *work, struct model *model, const struct shape
         work->n_scores += shape->layer[l].heads + shape->layer[l].ffn;
     }
     batch_init(&work->batch, dev, shape, 0, true);
+    objective_init(&work->batch, header, shape->n_labels);
     work->score = dev->op->alloc(dev, work->n_scores * sizeof(float), err);
     if (!work->score || !params_open(&work->params, shape, model, false, 0, dev, err))
         return false;
@@ -162,8 +165,8 @@ static bool run_batch(struct work *work, struct error *err)
     bool ok = batch_upload(batch, err) && encoder_reserve(encoder, batch->n_tokens, batch->n, err);
     if (ok) {
         const act *logits = encoder_forward(encoder, weights, batch, NULL);
-        op->loss(work->dev, &loss, logits, batch->device_label, NULL, batch->n,
-                 work->shape->n_labels, work->row_loss, encoder_dlogits(encoder));
+        objective_loss(work->dev, &loss, batch, logits, work->shape->n_labels, work->row_loss,
+                       encoder_dlogits(encoder));
         encoder_backward(encoder, weights, batch, NULL, NULL, &probe);
         op->download(work->dev, row_loss, work->row_loss, batch->n * sizeof *row_loss);
         ok = op->sync(work->dev, err);
@@ -186,7 +189,7 @@ static bool run_sample(struct work *work, const struct records_set *records, con
             if (batch->n > 0 && batch->n_tokens + record.n_ids > batch_tokens)
                 break;
             if (!check_record(work->shape, &record, sample[i], err) ||
-                !batch_add(batch, record.id, record.n_ids, record.label, NULL, err))
+                !objective_add(batch, &record, NULL, err))
                 return false;
             i++;
         } while (i < n);
@@ -229,7 +232,7 @@ bool importance_score(struct model *model, const struct shape *shape,
     uint32_t *sample = draw(records, options, &n, err);
     if (!sample)
         return false;
-    bool ok = work_open(&work, model, shape, dev, err) &&
+    bool ok = work_open(&work, model, shape, &records->header, dev, err) &&
               run_sample(&work, records, sample, n, batch_tokens ? batch_tokens : BATCH_TOKENS,
                          progress, &n_tokens, err) &&
               take_scores(&work, unit, n_units, err);

@@ -1,6 +1,6 @@
 /* importance.h: how much each head and feed-forward neuron matters, from gradients: a mask of 1 is
  * thought on every unit, and a unit's score is the sum over records of the squared derivative of
- * the record's cross-entropy (on its label) by that mask, the diagonal Fisher information (Kwon et
+ * the record's cross-entropy (on its label, or its labels as in training) by that mask, the diagonal Fisher information (Kwon et
  * al. 2022; per record, not per batch). Dropout is off and the weights do not move.
  *
  * One forward and one backward pass over the sample. Results depend on seed and device, not on how
