@@ -30,6 +30,11 @@ PKG_CONFIG ?= pkg-config
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 PKG_LIBS   = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 
+# libFuzzer, which comes with clang: the library is built for it, each target is linked with its main().
+ifeq ($(CONFIG),fuzz)
+SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
+endif
+
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ilib -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
              $(WARNINGS) $(CFLAGS) $(SANITIZE) $(PKG_CFLAGS)
 ALL_LIBS   = $(PKG_LIBS) -ldl -lm -pthread
@@ -41,6 +46,8 @@ UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT     := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 BENCH    := $(BENCH_SRC:tests/bench/%.c=$(B)/bench/%)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ     := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/fuzz/%)
 ARCHIVE  := $(B)/libmillet.a
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard bin/tool*.c)))
 
@@ -48,6 +55,9 @@ TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard bin/tool*.c)))
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 include kernels/cpu/isa.mk
 LIB_OBJ += $(ISA_OBJ)
+ifeq ($(CONFIG),fuzz) # the parsers' rooms alone: kernels take minutes to build with all that
+LIB_OBJ := $(filter $(B)/lib/core/% $(B)/lib/io/% $(B)/lib/text/%,$(LIB_OBJ))
+endif
 
 ifeq ($(CONFIG),release)
 BIN_DIR := bin
@@ -56,7 +66,7 @@ BIN_DIR := $(B)/bin
 endif
 BINS := $(TOOLS:%=$(BIN_DIR)/%)
 
-.PHONY: all lib tests deps check golden demo bench install uninstall clean help asan format lint
+.PHONY: all lib tests deps check golden fuzz demo bench install uninstall clean help asan format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -98,9 +108,13 @@ $(B)/bench/%: $(B)/tests/bench/%.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
 
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+
 tests: $(UNIT) ## build the unit tests
 
--include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) \
+-include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) \
          $(TOOLS:%=$(B)/bin/%.d) $(TOOL_OBJ:.o=.d) $(B)/version.d
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
@@ -118,7 +132,7 @@ check-built: tools $(UNIT) lint
 
 lint: ## manual pages and shell scripts
 	mandoc -Tlint -Wwarning man/*.[1-9]
-	shellcheck -x .ci/run tests/*.sh examples/*.sh
+	shellcheck -x .ci/run tests/*.sh tests/*/*.sh examples/*.sh
 
 asan: ## build with AddressSanitizer and UBSan in build/asan; test with make check ASAN=1
 	@$(MAKE) --no-print-directory CONFIG=asan all
@@ -131,6 +145,17 @@ golden: ## golden data made anew with VENV=, an environment with transformers (t
 	@test -x '$(VENV)/bin/python3' || { echo 'make golden needs VENV=: see tests/golden/README' >&2; exit 2; }
 	'$(VENV)/bin/python3' tests/golden/make_models.py
 	'$(VENV)/bin/python3' tests/golden/make_tokenizers.py
+	'$(VENV)/bin/python3' tests/golden/make_torch_files.py
+	'$(VENV)/bin/python3' tests/golden/make_fuzz_seeds.py
+
+SECONDS ?= 600
+ONLY    ?= $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
+fuzz: deps ## SECONDS=600 of libFuzzer (clang) for each parser; ONLY="safetensors table" for some
+	@$(MAKE) --no-print-directory CC=clang CONFIG=fuzz fuzz-built
+
+.PHONY: fuzz-built
+fuzz-built: $(ONLY:%=$(B)/fuzz/fuzz_%)
+	sh tests/fuzz/run.sh $(B) $(SECONDS) $(ONLY)
 
 demo: all ## the whole pipeline on Marathi emoji names, from text to a table
 	sh examples/emoji-demo.sh

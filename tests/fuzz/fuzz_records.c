@@ -6,7 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
-static uint64_t use(const struct records_part *part, size_t n_labels)
+static uint64_t use_part(const struct records_part *part, size_t n_labels)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < part->n; i++) {
@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     uint64_t sum = 0;
     int more = reader ? 1 : -1;
     while (more > 0 && (more = records_next(reader, &part, &err)) > 0) {
-        sum += use(&part, records_reader_header(reader)->n_labels);
+        sum += use_part(&part, records_reader_header(reader)->n_labels);
         records_part_free(&part);
     }
     records_reader_close(reader);

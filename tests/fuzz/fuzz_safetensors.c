@@ -1,11 +1,7 @@
-/* Fuzz target of the safetensors reader. With an engine, and the library built with
- * CC=clang CONFIG=fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link,address,undefined':
- *
- *     clang -O1 -g -fsanitize=fuzzer,address,undefined -I. -Ilib tests/fuzz/fuzz_safetensors.c
- *         build/fuzz/libmillet.a -larchive -lxxhash -ljansson -lutf8proc -llmdb -lm -ldl
- *
- * Without one, tests/unit/test_fuzz.c feeds it. Whatever is accepted must be readable to its last
- * byte. */
+/* Fuzz target of the safetensors reader: whatever is accepted must be readable to its last byte.
+ * `make fuzz` runs all targets with clang's libFuzzer; without an engine tests/unit/test_fuzz.c
+ * feeds them. A target returns -1 when the parser broke its contract, e.g. failed without saying
+ * why. */
 #include <stdint.h>
 
 #include "core/hash.h"

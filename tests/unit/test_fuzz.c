@@ -1,5 +1,7 @@
-/* The fuzz targets without an engine: valid input, damaged at random with a fixed seed. A sanitizer
- * build makes it worth more. */
+/* The fuzz targets without an engine: their seeds, what fuzzing found (tests/fuzz/found), and both
+ * damaged at random with a fixed seed. A sanitizer build makes it worth more. */
+#include <dirent.h>
+
 #include "charsmap_make.h"
 #include "core/memory.h"
 #include "core/rng.h"
@@ -19,8 +21,20 @@
 #define LLVMFuzzerTestOneInput fuzz_sentencepiece
 #include "tests/fuzz/fuzz_sentencepiece.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_json
+#include "tests/fuzz/fuzz_json.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_table
+#include "tests/fuzz/fuzz_table.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_torch
+#include "tests/fuzz/fuzz_torch.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_tokenizer
+#include "tests/fuzz/fuzz_tokenizer.c"
+#undef LLVMFuzzerTestOneInput
 
-enum { ROUNDS = 3000, N = 5, T = 9, LABELS = 2 };
+enum { ROUNDS = 3000, FILE_ROUNDS = 100, N = 5, T = 9, LABELS = 2 };
 
 typedef int target(const uint8_t *bytes, size_t n);
 
@@ -53,13 +67,13 @@ static size_t damage(struct rng *rng, uint8_t *bytes, size_t n)
 }
 
 /* In exact allocations aligned as a map is, so that a step over the end is seen. */
-static bool hold(target *run, const uint8_t *whole, size_t n, uint64_t seed)
+static bool hold(target *run, const uint8_t *whole, size_t n, int rounds, uint64_t seed)
 {
     struct rng rng;
     rng_seed(&rng, seed);
     bool ok = run(whole, n) >= 0;
     uint8_t *changed = malloc(n);
-    for (int round = 0; round < ROUNDS && ok; round++) {
+    for (int round = 0; round < rounds && ok; round++) {
         struct error err = ERROR_INIT;
         memcpy(changed, whole, n);
         size_t m = damage(&rng, changed, n);
@@ -111,12 +125,55 @@ static void test_sentencepiece(void)
 {
     static unsigned char map[MAKE_BYTES];
     size_t n = make_charsmap(make_nfkc, MAKE_N_NFKC, map);
-    tap_ok(hold(fuzz_charsmap, map, n, 5), "damaged charsmaps");
+    tap_ok(hold(fuzz_charsmap, map, n, ROUNDS, 5), "damaged charsmaps");
     n = 0;
     uint8_t *model =
         scratch_read("tests/golden/tokenizers/model-file-xlmr/sentencepiece.bpe.model", &n);
-    tap_ok(model && hold(fuzz_sentencepiece, model, n, 6), "damaged SentencePiece models");
+    tap_ok(model && hold(fuzz_sentencepiece, model, n, ROUNDS, 6), "damaged SentencePiece models");
     free(model);
+}
+
+/* All files of a directory, as they are and damaged; how many, 0 when one does not hold. */
+static size_t hold_files(target *run, const char *directory)
+{
+    char path[512];
+    size_t n = 0, held = 0;
+    DIR *dir = opendir(directory);
+    bool ok = true;
+    for (const struct dirent *entry; dir && ok && (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+        uint8_t *bytes = scratch_read(path, &n);
+        ok = bytes && hold(run, bytes, n, FILE_ROUNDS, ++held);
+        free(bytes);
+        if (!ok)
+            printf("# %s does not hold\n", path);
+    }
+    if (dir)
+        closedir(dir);
+    return ok ? held : 0;
+}
+
+static void test_files(void)
+{
+    static const struct {
+        const char *directory;
+        target *run;
+    } set[] = {
+        {"tests/fuzz/seed/safetensors", fuzz_safetensors},
+        {"tests/fuzz/seed/records", fuzz_records},
+        {"tests/fuzz/seed/json", fuzz_json},
+        {"tests/fuzz/seed/table", fuzz_table},
+        {"tests/fuzz/seed/charsmap", fuzz_charsmap},
+        {"tests/fuzz/seed/sentencepiece", fuzz_sentencepiece},
+        {"tests/fuzz/seed/torch", fuzz_torch},
+        {"tests/golden/torch", fuzz_torch},
+        {"tests/fuzz/seed/tokenizer", fuzz_tokenizer},
+        {"tests/fuzz/found/tokenizer", fuzz_tokenizer},
+    };
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++)
+        tap_ok(hold_files(set[i].run, set[i].directory) > 0, "%s", set[i].directory);
 }
 
 int main(void)
@@ -144,17 +201,18 @@ int main(void)
     struct error err = ERROR_INIT;
     uint8_t *stream = memory_aligned(n, 1, &err);
     memcpy(stream, bytes, n);
-    tap_ok(hold(fuzz_records, stream, n, 3), "damaged record streams");
+    tap_ok(hold(fuzz_records, stream, n, ROUNDS, 3), "damaged record streams");
     struct source *source = source_open_memory("stream", stream, n, &err);
     struct tar_reader *reader = tar_reader_open(source, 0, &err);
     struct tar_member member;
     tap_ok(tar_next(reader, &member, &err) == 1 && tar_next(reader, &member, &err) == 1 &&
-               hold(fuzz_safetensors, member.bytes, member.n, 4),
+               hold(fuzz_safetensors, member.bytes, member.n, ROUNDS, 4),
            "damaged safetensors");
     tar_reader_close(reader);
     source_close(source);
     free(stream);
     free(bytes);
     test_sentencepiece();
+    test_files();
     return tap_done();
 }
