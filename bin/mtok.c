@@ -24,6 +24,7 @@ enum {
     OPTION_IDS,
     OPTION_DECODE,
     OPTION_LEARN,
+    OPTION_ALGORITHM,
     OPTION_LOWER,
     OPTION_AUDIT,
     OPTION_JSON,
@@ -43,7 +44,8 @@ static const struct tool_option option_table[] = {
     {0, "max-tokens", "N", "cut texts to N tokens, special tokens included", OPTION_MAX_TOKENS},
     {0, "ids", NULL, "print ids as text, one record a line", OPTION_IDS},
     {0, "decode", NULL, "turn record streams back to text", OPTION_DECODE},
-    {0, "learn", "N", "learn a WordPiece vocabulary of N pieces; write a model", OPTION_LEARN},
+    {0, "learn", "N", "learn a vocabulary of N pieces; write a model", OPTION_LEARN},
+    {0, "algorithm", "NAME", "with --learn: wordpiece or unigram; wordpiece", OPTION_ALGORITHM},
     {0, "lower", NULL, "with --learn: lower-case and strip accents", OPTION_LOWER},
     {0, "audit", NULL, "report the defects of the data", OPTION_AUDIT},
     {0, "json", NULL, "with --audit: the report as JSON", OPTION_JSON},
@@ -61,6 +63,7 @@ struct options {
     const char *format_name; /* NULL: guessed */
     struct table_options table;
     size_t max_tokens, vocabulary; /* 0: not given */
+    const char *algorithm;         /* NULL: not given */
     bool lower, json, keep_text, skip_bad;
     const char *const *path;
     size_t n_paths;
@@ -111,6 +114,12 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         opt->vocabulary =
             (size_t)tool_argument_integer(tool, "--learn", MIN_VOCABULARY, MAX_VOCABULARY);
         break;
+    case OPTION_ALGORITHM:
+        opt->algorithm = tool_argument(tool);
+        if (strcmp(opt->algorithm, "wordpiece") != 0 && strcmp(opt->algorithm, "unigram") != 0)
+            tool_usage_error(tool, "--algorithm: \"%s\" is neither wordpiece nor unigram",
+                             opt->algorithm);
+        break;
     case OPTION_LOWER:
         opt->lower = true;
         break;
@@ -129,6 +138,11 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     }
 }
 
+static bool is_unigram(const struct options *opt)
+{
+    return opt->algorithm && strcmp(opt->algorithm, "unigram") == 0;
+}
+
 /* Options that mean nothing in a mode are refused there. */
 static void check_options(struct tool *tool, const struct options *opt)
 {
@@ -141,6 +155,10 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "-m is missing: the model whose tokenizer to use");
     if (opt->lower && mode != MODE_LEARN)
         tool_usage_error(tool, "--lower needs --learn; %s takes it from the model", with);
+    if (opt->algorithm && mode != MODE_LEARN)
+        tool_usage_error(tool, "--algorithm needs --learn");
+    if (opt->lower && is_unigram(opt))
+        tool_usage_error(tool, "--lower and --algorithm unigram exclude each other");
     if (opt->json && mode != MODE_AUDIT)
         tool_usage_error(tool, "--json needs --audit");
     if (opt->keep_text && mode != MODE_RECORDS)
@@ -177,6 +195,7 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
     } given[] = {
         {opt->model ? "-m" : NULL, opt->model},
         {opt->vocabulary ? "--learn" : NULL, number},
+        {opt->algorithm ? "--algorithm" : NULL, opt->algorithm},
         {opt->max_tokens ? "--max-tokens" : NULL, number},
         {opt->table.text_column ? "--text" : NULL, opt->table.text_column},
         {opt->table.label_column ? "--label" : NULL, opt->table.label_column},
@@ -284,13 +303,22 @@ static bool tokenise_text(struct tool *tool, const struct options *opt,
 
 static bool learn(struct tool *tool, const struct options *opt, struct output *output)
 {
-    struct learn_options how = {.table = opt->table,
+    struct learn_options how = {.algorithm = is_unigram(opt) ? LEARN_UNIGRAM : LEARN_WORDPIECE,
+                                .table = opt->table,
                                 .vocabulary = opt->vocabulary,
                                 .lower = opt->lower,
                                 .skip_bad = opt->skip_bad,
                                 .stage = make_stage(tool, opt, 0)};
-    return how.stage &&
-           learn_wordpiece(opt->path, opt->n_paths, &how, &tool->progress, output, &tool->err);
+    if (!how.stage)
+        return false;
+    how.team = threads_open(tool->threads, &tool->err);
+    if (!how.team) {
+        json_decref(how.stage);
+        return false;
+    }
+    bool ok = learn_vocabulary(opt->path, opt->n_paths, &how, &tool->progress, output, &tool->err);
+    threads_close(how.team);
+    return ok;
 }
 
 static bool work(struct tool *tool, const struct options *opt, const struct source_model *from,
@@ -344,7 +372,8 @@ int main(int argc, char **argv)
                     "     [--format FORMAT] [--max-tokens N] [--ids | --keep-text]\n"
                     "     [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
-                    "mtok --learn N [--lower] [--multi-label[=SEP]] [-o FILE] [FILE...]\n"
+                    "mtok --learn N [--algorithm NAME] [--lower] [--multi-label[=SEP]]\n"
+                    "     [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
                     "mtok --audit [-m MODEL] [--json] [-o FILE] [FILE...]",
         .example = "mtok --learn 8000 train.csv > vocab.tar\n"
                    "mtok -m vocab.tar train.csv | mstudent -m vocab.tar > student.tar",

@@ -1,27 +1,24 @@
-/* learn.c: see learn.h: count the words of all files, merge them into pieces, write the model's
- * files. */
+/* learn.c: see learn.h: count the words of all files, make pieces of them, write the model's files.
+ */
 #include "text/learn.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/jobject.h"
-#include "io/model.h"
 #include "text/labels.h"
+#include "text/learn_files.h"
 #include "text/merge.h"
+#include "text/unigram_learn.h"
 #include "text/word_count.h"
 
 enum {
-    N_SPECIAL = 5,
     MIN_FREQUENCY = 2,
     MIN_CHARACTERS =
         1000, /* Hugging Face's limit_alphabet; a quarter of the vocabulary when that is more */
     REPORT_ROWS = 4096
 };
 
-static const char *const special[N_SPECIAL] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
 static const char *const standard_input[] = {"-"};
 
 struct learner {
@@ -38,7 +35,9 @@ static bool take_row(struct learner *l, const struct table_row *row, struct erro
     while (labels_next(&at, &left, l->options->table.separator, &name, &n))
         if (!labels_add(&l->labels, name, n, err))
             return false;
-    return word_count_add(l->words, row->text, row->n_text, err);
+    bool marked = l->options->algorithm == LEARN_UNIGRAM;
+    return marked ? word_count_add_marked(l->words, row->text, row->n_text, err)
+                  : word_count_add(l->words, row->text, row->n_text, err);
 }
 
 static bool read_table(struct learner *l, struct table *table, const char *name,
@@ -73,113 +72,86 @@ static bool read_file(struct learner *l, const char *path, const struct progress
     return ok;
 }
 
-static bool find_pieces(const struct learner *l, struct string_table *piece,
-                        const struct progress *progress, struct error *err)
+/* How many distinct characters may become pieces. */
+static size_t max_characters(const struct learner *l)
 {
-    size_t wanted = l->options->vocabulary;
-    const struct merge_options how = {
-        .n_pieces = wanted,
-        .max_characters = wanted / 4 > MIN_CHARACTERS ? wanted / 4 : MIN_CHARACTERS,
-        .min_frequency = l->options->min_frequency ? l->options->min_frequency : MIN_FREQUENCY,
-    };
-    for (size_t i = 0; i < N_SPECIAL; i++)
-        if (string_table_add(piece, special[i], strlen(special[i]), err) == STRING_NONE)
+    size_t quarter = l->options->vocabulary / 4;
+    return quarter > MIN_CHARACTERS ? quarter : MIN_CHARACTERS;
+}
+
+static bool nothing_learnt(const struct learner *l, struct error *err)
+{
+    return error_set(
+        err, "no character occurs %d times in the %llu rows: there is nothing to learn from",
+        MIN_FREQUENCY, (unsigned long long)l->rows);
+}
+
+static bool merge_wordpiece(const struct learner *l, struct string_table *piece,
+                            const struct progress *progress, struct error *err)
+{
+    const struct merge_options how = {.n_pieces = l->options->vocabulary,
+                                      .max_characters = max_characters(l),
+                                      .min_frequency = MIN_FREQUENCY};
+    for (size_t i = 0; i < LEARN_N_SPECIAL; i++) {
+        const char *special = learn_wordpiece_special[i];
+        if (string_table_add(piece, special, strlen(special), err) == STRING_NONE)
             return false;
-    if (!merge_pieces(l->words, &how, piece, progress, err))
-        return false;
-    return piece->n > N_SPECIAL ||
-           error_set(
-               err,
-               "no character occurs %llu times in the %llu rows: there is nothing to learn from",
-               (unsigned long long)how.min_frequency, (unsigned long long)l->rows);
-}
-
-/* ---- files ---- */
-
-/* The arena holds the pieces in order of id, each ended by a NUL: with newlines it is vocab.txt. */
-static void make_vocabulary(struct string_table *piece)
-{
-    for (size_t i = 0; i < piece->n; i++)
-        piece->arena[piece->item[i].offset + piece->item[i].n] = '\n';
-}
-
-static json_t *tokenizer_config(bool lower)
-{
-    return json_pack("{s:s, s:b, s:b, s:b, s:i, s:s, s:s, s:s, s:s, s:s}", "tokenizer_class",
-                     "BertTokenizer", "do_lower_case", lower, "strip_accents", lower,
-                     "tokenize_chinese_chars", true, "model_max_length", 512, "pad_token",
-                     special[0], "unk_token", special[1], "cls_token", special[2], "sep_token",
-                     special[3], "mask_token", special[4]);
-}
-
-static json_t *special_tokens_map(void)
-{
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "pad_token", special[0], "unk_token", special[1],
-                     "cls_token", special[2], "sep_token", special[3], "mask_token", special[4]);
-}
-
-static json_t *model_config(const struct learner *l, size_t vocabulary)
-{
-    json_t *config = json_pack("{s:s, s:I, s:i}", "model_type", "bert", "vocab_size",
-                               (json_int_t)vocabulary, "pad_token_id", 0);
-    json_t *id2label = json_object(), *label2id = json_object();
-    for (size_t i = 0; i < l->labels.n; i++) {
-        char id[24];
-        snprintf(id, sizeof id, "%zu", i);
-        json_object_set_new(id2label, id, json_string(l->labels.name[i]));
-        json_object_set_new(label2id, l->labels.name[i], json_integer((json_int_t)i));
     }
-    if (l->labels.n) {
-        json_object_set(config, "id2label", id2label);
-        json_object_set(config, "label2id", label2id);
-    }
-    if (l->options->table.separator)
-        json_object_set_new(config, "problem_type",
-                            json_string(model_problem_name(MODEL_MULTI_LABEL)));
-    json_decref(id2label);
-    json_decref(label2id);
-    return config;
+    return merge_pieces(l->words, &how, piece, progress, err) &&
+           (piece->n > LEARN_N_SPECIAL || nothing_learnt(l, err));
 }
 
-static bool write_model(struct learner *l, struct string_table *piece, struct output *output,
-                        struct error *err)
+static struct learn_files_model model_of(const struct learner *l)
 {
-    json_t *config = model_config(l, piece->n), *tokenizer = tokenizer_config(l->options->lower);
-    json_t *map = special_tokens_map();
-    char *tokenizer_text = tokenizer ? jobject_dump(tokenizer, err) : NULL;
-    char *map_text = map ? jobject_dump(map, err) : NULL;
-    bool ok = config && tokenizer_text && map_text;
-    if (ok) {
-        make_vocabulary(piece);
-        const struct bundle_member file[] = {
-            {"vocab.txt", (const uint8_t *)piece->arena, piece->n_arena},
-            {"tokenizer_config.json", (const uint8_t *)tokenizer_text, strlen(tokenizer_text)},
-            {"special_tokens_map.json", (const uint8_t *)map_text, strlen(map_text)},
-        };
-        const struct model_writer_options how = {
-            .config = config, .file = file, .n_files = 3, .stage = l->options->stage};
-        ok = model_write(output, &how, err);
-    } else {
+    return (struct learn_files_model){.labels = &l->labels,
+                                      .multi_label = l->options->table.separator != NULL,
+                                      .stage = l->options->stage};
+}
+
+/* Both take over the history's stage. */
+static bool learn_wordpiece(struct learner *l, const struct progress *progress,
+                            struct output *output, struct error *err)
+{
+    struct string_table piece = {0};
+    bool ok = merge_wordpiece(l, &piece, progress, err);
+    struct learn_files_model model = model_of(l);
+    if (ok)
+        ok = learn_files_wordpiece(&piece, l->options->lower, &model, output, err);
+    else
         json_decref(l->options->stage);
-        error_set(err, "no memory for the model's files");
-    }
-    free(tokenizer_text);
-    free(map_text);
-    json_decref(config);
-    json_decref(tokenizer);
-    json_decref(map);
+    string_table_free(&piece);
     return ok;
 }
 
-bool learn_wordpiece(const char *const *path, size_t n_paths, const struct learn_options *options,
-                     const struct progress *progress, struct output *output, struct error *err)
+static bool learn_unigram(struct learner *l, const struct progress *progress, struct output *output,
+                          struct error *err)
+{
+    const struct unigram_learn_options how = {.n_pieces = l->options->vocabulary - LEARN_N_SPECIAL,
+                                              .team = l->options->team};
+    size_t most = max_characters(l) < how.n_pieces ? max_characters(l) : how.n_pieces;
+    struct unigram_words words = {0};
+    struct unigram_pieces pieces = {0};
+    bool ok = unigram_words_open(&words, l->words, most, MIN_FREQUENCY, err) &&
+              (words.n_runs || nothing_learnt(l, err)) &&
+              unigram_learn(&words, &how, &pieces, progress, err);
+    struct learn_files_model model = model_of(l);
+    if (ok)
+        ok = learn_files_unigram(&words, &pieces, &model, output, err);
+    else
+        json_decref(l->options->stage);
+    free(pieces.piece);
+    unigram_words_free(&words);
+    return ok;
+}
+
+bool learn_vocabulary(const char *const *path, size_t n_paths, const struct learn_options *options,
+                      const struct progress *progress, struct output *output, struct error *err)
 {
     const struct bert_options normal = {.clean_text = true,
                                         .chinese = true,
                                         .strip_accents = options->lower,
                                         .lowercase = options->lower};
     struct learner l = {.options = options, .words = word_count_open(&normal, err)};
-    struct string_table piece = {0};
     bool ok = l.words != NULL;
     if (!n_paths) {
         path = standard_input;
@@ -187,13 +159,13 @@ bool learn_wordpiece(const char *const *path, size_t n_paths, const struct learn
     }
     for (size_t i = 0; ok && i < n_paths; i++)
         ok = read_file(&l, path[i], progress, err);
-    if (ok && labels_close(&l.labels, true, err) && find_pieces(&l, &piece, progress, err)) {
-        ok = write_model(&l, &piece, output, err);
-    } else {
+    ok = ok && labels_close(&l.labels, true, err);
+    if (!ok)
         json_decref(options->stage);
-        ok = false;
-    }
-    string_table_free(&piece);
+    else if (options->algorithm == LEARN_UNIGRAM)
+        ok = learn_unigram(&l, progress, output, err);
+    else
+        ok = learn_wordpiece(&l, progress, output, err);
     labels_free(&l.labels);
     word_count_close(l.words);
     return ok;
