@@ -241,6 +241,37 @@ setup() {
     assert_says 'nothing to learn'
 }
 
+@test "--learn --algorithm unigram: the same bytes with any number of threads and order of rows" {
+    text=$BATS_TEST_DIRNAME/golden/tokenizer-learn/text.txt
+    mtok --learn 400 --algorithm unigram -j 1 "$text" > 1.tar
+    mtok --learn 400 --algorithm unigram -j 3 -o 3.tar "$text"
+    assert_same 1.tar 3.tar
+    sort -r "$text" | mtok --learn 400 --algorithm unigram > sorted.tar
+    assert_same 1.tar sorted.tar
+    mtok --learn 300 --algorithm unigram "$W/data.csv" > labelled.tar
+    run bash -c "tar xOf labelled.tar config.json | tr -d ' \n'"
+    assert_says '"model_type":"bert"' '"pad_token_id":1' '"label2id":{"film":0,"money":1,"sport":2}'
+    run bash -c "tar xOf 1.tar tokenizer.json | tr -d ' \n'"
+    assert_says '"normalizer":{"type":"NFKC"}' '"type":"Unigram"' '"unk_id":3' '[["<s>",0.0],["<pad>",0.0],["</s>",0.0],["<unk>",0.0],["<mask>",0.0],'
+}
+
+@test "--learn --algorithm unigram says what it cannot do" {
+    run mtok --learn 20 --algorithm unigram -o out "$BATS_TEST_DIRNAME/golden/tokenizer-learn/text.txt"
+    assert_status 0 # the most frequent 15 characters
+    run bash -c 'echo ab | mtok --learn 50 --algorithm unigram'
+    assert_status 1
+    assert_says 'no character occurs 2 times in the 1 rows: there is nothing to learn from'
+    run bash -c ': | mtok --learn 50 --algorithm unigram'
+    assert_status 1
+    for bad in "--algorithm unigram -m $V" "--learn 50 --algorithm bpe" "--learn 50 --algorithm unigram --lower" \
+        "--audit --algorithm unigram"; do
+        # shellcheck disable=SC2086 # words are meant
+        run --separate-stderr mtok $bad < /dev/null
+        assert_status 2
+        [ -z "$output" ]
+    done
+}
+
 @test "--audit finds every kind of defect and says where" {
     {
         printf 'text,label\none two,x\none two,x\nthree,x\nthree,y\ntext,label\n"  ",x\nfour,\n'
