@@ -255,6 +255,22 @@ setup() {
     assert_says '"normalizer":{"type":"NFKC"}' '"type":"Unigram"' '"unk_id":3' '[["<s>",0.0],["<pad>",0.0],["</s>",0.0],["<unk>",0.0],["<mask>",0.0],'
 }
 
+@test "--learn --algorithm unigram: ids as Hugging Face gives them with what is learnt" {
+    golden=$BATS_TEST_DIRNAME/golden/tokenizer-learn
+    mtok -q --learn 400 --algorithm unigram --format plain -o learnt.tar "$golden/text.txt"
+    mtok -q -m learnt.tar --ids --format plain "$golden/text.txt" > ids
+    mtok -q -m learnt.tar --ids --format jsonl --max-tokens 100000 "$golden/hard.jsonl" >> ids
+    assert_same "$golden/ids" ids
+}
+
+@test "byte-level BPE: ids as Hugging Face's, from tokenizer.json and from vocab.json + merges.txt" {
+    golden=$BATS_TEST_DIRNAME/golden/tokenizer-bpe
+    for kind in roberta roberta-files modernbert; do
+        mtok -q -m "$golden/$kind" --ids --format jsonl --max-tokens 100000 "$golden/texts.jsonl" > ids
+        assert_same "$golden/$kind.ids" ids
+    done
+}
+
 @test "--learn --algorithm unigram says what it cannot do" {
     run mtok --learn 20 --algorithm unigram -o out "$BATS_TEST_DIRNAME/golden/tokenizer-learn/text.txt"
     assert_status 0 # the most frequent 15 characters
