@@ -32,7 +32,8 @@ static const struct tool_option option_table[] = {
     {0, "rounds", "N", "with --time: passes over all texts, at least (5)", OPTION_ROUNDS},
     {0, "seconds", "S", "with --time: go on for S seconds, at least (1)", OPTION_SECONDS},
     {0, "json", NULL, "report one JSON object instead of text", OPTION_JSON},
-    {0, "predict", NULL, "write label and probability of each record instead", OPTION_PREDICT},
+    {0, "predict", NULL, "write label or labels and probability of each record instead",
+     OPTION_PREDICT},
     {0, "top", "N", "with --predict: the N best labels of each record (1)", OPTION_TOP},
     {0, "text", NULL, "with --predict: append the record's text", OPTION_TEXT},
 };
@@ -124,8 +125,7 @@ struct session {
 static bool predict_path(const struct session *session, const char *path, uint64_t *n_records)
 {
     struct tool *tool = session->tool;
-    const struct predict_options how = {.top = session->opt->top ? session->opt->top : 1,
-                                        .text = session->opt->text};
+    const struct predict_options how = {.top = session->opt->top, .text = session->opt->text};
     struct source *source = source_open(path, false, &tool->err);
     bool ok = source && predict_stream(&session->model, source, &how, &tool->progress,
                                        session->output, n_records, &tool->err);

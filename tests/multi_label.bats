@@ -202,6 +202,8 @@ train() {
         run -1 $command -o x single.tok
         assert_says 'single.tok: gives each record one label, but teacher.tar is a multi-label model'
     done
+    run -1 mscore -m teacher.tar single.tok
+    assert_says 'single.tok: gives each record one label, but teacher.tar is a multi-label model'
     run -1 mstudent -m vocab.tar "${tiny[@]}" --dev single.tok -o x train.tok
     assert_says 'the dev records have one label each, the training records any number'
 }
@@ -217,4 +219,39 @@ train() {
     run -1 mscore -m model train.tok
     assert_says 'model: config.json: "problem_type" is "regression"'
     mstudent -q -m model --new-head --epochs 1 -o x train.tok
+}
+
+@test "the report: exact match, micro and macro F1, a paired test, no confusion matrix" {
+    train good.tar "${tiny[@]}" --epochs 8 train.tok
+    best=$score
+    train poor.tar "${tiny[@]}" --epochs 2 train.tok
+    run mscore -q -m good.tar --baseline poor.tar dev.tok
+    assert_status 0
+    assert_says '120 records scored, 0 without a label' 'exact match  ' 'micro F1  ' 'macro F1  ' \
+        ' exact match, 95 % interval' McNemar 'class	model	film'
+    run ! grep -q '^confusion\|^accuracy' <<<"$output"
+    mscore -q -m good.tar --baseline poor.tar --json dev.tok > json
+    [ "$(grep -c '"confusion": null' json)" -eq 2 ]
+    grep -q '"multi_label": true' json
+    grep -q '"mcnemar_p": ' json
+    found=$(grep -m 1 -o '"micro_f1": [0-9.]*' json | cut -d ' ' -f 2)
+    awk -v a="$found" -v b="$best" 'BEGIN { exit !(a - b < 1e-4 && b - a < 1e-4) }' # the dev score is the report's
+    tail -n +2 dev.csv | cut -d , -f 1 | mtok -q -m good.tar -o x
+    run -1 mscore -m good.tar x
+    assert_says 'none of the 120 records has a label'
+}
+
+@test "predictions: labels above one half, joined as in the stream, and their probabilities" {
+    train model.tar "${tiny[@]}" --epochs 14 train.tok
+    mtok -q -m model.tar "--multi-label=; " <(printf 'राजा क्रिकेट सामना धाव गाणे नाटक नाटक\nराजा\n') > in.tok
+    run mscore -q -m model.tar --predict in.tok
+    assert_status 0
+    [[ ${lines[0]} =~ ^film\;\ sport$'\t'0\.[5-9][0-9]*\;\ 0\.[5-9][0-9]*$ ]]
+    [ "${lines[1]}" = $'\t' ]
+    run mscore -q -m model.tar --predict --top 3 in.tok
+    assert_status 0
+    [[ ${lines[1]} =~ ^[a-z]+$'\t'0\.[0-4][0-9]*$'\t'[a-z]+$'\t'0\.[0-4][0-9]*$'\t'[a-z]+$'\t'0\.[0-4][0-9]*$ ]]
+    tail -n +2 dev.csv | cut -d , -f 1 | mtok -q -m model.tar | mteach -q -m model.tar | mscore -q --predict > a
+    mscore -q -m model.tar --predict dev.tok > b # the stream's logits, and the model
+    assert_same a b
 }

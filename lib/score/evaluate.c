@@ -14,8 +14,9 @@ struct work {
     const struct records_set *set;
     const char *stream_name;
     size_t n_labels;
-    float *logits;      /* [records of the largest part, n_labels], owned */
-    int32_t *predicted; /* [set->n], owned */
+    float *logits;           /* [records of the largest part, n_labels], owned */
+    struct label_sets *sets; /* NULL: one label a record */
+    int32_t *predicted;      /* [set->n] a label, or the number of a set; owned */
 };
 
 static void work_close(struct work *work)
@@ -25,9 +26,10 @@ static void work_close(struct work *work)
 }
 
 static bool work_open(struct work *work, const struct subject *subject,
-                      const struct records_set *set, const char *stream_name, struct error *err)
+                      const struct records_set *set, struct label_sets *sets,
+                      const char *stream_name, struct error *err)
 {
-    *work = (struct work){.subject = subject, .set = set, .stream_name = stream_name};
+    *work = (struct work){.subject = subject, .set = set, .sets = sets, .stream_name = stream_name};
     if (!subject_check(subject, &set->header, stream_name, err))
         return false;
     work->n_labels = subject_n_labels(subject, &set->header);
@@ -55,9 +57,14 @@ static bool predict(struct work *work, const struct progress *progress, struct e
         struct subject_place place = {work->stream_name, first};
         if (!subject_logits(work->subject, part, place, work->n_labels, work->logits, err))
             return false;
-        for (size_t i = 0; i < part->n; i++)
-            work->predicted[first + i] =
-                metrics_argmax(work->logits + i * work->n_labels, work->n_labels);
+        for (size_t i = 0; i < part->n; i++) {
+            const float *logits = work->logits + i * work->n_labels;
+            int32_t answer = work->sets ? label_sets_of_logits(work->sets, logits, err)
+                                        : metrics_argmax(logits, work->n_labels);
+            if (answer < 0)
+                return false;
+            work->predicted[first + i] = answer;
+        }
         progress_report(progress, &(struct progress_event){.stage = "score",
                                                            .done = first + part->n,
                                                            .total = work->set->n,
@@ -113,7 +120,11 @@ static bool describe(const struct work *work, const int32_t *label, const struct
                      struct report_subject *to, struct error *err)
 {
     to->name = work->subject->name;
-    if (!metrics_compute(&to->metrics, label, work->predicted, work->set->n, work->n_labels, err))
+    bool counted = work->sets ? metrics_compute_sets(&to->metrics, work->sets, label,
+                                                     work->predicted, work->set->n, err)
+                              : metrics_compute(&to->metrics, label, work->predicted, work->set->n,
+                                                work->n_labels, err);
+    if (!counted)
         return false;
     to->accuracy_ci95 = significance_wilson(to->metrics.correct, to->metrics.n);
     to->is_model = work->subject->is_model;
@@ -140,9 +151,9 @@ static bool compare(const struct work *work, const int32_t *label,
                                   options->seed, &to->ci95, err);
 }
 
-/* Labels of all records, one after another; owned by the caller. */
-static int32_t *collect_labels(const struct records_set *set, const char *stream_name,
-                               struct report *report, struct error *err)
+/* Labels of all records, or numbers of their sets, one after another; owned by the caller. */
+static int32_t *collect_labels(const struct records_set *set, struct label_sets *sets,
+                               const char *stream_name, struct report *report, struct error *err)
 {
     if (set->n == 0) {
         error_set(err, "%s: holds no records, so there is nothing to score", stream_name);
@@ -151,12 +162,18 @@ static int32_t *collect_labels(const struct records_set *set, const char *stream
     int32_t *label = memory_array(set->n, sizeof *label, err);
     if (!label)
         return NULL;
-    for (size_t p = 0; p < set->n_parts; p++)
-        for (size_t i = 0; i < set->part[p].n; i++) {
-            int32_t value = set->part[p].label[i];
-            label[set->first[p] + i] = value;
-            report->n_unlabelled += value < 0;
+    for (size_t i = 0; i < set->n; i++) {
+        struct record record = records_get(set, i);
+        label[i] = record.label;
+        if (sets && record.labelled) {
+            label[i] = label_sets_of_ids(sets, record.label_id, record.n_label_ids, err);
+            if (label[i] < 0) {
+                free(label);
+                return NULL;
+            }
         }
+        report->n_unlabelled += !record.labelled;
+    }
     report->n = set->n - report->n_unlabelled;
     if (report->n > 0)
         return label;
@@ -185,16 +202,21 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
     report->has_baseline = baseline != NULL;
     report->compare.speedup = report->compare.latency_speedup = NAN;
 
-    int32_t *label = collect_labels(set, stream_name, report, err);
-    if (!label)
+    report->multi_label = set->header.separator != NULL;
+
+    struct label_sets sets = {0};
+    if (report->multi_label && !label_sets_open(&sets, set->header.n_labels, err))
         return false;
+    int32_t *label =
+        collect_labels(set, report->multi_label ? &sets : NULL, stream_name, report, err);
     struct work work[2] = {{0}};
     const struct subject *subject[2] = {model, baseline};
     struct report_subject *described[2] = {&report->model, &report->baseline};
     size_t n_subjects = baseline ? 2 : 1;
-    bool ok = true;
+    bool ok = label != NULL;
     for (size_t s = 0; s < n_subjects && ok; s++)
-        ok = work_open(&work[s], subject[s], set, stream_name, err);
+        ok = work_open(&work[s], subject[s], set, report->multi_label ? &sets : NULL, stream_name,
+                       err);
     for (size_t s = 0; s < n_subjects && ok; s++)
         ok = predict(&work[s], progress, err) &&
              describe(&work[s], label, report, described[s], err);
@@ -202,6 +224,7 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
          (!options->time || measure(work, n_subjects, options, progress, report, err));
     work_close(&work[0]);
     work_close(&work[1]);
+    label_sets_close(&sets);
     free(label);
     return ok;
 }

@@ -34,6 +34,12 @@ void metrics_softmax(const float *logits, size_t n, double *probability)
         probability[i] /= sum;
 }
 
+void metrics_sigmoid(const float *logits, size_t n, double *probability)
+{
+    for (size_t i = 0; i < n; i++)
+        probability[i] = 1 / (1 + exp(-(double)logits[i]));
+}
+
 static double ratio(uint64_t part, uint64_t whole)
 {
     return whole ? (double)part / (double)whole : NAN;
@@ -43,8 +49,12 @@ static void finish(struct metrics *metrics)
 {
     double macro = 0, weighted = 0;
     size_t n_present = 0;
+    uint64_t right = 0, given = 0, wanted = 0;
     for (size_t c = 0; c < metrics->n_labels; c++) {
         struct metrics_class *class = &metrics->class[c];
+        right += class->correct;
+        given += class->predicted;
+        wanted += class->support;
         class->precision = ratio(class->correct, class->predicted);
         class->recall = ratio(class->correct, class->support);
         /* Harmonic mean written with counts: no 0/0 where only one of the two ratios is undefined.
@@ -56,9 +66,10 @@ static void finish(struct metrics *metrics)
         macro += class->f1;
         weighted += class->f1 * (double)class->support;
     }
+    metrics->micro_f1 = ratio(2 * right, given + wanted);
     metrics->accuracy = ratio(metrics->correct, metrics->n);
     metrics->macro_f1 = n_present ? macro / (double)n_present : NAN;
-    metrics->weighted_f1 = metrics->n ? weighted / (double)metrics->n : NAN;
+    metrics->weighted_f1 = wanted ? weighted / (double)wanted : NAN;
 }
 
 bool metrics_compute(struct metrics *metrics, const int32_t *label, const int32_t *predicted,
@@ -86,6 +97,31 @@ bool metrics_compute(struct metrics *metrics, const int32_t *label, const int32_
         metrics->class[row].support++;
         metrics->class[row].correct += row == column;
         metrics->class[column].predicted++;
+    }
+    finish(metrics);
+    return true;
+}
+
+bool metrics_compute_sets(struct metrics *metrics, const struct label_sets *sets,
+                          const int32_t *label, const int32_t *predicted, size_t n,
+                          struct error *err)
+{
+    *metrics = (struct metrics){.n_labels = sets->n_labels};
+    metrics->class = memory_zeroed(sets->n_labels, sizeof *metrics->class, err);
+    if (!metrics->class)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (label[i] < 0)
+            continue;
+        metrics->n++;
+        metrics->correct += label[i] == predicted[i];
+        for (size_t c = 0; c < sets->n_labels; c++) {
+            bool wanted = label_sets_has(sets, label[i], c);
+            bool given = label_sets_has(sets, predicted[i], c);
+            metrics->class[c].support += wanted;
+            metrics->class[c].predicted += given;
+            metrics->class[c].correct += wanted && given;
+        }
     }
     finish(metrics);
     return true;

@@ -3,6 +3,9 @@
  *
  * F1 follows the usual convention (that of scikit-learn): a class that never occurs, neither as a
  * label nor as a prediction, is left out of the macro mean; a class with no true positive has F1 0.
+ *
+ * Where records have any number of labels, a record is right when all its labels are (exact match),
+ * and micro-F1 is that of all decisions over all labels together.
  */
 #ifndef MILLET_SCORE_METRICS_H
 #define MILLET_SCORE_METRICS_H
@@ -12,6 +15,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "score/label_sets.h"
 
 /* Index of the first of n values that is NaN or infinite; n when all are finite. */
 size_t metrics_finite(const float *value, size_t n);
@@ -19,6 +23,9 @@ size_t metrics_finite(const float *value, size_t n);
 int32_t metrics_argmax(const float *logits, size_t n);
 /* probability[n] = softmax(logits[n]); the logits must be finite. */
 void metrics_softmax(const float *logits, size_t n, double *probability);
+
+/* probability[n] = sigmoid(logits[n]) of finite logits. */
+void metrics_sigmoid(const float *logits, size_t n, double *probability);
 
 struct metrics_class {
     uint64_t support;   /* records that carry this label */
@@ -32,15 +39,21 @@ struct metrics_class {
 struct metrics {
     size_t n_labels;
     uint64_t n, correct;
-    uint64_t *confusion;         /* [n_labels, n_labels], row: label, column: prediction; owned */
-    struct metrics_class *class; /* [n_labels], owned */
+    /* [n_labels, n_labels], row: label, column: prediction; owned. NULL with sets of labels. */
+    uint64_t *confusion;
+    struct metrics_class *class;            /* [n_labels], owned */
     double accuracy, macro_f1, weighted_f1; /* NaN when n is 0 */
+    double micro_f1; /* of one label a record: the accuracy; NaN without any label or answer */
 };
 
 /* Count n records: label[i] and predicted[i] below n_labels, or label −1: left out. On failure
  * nothing is owned. */
 bool metrics_compute(struct metrics *metrics, const int32_t *label, const int32_t *predicted,
                      size_t n, size_t n_labels, struct error *err) MUST_CHECK;
+/* The same with sets of labels: label[i] and predicted[i] are numbers of `sets`, or label -1. */
+bool metrics_compute_sets(struct metrics *metrics, const struct label_sets *sets,
+                          const int32_t *label, const int32_t *predicted, size_t n,
+                          struct error *err) MUST_CHECK;
 void metrics_free(struct metrics *metrics);
 
 /* Two models on the same records. The four cells count labelled records only, `agree` all of them.

@@ -17,6 +17,7 @@ struct lines {
     size_t n_logits;
     double *probability; /* [n_labels] */
     size_t n_labels, top;
+    const char *separator; /* NULL: one label a record */
 };
 
 /* Add bytes; those that would break a line or a column become spaces. */
@@ -51,11 +52,44 @@ static size_t take_best(double *probability, size_t n)
     return best;
 }
 
+/* The labels that hold and their probabilities. */
+static bool add_set(struct lines *lines, const struct subject *subject,
+                    const struct records_header *header, const float *logits, struct error *err)
+{
+    size_t n_separator = strlen(lines->separator);
+    for (int column = 0; column < 2; column++) {
+        bool first = true;
+        if (column == 1 && !add_raw(lines, "\t", 1, err))
+            return false;
+        for (size_t c = 0; c < lines->n_labels; c++) {
+            char room[SUBJECT_LABEL_BYTES];
+            const char *text = subject_label(subject, header, c, room);
+            if (!(logits[c] > 0))
+                continue;
+            if (column == 1) {
+                snprintf(room, sizeof room, "%.6f", lines->probability[c]);
+                text = room;
+            }
+            if ((!first && !add_raw(lines, lines->separator, n_separator, err)) ||
+                !add_column(lines, text, strlen(text), err))
+                return false;
+            first = false;
+        }
+    }
+    return true;
+}
+
 static bool add_record(struct lines *lines, const struct subject *subject,
                        const struct records_header *header, const float *logits, struct error *err)
 {
-    metrics_softmax(logits, lines->n_labels, lines->probability);
-    for (size_t k = 0; k < lines->top; k++) {
+    size_t top = lines->top ? lines->top : 1;
+    if (lines->separator)
+        metrics_sigmoid(logits, lines->n_labels, lines->probability);
+    else
+        metrics_softmax(logits, lines->n_labels, lines->probability);
+    if (lines->separator && !lines->top)
+        return add_set(lines, subject, header, logits, err);
+    for (size_t k = 0; k < top; k++) {
         char room[SUBJECT_LABEL_BYTES], number[32];
         size_t best = take_best(lines->probability, lines->n_labels);
         const char *label = subject_label(subject, header, best, room);
@@ -111,6 +145,8 @@ static bool predict_parts(const struct subject *subject, struct records_reader *
     const struct records_header *header = records_reader_header(reader);
     struct lines lines = {.n_labels = subject_n_labels(subject, header)};
     lines.top = options->top < lines.n_labels ? options->top : lines.n_labels;
+    if (subject_is_multi_label(subject, header))
+        lines.separator = header->separator ? header->separator : "|";
     lines.probability = memory_array(lines.n_labels, sizeof *lines.probability, err);
     bool ok = lines.probability != NULL;
     struct records_part part;

@@ -3,7 +3,12 @@
  *
  *     label<TAB>probability[<TAB>label<TAB>probability …][<TAB>text]
  *
- * Probabilities are the softmax of the logits. Tabs and line breaks inside labels and text become
+ * or, where records have any number of labels, those with a probability above one half, in order of
+ * their numbers, and these, both joined by the stream's separator (both empty: none):
+ *
+ *     label|label<TAB>probability|probability[<TAB>text]
+ *
+ * Probabilities are the softmax of the logits, and of any number of labels their sigmoids. Tabs and line breaks inside labels and text become
  * spaces, so that the columns hold. Memory: one part of the stream and its logits, whatever the
  * length of the stream.
  */
@@ -17,8 +22,9 @@
 #include "score/subject.h"
 
 struct predict_options {
-    size_t top; /* pairs per line, best first; more than there are labels: all of them */
-    bool text;  /* append the record's text; a stream without it is an error */
+    size_t
+        top; /* pairs per line, best first; 0: the best, or all labels that hold; more than there are labels: all of them */
+    bool text; /* append the record's text; a stream without it is an error */
 };
 
 /* One source (several streams may lie in it one after another). Lines of a part are flushed before

@@ -70,8 +70,11 @@ static void put_quality(FILE *to, const struct report *report)
     const struct report_subject *m = &report->model, *b = &report->baseline;
     fputc('\n', to);
     row(to, report, "", "model", "baseline");
-    number_row(to, report, "accuracy", "%.4f", m->metrics.accuracy, b->metrics.accuracy);
+    number_row(to, report, report->multi_label ? "exact match" : "accuracy", "%.4f",
+               m->metrics.accuracy, b->metrics.accuracy);
     interval_row(to, report, "  95 % (Wilson)", m->accuracy_ci95, b->accuracy_ci95);
+    if (report->multi_label)
+        number_row(to, report, "micro F1", "%.4f", m->metrics.micro_f1, b->metrics.micro_f1);
     number_row(to, report, "macro F1", "%.4f", m->metrics.macro_f1, b->metrics.macro_f1);
     number_row(to, report, "weighted F1", "%.4f", m->metrics.weighted_f1, b->metrics.weighted_f1);
     if (!m->is_model && !b->is_model)
@@ -106,9 +109,10 @@ static void put_compare(FILE *to, const struct report *report)
         return;
     fprintf(to, "\nmodel against baseline\n");
     fprintf(to,
-            "difference %+.4f accuracy, 95 %% interval %+.4f to %+.4f (paired bootstrap, %zu "
+            "difference %+.4f %s, 95 %% interval %+.4f to %+.4f (paired bootstrap, %zu "
             "resamples, seed %" PRIu64 ")\n",
-            c->accuracy_difference, c->ci95.low, c->ci95.high, report->resamples, report->seed);
+            c->accuracy_difference, report->multi_label ? "exact match" : "accuracy", c->ci95.low,
+            c->ci95.high, report->resamples, report->seed);
     if (c->pair.won + c->pair.lost == 0)
         fprintf(to, "           no record sets the two apart, so this interval says nothing of "
                     "records not seen\n");
@@ -153,6 +157,8 @@ static void put_classes(FILE *to, const struct report *report, const char *who,
 static void put_confusion(FILE *to, const struct report *report, const char *who,
                           const struct metrics *metrics)
 {
+    if (!metrics->confusion)
+        return;
     fprintf(to, "\nconfusion\tof\tlabel \\ predicted");
     for (size_t c = 0; c < report->n_labels; c++)
         put_cell(to, report->label[c]);

@@ -42,6 +42,7 @@ struct report {
     const char *stream;
     const char *const *label; /* [n_labels] */
     size_t n_labels;
+    bool multi_label;       /* accuracy is then exact match, and there is no confusion matrix */
     size_t n, n_unlabelled; /* records scored, and left out */
     uint64_t n_tokens;      /* of all records */
     size_t longest;

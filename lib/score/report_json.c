@@ -59,6 +59,8 @@ static json_t *per_class(const struct report *report, const struct metrics *metr
 
 static json_t *confusion(const struct metrics *metrics)
 {
+    if (!metrics->confusion)
+        return json_null();
     json_t *rows = json_array();
     for (size_t r = 0; r < metrics->n_labels; r++) {
         json_t *row = json_array();
@@ -75,10 +77,11 @@ static json_t *subject(const struct report *report, const struct report_subject 
     const struct timing_result *timing = &subject->timing;
     double unknown = NAN;
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}",
         "name", string(subject->name), "correct", count(metrics->correct), "accuracy",
-        number(metrics->accuracy), "accuracy_ci95", interval(subject->accuracy_ci95), "macro_f1",
-        number(metrics->macro_f1), "weighted_f1", number(metrics->weighted_f1), "parameters",
+        number(metrics->accuracy), "accuracy_ci95", interval(subject->accuracy_ci95), "micro_f1",
+        number(metrics->micro_f1), "macro_f1", number(metrics->macro_f1), "weighted_f1",
+        number(metrics->weighted_f1), "parameters",
         count_if(subject->is_model, subject->parameters), "bytes",
         count_if(subject->is_model, subject->bytes), "macs_at_mean_length",
         number(subject->is_model ? subject->macs : unknown), "texts_per_s",
@@ -123,11 +126,11 @@ bool report_json(const struct report *report, struct output *output, struct erro
 {
     /* json_pack frees what it was given and returns NULL when a part could not be made. */
     json_t *object = json_pack(
-        "{s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "n", count(report->n),
+        "{s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:b, s:o, s:o, s:o}", "n", count(report->n),
         "unlabelled", count(report->n_unlabelled), "stream", string(report->stream), "length",
         "tokens", count(report->n_tokens), "mean", number(report->mean_tokens), "longest",
-        count(report->longest), "setup", setup(report), "labels", labels(report), "model",
-        subject(report, &report->model), "baseline",
+        count(report->longest), "setup", setup(report), "labels", labels(report), "multi_label",
+        report->multi_label, "model", subject(report, &report->model), "baseline",
         report->has_baseline ? subject(report, &report->baseline) : json_null(), "compare",
         report->has_baseline ? compare(report) : json_null());
     if (!object)

@@ -39,13 +39,21 @@ bool subject_check(const struct subject *subject, const struct records_header *h
 {
     if (subject->is_model)
         return records_check_model(header, stream_name, subject->tokenizer, subject->model.label,
-                                   subject->model.n_labels, subject->name, err);
+                                   subject->model.n_labels, subject->name, err) &&
+               records_check_kind(header, stream_name, subject->model.problem == MODEL_MULTI_LABEL,
+                                  subject->name, err);
     if (header->n_labels == 0)
         return error_set(
             err,
             "%s: the stream has no labels, so it carries no logits to score; give a model with -m",
             stream_name);
     return true;
+}
+
+bool subject_is_multi_label(const struct subject *subject, const struct records_header *header)
+{
+    return subject->is_model ? subject->model.problem == MODEL_MULTI_LABEL
+                             : header->separator != NULL;
 }
 
 size_t subject_n_labels(const struct subject *subject, const struct records_header *header)

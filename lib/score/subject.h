@@ -38,6 +38,9 @@ void subject_close(struct subject *subject);
 bool subject_check(const struct subject *subject, const struct records_header *header,
                    const char *stream_name, struct error *err) MUST_CHECK;
 
+/* Whether the subject's answers to a stream are sets of labels. */
+bool subject_is_multi_label(const struct subject *subject, const struct records_header *header);
+
 /* Labels the subject tells apart on a stream that passed subject_check(). */
 size_t subject_n_labels(const struct subject *subject, const struct records_header *header);
 /* Name of label i: the model's, else the stream's, else LABEL_i (as Hugging Face calls nameless

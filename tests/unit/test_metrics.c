@@ -84,8 +84,52 @@ static void test_pair(void)
     tap_ok(pair.agree == 3 && pair.n_all == 7, "agreement over all records");
 }
 
+/* Wanted {0,2} {} {1} ? {2}, given {0} {} {1,2} {0} {2}. */
+static void test_sets(void)
+{
+    static const int32_t ids[] = {0, 2, 1};
+    struct error err = ERROR_INIT;
+    struct label_sets sets;
+    struct metrics m;
+    tap_ok(label_sets_open(&sets, 3, &err), "sets of three labels %s", err.text);
+    int32_t both = label_sets_of_ids(&sets, ids, 2, &err),
+            none = label_sets_of_ids(&sets, NULL, 0, &err),
+            one = label_sets_of_ids(&sets, ids + 2, 1, &err),
+            two = label_sets_of_logits(&sets, (const float[]){-1, 0, 0.5F}, &err),
+            first = label_sets_of_logits(&sets, (const float[]){3, -2, -1}, &err),
+            last = label_sets_of_logits(&sets, (const float[]){-3, 2, 1}, &err);
+    tap_ok(two == label_sets_of_ids(&sets, ids + 1, 1, &err) && two != both &&
+               none == label_sets_of_logits(&sets, (const float[]){-1, -1, -1}, &err),
+           "equal sets have equal numbers; a probability of one half is not above it");
+    tap_ok(label_sets_has(&sets, both, 0) && !label_sets_has(&sets, both, 1) &&
+               label_sets_has(&sets, both, 2) && !label_sets_has(&sets, none, 2),
+           "what is in a set");
+    const int32_t label[] = {both, none, one, -1, two},
+                  predicted[] = {first, none, last, first, two};
+    tap_ok(metrics_compute_sets(&m, &sets, label, predicted, 5, &err), "counted %s", err.text);
+    tap_ok(m.n == 4 && m.correct == 2 && near(m.accuracy, 0.5) && !m.confusion,
+           "two of four match exactly");
+    tap_ok(near(m.class[0].f1, 1) && near(m.class[1].f1, 1) && near(m.class[2].f1, 0.5) &&
+               m.class[2].support == 2 && m.class[2].predicted == 2,
+           "per label");
+    tap_ok(near(m.micro_f1, 0.75) && near(m.macro_f1, 2.5 / 3) && near(m.weighted_f1, 0.75),
+           "micro, macro, weighted F1: %g %g %g", m.micro_f1, m.macro_f1, m.weighted_f1);
+    metrics_free(&m);
+    label_sets_close(&sets);
+    static const int32_t far[] = {7, 8, 64};
+    tap_ok(label_sets_open(&sets, 65, &err) &&
+               label_sets_has(&sets, label_sets_of_ids(&sets, far, 3, &err), 64) &&
+               label_sets_has(&sets, 0, 8) && !label_sets_has(&sets, 0, 63),
+           "sets of many labels");
+    label_sets_close(&sets);
+    double p[2];
+    metrics_sigmoid((const float[]){0, -1000}, 2, p);
+    tap_ok(near(p[0], 0.5) && p[1] == 0, "sigmoids");
+}
+
 int main(void)
 {
+    test_sets();
     test_argmax();
     test_softmax();
     test_by_hand();
