@@ -152,7 +152,7 @@ def wordpiece_kinds(lines):
     post = template("[CLS]", "[SEP]", vocab)
     bert = {"type": "BertPreTokenizer"}
     old_post = {"type": "BertProcessing", "sep": ["[SEP]", vocab["[SEP]"]], "cls": ["[CLS]", vocab["[CLS]"]]}
-    more = special + [added(n, "[NEW]"), added(n + 1, "new", single_word=True), added(n + 2, "Ünique"),
+    more = special + [added(n, "[NEW]"), added(vocab.get("new", n + 1), "new", single_word=True), added(n + 2, "Ünique"),
                       added(n + 3, "<tag>", lstrip=True, rstrip=True, normalized=False),
                       added(n + 4, "<|end|>", special=True, rstrip=True)]
     return {
@@ -236,7 +236,7 @@ def unigram_kinds(lines, charsmap):
             "type": "Replace", "pattern": {"String": " "}, "content": "▁"}), None,
             model=model | {"byte_fallback": True, "vocab": pieces + bytes_}),
         "unigram-added": build({"type": "Lowercase"}, sequence("pretokenizers", white, metaspace("first")), tokens=special + [
-            mask, added(len(pieces), "[NEW]"), added(len(pieces) + 1, "new", single_word=True),
+            mask, added(len(pieces), "[NEW]"), added(vocab.get("new", len(pieces) + 1), "new", single_word=True),
             added(len(pieces) + 2, "<tag>", lstrip=True, rstrip=True, normalized=False),
             added(len(pieces) + 3, "Ünique"), added(len(pieces) + 4, "<|end|>", special=True, rstrip=True)]),
     }
