@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from sentencepiece import sentencepiece_model_pb2 as pb
 
+from make_tokenizers import numbered
+
 HERE = pathlib.Path(__file__).resolve().parent
 SEEDS = HERE.parent / "fuzz" / "seed"
 KEPT = 40  # pieces of a vocabulary
@@ -36,8 +38,7 @@ def cut_tokenizer(whole):
         model["vocab"] = ids
         if "merges" in model:
             model["merges"] = [" ".join(m) if isinstance(model["merges"][0], str) else m for m in merges]
-    for token in whole["added_tokens"]:
-        token["id"] = ids.get(token["content"], len(ids) + token["id"] % 7)
+    numbered(ids, *whole["added_tokens"])
     post = whole["post_processor"]
     for token in post.get("special_tokens", {}).values():
         token["ids"] = [ids[token["id"]]]

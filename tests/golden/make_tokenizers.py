@@ -111,6 +111,15 @@ def added(id, content, special=False, single_word=False, lstrip=False, rstrip=Fa
             "normalized": not special if normalized is None else normalized, "special": special}
 
 
+def numbered(vocab, *tokens):
+    """The ids that adding these tokens gives: the vocabulary's own, else the next free one."""
+    n = len(vocab)
+    for token in tokens:
+        token["id"] = vocab.get(token["content"], n)
+        n += token["content"] not in vocab
+    return list(tokens)
+
+
 def template(first, last, vocab):
     def piece(token):
         return {"SpecialToken": {"id": token, "type_id": 0}}
@@ -144,7 +153,6 @@ def wordpiece_kinds(lines):
     pieces += [text for text, _ in substrings(words) if len(text) > 1][:500]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + sorted(pieces) + sorted("##" + p for p in pieces)
     vocab = {p: i for i, p in enumerate(dict.fromkeys(pieces))}
-    n = len(vocab)
     special = [added(vocab[t], t, special=True) for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
     model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
              "max_input_chars_per_word": 100, "vocab": vocab}
@@ -152,9 +160,10 @@ def wordpiece_kinds(lines):
     post = template("[CLS]", "[SEP]", vocab)
     bert = {"type": "BertPreTokenizer"}
     old_post = {"type": "BertProcessing", "sep": ["[SEP]", vocab["[SEP]"]], "cls": ["[CLS]", vocab["[CLS]"]]}
-    more = special + [added(n, "[NEW]"), added(vocab.get("new", n + 1), "new", single_word=True), added(n + 2, "Ünique"),
-                      added(n + 3, "<tag>", lstrip=True, rstrip=True, normalized=False),
-                      added(n + 4, "<|end|>", special=True, rstrip=True)]
+    more = special + numbered(
+        vocab, added(None, "[NEW]"), added(None, "new", single_word=True), added(None, "Ünique"),
+        added(None, "<tag>", lstrip=True, rstrip=True, normalized=False),
+        added(None, "<|end|>", special=True, rstrip=True))
     return {
         "wordpiece-cased": whole(model, bert_normalizer(lowercase=False), bert, post, decoder, special),
         "wordpiece-uncased": whole(model, bert_normalizer(), bert, old_post, decoder, special),
@@ -235,10 +244,10 @@ def unigram_kinds(lines, charsmap):
         "unigram-bytes": build(normalizers_of({"type": "Prepend", "prepend": "▁"}, {
             "type": "Replace", "pattern": {"String": " "}, "content": "▁"}), None,
             model=model | {"byte_fallback": True, "vocab": pieces + bytes_}),
-        "unigram-added": build({"type": "Lowercase"}, sequence("pretokenizers", white, metaspace("first")), tokens=special + [
-            mask, added(len(pieces), "[NEW]"), added(vocab.get("new", len(pieces) + 1), "new", single_word=True),
-            added(len(pieces) + 2, "<tag>", lstrip=True, rstrip=True, normalized=False),
-            added(len(pieces) + 3, "Ünique"), added(len(pieces) + 4, "<|end|>", special=True, rstrip=True)]),
+        "unigram-added": build({"type": "Lowercase"}, sequence("pretokenizers", white, metaspace("first")), tokens=special + numbered(
+            vocab, mask, added(None, "[NEW]"), added(None, "new", single_word=True),
+            added(None, "<tag>", lstrip=True, rstrip=True, normalized=False), added(None, "Ünique"),
+            added(None, "<|end|>", special=True, rstrip=True))),
     }
 
 
@@ -265,10 +274,9 @@ def bpe_kinds(lines):
     def processing(prefix):
         return {"type": "RobertaProcessing", "sep": ["</s>", vocab["</s>"]], "cls": ["<s>", vocab["<s>"]],
                 "trim_offsets": True, "add_prefix_space": prefix}
-    n = len(vocab)
-    modern = special + [added(vocab["<mask>"], "<mask>", special=True, lstrip=True)] + [
-        added(n, "  ", normalized=True), added(n + 1, "    ", normalized=True), added(n + 2, "<|end|>", special=True),
-        added(n + 3, "[NEW]"), added(n + 4, "<tag>", rstrip=True, normalized=False)]
+    modern = special + numbered(
+        vocab, added(None, "<mask>", special=True, lstrip=True), added(None, "  "), added(None, "    "),
+        added(None, "<|end|>", special=True), added(None, "[NEW]"), added(None, "<tag>", rstrip=True, normalized=False))
     without = {t: i for i, t in enumerate(t for t in vocab if t not in ("<s>", "</s>"))}
     without = whole(plain | {"vocab": without, "ignore_merges": True}, None, level(False), level(True), level(True), [])
     return {

@@ -7,6 +7,7 @@
 #include "golden.h"
 #include "nn/classifier.h"
 #include "nn/encoder.h"
+#include "nn/objective.h"
 #include "nn/params.h"
 #include "tests/tap.h"
 
@@ -113,6 +114,23 @@ static void compare_gradients(struct world *w, struct params *params, const stru
     }
 }
 
+/* Record s of the golden file into the batch: a label, or the labels that hold, and the teacher. */
+static bool add_record(struct world *w, struct batch *batch, size_t s, struct error *err)
+{
+    const struct golden *g = &w->golden;
+    size_t classes = w->shape.n_labels, n_held = 0;
+    const int32_t *label = golden_tensor(g, "labels", DTYPE_I32, NULL);
+    const float *teacher = golden_floats(g, "teacher_logits", NULL);
+    const float *target = golden_floats(g, "targets", NULL);
+    int32_t held[16];
+    for (size_t c = 0; target && c < classes; c++)
+        if (target[s * classes + c] > 0)
+            held[n_held++] = (int32_t)c;
+    return batch_add(batch, g->id + g->offset[s], (size_t)(g->offset[s + 1] - g->offset[s]),
+                     label ? label[s] : -1, teacher ? teacher + s * classes : NULL, err) &&
+           (!target || batch_add_targets(batch, held, n_held, true, err));
+}
+
 /* A training step without the optimizer. */
 static void test_loss(struct world *w, const struct loss *loss, const char *key)
 {
@@ -120,22 +138,22 @@ static void test_loss(struct world *w, const struct loss *loss, const char *key)
     const struct golden *g = &w->golden;
     struct device *dev = w->dev;
     size_t classes = w->shape.n_labels, n = 0;
-    const int32_t *label = golden_tensor(g, "labels", DTYPE_I32, NULL);
-    const float *teacher = golden_floats(g, "teacher_logits", &n);
+    bool multi = golden_floats(g, "targets", NULL) != NULL;
     char name[64];
     snprintf(name, sizeof name, "loss.%s", key);
     const float *expected = golden_floats(g, name, NULL);
-    if (!tap_ok(label && expected && n == g->n * classes, "%s: labels, teacher and %s are there",
-                g->name, name))
+    const float *labels = golden_floats(g, multi ? "targets" : "teacher_logits", &n);
+    if (!tap_ok(expected && labels && n == g->n * classes, "%s: labels and %s are there", g->name,
+                name))
         return;
     struct params params = {0};
     struct batch batch;
     struct encoder_rows_grad rows;
-    batch_init(&batch, dev, &w->shape, classes, true);
+    batch_init(&batch, dev, &w->shape, multi ? 0 : classes, true);
+    batch.n_targets = multi ? classes : 0;
     bool ok = params_open(&params, &w->shape, &w->golden.model, false, 0, dev, &err);
     for (size_t s = 0; ok && s < g->n; s++)
-        ok = batch_add(&batch, g->id + g->offset[s], (size_t)(g->offset[s + 1] - g->offset[s]),
-                       label[s], teacher + s * classes, &err);
+        ok = add_record(w, &batch, s, &err);
     struct encoder *encoder = ok ? encoder_open(dev, &w->shape, true, &err) : NULL;
     float *row_loss = encoder ? dev->op->alloc(dev, g->n * sizeof *row_loss, &err) : NULL;
     ok = row_loss && batch_upload(&batch, &err) &&
@@ -143,8 +161,7 @@ static void test_loss(struct world *w, const struct loss *loss, const char *key)
          params_zero_grad(&params, &batch, &rows, &err);
     if (tap_ok(ok, "%s, %s: a training step is set up %s", g->name, dev->name, err.text)) {
         const act *logits = encoder_forward(encoder, &params.weights, &batch, NULL);
-        dev->op->loss(dev, loss, logits, batch.device_label, batch.device_teacher, batch.n, classes,
-                      row_loss, encoder_dlogits(encoder));
+        objective_loss(dev, loss, &batch, logits, classes, row_loss, encoder_dlogits(encoder));
         encoder_backward(encoder, &params.weights, &batch, NULL, &rows, NULL);
         tap_ok(dev->op->sync(dev, &err), "%s, %s: forward and backward ran %s", g->name, dev->name,
                err.text);
@@ -202,6 +219,8 @@ static void test_hidden(struct world *w, enum shape_pool pool)
         encoder_forward(encoder, &params.weights, &batch, NULL);
         compare_hidden(w, "hidden.embeddings", encoder_hidden(encoder, 0));
         compare_hidden(w, "hidden.0", encoder_hidden(encoder, 1));
+        if (shape.n_layers > 2) /* of the last layer there may be the first rows alone */
+            compare_hidden(w, "hidden.1", encoder_hidden(encoder, 2));
         if (pool == SHAPE_FIRST)
             compare_hidden(w, "first", encoder_hidden(encoder, shape.n_layers));
         else
@@ -225,6 +244,8 @@ static void test_device(struct world *w)
         test_classifier(w);
     if (golden_floats(g, "loss.cross_entropy", NULL))
         test_loss(w, &cross_entropy, "cross_entropy");
+    if (golden_floats(g, "loss.multi_label", NULL))
+        test_loss(w, &cross_entropy, "multi_label");
     const float *alpha = golden_floats(g, "alpha", NULL);
     const float *temperature = golden_floats(g, "temperature", NULL);
     if (alpha && temperature) {
