@@ -333,7 +333,7 @@ setup() {
     cp -r "$W/bare" other
     echo '{"tokenizer_class": "AlbertTokenizer"}' > other/tokenizer_config.json
     run mtok -m other --ids "$W/data.csv"
-    assert_fails AlbertTokenizer BertTokenizer
+    assert_fails AlbertTokenizer WordPiece Unigram
     mkdir nothing
     echo '{}' > nothing/tokenizer_config.json
     run mtok -m nothing --ids "$W/data.csv"

@@ -287,6 +287,7 @@ static bool read_files(struct tokenizer_spec *spec, const struct files *files,
     bool rebuilt = class > TOKENIZER_CLASS_BERT; /* with the tokens that config lists, if it does */
     bool with_added = !rebuilt || !json_object_get(config, "added_tokens_decoder");
     const struct bundle_member *pieces = sentencepiece_of(files, class);
+    spec->exact_scores = rebuilt; /* transformers reads them then, not the Rust library */
     if (!read_vocabulary(spec, files, class, options, with_added, err))
         return false;
     if (class == TOKENIZER_CLASS_NONE || (class == TOKENIZER_CLASS_FILE && !has_json))

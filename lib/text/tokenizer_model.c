@@ -2,6 +2,8 @@
  * objects: 250 000 entries take milliseconds; what is small is parsed by jansson. */
 #include "text/tokenizer_model.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,21 +36,70 @@ bool tokenizer_model_vocabulary(struct tokenizer_spec *spec, struct json_scan *s
     return more == 0;
 }
 
-static bool scan_number(struct json_scan *scan, double *value, struct error *err)
+/* Exactly rounded: 10 to the 22 and less are doubles. */
+static double power_of_ten(int exponent)
 {
-    char text[MAX_NUMBER + 1], *end;
+    char text[16];
+    double power = 1;
+    if (exponent > 22) {
+        snprintf(text, sizeof text, "1e%d", exponent);
+        return strtod(text, NULL);
+    }
+    while (exponent-- > 0)
+        power *= 10;
+    return power;
+}
+
+/* A number as serde_json, which reads tokenizer.json for Hugging Face's tokenizers, takes it: its
+ * digits as an integer, rounded, then times or by a power of ten, rounded again. That can be one
+ * unit in the last place off, which decides between segmentations of equal score. */
+static double twice_rounded(const char *p, const char *end)
+{
+    static const int most = 308; /* powers of ten that are doubles */
+    bool negative = *p == '-', fraction = false;
+    uint64_t digits = 0;
+    int exponent = 0;
+    for (p += negative; p < end && *p != 'e' && *p != 'E'; p++) {
+        if (*p == '.') {
+            fraction = true;
+            continue;
+        }
+        uint64_t digit = (uint64_t)(*p - '0');
+        if (digits > UINT64_MAX / 10 || (digits == UINT64_MAX / 10 && digit > UINT64_MAX % 10)) {
+            exponent += !fraction; /* further digits do not count */
+            continue;
+        }
+        digits = digits * 10 + digit;
+        exponent -= fraction;
+    }
+    if (p < end)
+        exponent += (int)strtol(p + 1, NULL, 10);
+    double value = (double)digits;
+    for (; exponent < -most && value > 0; exponent += most)
+        value /= 1e308;
+    if (exponent > most)
+        value = value > 0 ? INFINITY : 0;
+    else if (value > 0) {
+        double power = power_of_ten(exponent < 0 ? -exponent : exponent);
+        value = exponent < 0 ? value / power : value * power;
+    }
+    return negative ? -value : value;
+}
+
+static bool scan_number(struct json_scan *scan, bool exact, double *value, struct error *err)
+{
+    char text[MAX_NUMBER + 1];
     const char *bytes;
     size_t n;
     if (!json_scan_skip(scan, &bytes, &n, err))
         return false;
-    if (n <= MAX_NUMBER) {
-        memcpy(text, bytes, n);
-        text[n] = 0;
-        *value = strtod(text, &end);
-        if (!*end && (*bytes == '-' || (*bytes >= '0' && *bytes <= '9')))
-            return true;
-    }
-    return error_set(err, "column %zu: a score is no number", (size_t)(bytes - scan->begin) + 1);
+    if (n > MAX_NUMBER || (*bytes != '-' && (*bytes < '0' || *bytes > '9')))
+        return error_set(err, "column %zu: a score is no number of at most %d digits",
+                         (size_t)(bytes - scan->begin) + 1, MAX_NUMBER);
+    memcpy(text, bytes, n);
+    text[n] = 0;
+    *value = exact ? strtod(text, NULL) : twice_rounded(text, text + n);
+    return true;
 }
 
 /* ["piece", -3.25] */
@@ -60,7 +111,8 @@ static bool scan_scored(struct tokenizer_spec *spec, int64_t id, struct json_tex
     if (!json_scan_enter(scan, '[', err))
         return false;
     if (json_scan_next(scan, &first, NULL, err) <= 0 || !json_scan_string(scan, piece, err) ||
-        json_scan_next(scan, &first, NULL, err) <= 0 || !scan_number(scan, &score, err) ||
+        json_scan_next(scan, &first, NULL, err) <= 0 ||
+        !scan_number(scan, spec->exact_scores, &score, err) ||
         json_scan_next(scan, &first, NULL, err) != 0)
         return error_set(err, "the vocabulary's item %lld is not a piece and its score",
                          (long long)id);

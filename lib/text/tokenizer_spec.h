@@ -45,6 +45,7 @@ struct tokenizer_spec {
     size_t max_word; /* WordPiece: code points; a longer word is unknown */
     double *score;   /* Unigram: [n_pieces] by id */
     size_t score_capacity;
+    bool exact_scores; /* they are read as Python does, not as Rust does (tokenizer_model.c) */
     struct bpe_merge *merge; /* BPE */
     size_t n_merges, merge_capacity;
     bool byte_fallback, fuse_unknown, ignore_merges;
