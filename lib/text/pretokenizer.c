@@ -394,7 +394,7 @@ static bool cut(const struct step *step, struct cutting *c)
     case SPACES:
     case PUNCTUATION:
     case DIGITS:
-        return cut_at_class(c, step->kind);
+        return cut_at_class(c, step->kind) && flush(c);
     case WORDS:
         return cut_words(c);
     case LITERAL:
