@@ -74,6 +74,39 @@ keeps() {
     assert_status 0
 }
 
+@test "RoBERTa, XLM-R and CamemBERT: positions after the padding, trained, pruned" {
+    local name class
+    while read -r name class; do
+        learn "$name"
+        scores model.tar
+        keeps "$class" "\"model_type\": \"$name\"" '"pad_token_id": 1'
+        mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+        run mscore -m pruned.tar rows.tok
+        assert_status 0
+        rm model.tar pruned.tar rows.tok
+    done <<'NAMES'
+roberta RobertaForSequenceClassification
+xlm-roberta XLMRobertaForSequenceClassification
+camembert CamembertForSequenceClassification
+NAMES
+}
+
+@test "ALBERT: trained; one set of tensors for all layers, of which some can go" {
+    learn albert
+    scores model.tar
+    keeps AlbertForSequenceClassification '"embedding_size"' '"num_hidden_groups": 1'
+    run mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    assert_fails "share" "--method layers"
+    mprune -q -m model.tar --method layers --keep 50% -o layers.tar
+    tar xOf model.tar model.safetensors > all
+    tar xOf layers.tar model.safetensors > fewer
+    [ "$(wc -c < all)" -eq "$(wc -c < fewer)" ]
+    run tar xOf layers.tar config.json
+    assert_says '"num_hidden_layers": 2'
+    run mscore -m layers.tar rows.tok
+    assert_status 0
+}
+
 @test "a bare encoder: pooler and classifier start at random, and it says so" {
     run learn bert-bare
     assert_status 0

@@ -39,10 +39,11 @@ static bool read_layer(struct shape *shape, const struct model *model, size_t l,
                          "%s: layer %zu: the query's matrix has %zu rows, not a multiple of the "
                          "head size %zu",
                          model->name, l, inner, shape->head_size);
-    /* An absent or misshapen matrix has 0 rows here and is named by the checks below. */
-    if (inner)
+    /* An absent or misshapen matrix has 0 rows here and is named by the checks below, as is one that
+     * is larger than the config says. */
+    if (inner && inner / shape->head_size < shape->layer[l].heads)
         shape->layer[l].heads = inner / shape->head_size;
-    if (ffn)
+    if (ffn && ffn < shape->layer[l].ffn)
         shape->layer[l].ffn = ffn;
     return require_all(shape, part, parts_of_layer(shape, l, part), model, err);
 }

@@ -164,7 +164,7 @@ static bool read_sizes(struct shape *shape, const struct source_config *from, si
                     SHAPE_MAX_STACK, &shape->stack, err) &&
            get_size(from, key->layers, true, SHAPE_MAX_LAYERS, &shape->n_layers, err) &&
            get_size(from, key->heads, true, SHAPE_MAX_HEADS, heads, err) &&
-           get_size(from, key->ffn, false, SHAPE_MAX_FFN, ffn, err) &&
+           get_size(from, key->ffn, true, SHAPE_MAX_FFN, ffn, err) &&
            get_size(from, "max_position_embeddings", true, SHAPE_MAX_POSITIONS, &shape->positions,
                     err) &&
            get_size(from, key->types, false, SHAPE_MAX_POSITIONS, &shape->types, err);
@@ -205,8 +205,7 @@ bool shape_read_config(struct shape *shape, const struct model *model, struct er
         return false;
     shape->layer = memory_zeroed(shape->n_layers, sizeof *shape->layer, err);
     for (size_t l = 0; shape->layer && l < shape->n_layers; l++)
-        shape->layer[l] =
-            (struct layer_shape){.heads = heads, .ffn = ffn ? ffn : 4 * shape->hidden};
+        shape->layer[l] = (struct layer_shape){.heads = heads, .ffn = ffn};
     return shape->layer != NULL;
 }
 

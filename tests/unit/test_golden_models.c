@@ -257,6 +257,32 @@ static void test_device(struct world *w)
            w->hidden_diff, w->logits_diff, w->gradient_diff);
 }
 
+/* What we write back says what transformers wrote, key by key. */
+static void test_config(const struct world *w)
+{
+    struct error err = ERROR_INIT;
+    const struct golden *g = &w->golden;
+    json_t *written = shape_config(&w->shape, NULL, NULL, &err), *value;
+    const char *key;
+    size_t n = 0, differ = 0;
+    json_object_foreach(written, key, value)
+    {
+        const json_t *theirs = json_object_get(g->model.config, key);
+        if (!theirs || json_is_null(theirs) || strcmp(key, "architectures") == 0)
+            continue;
+        bool same = json_is_number(value) && json_is_number(theirs)
+                        ? fabs(json_number_value(value) - json_number_value(theirs)) < 1e-9
+                        : json_equal(value, theirs);
+        if (!same)
+            printf("# %s: \"%s\" is not theirs\n", g->name, key);
+        n++;
+        differ += !same;
+    }
+    tap_ok(n > 10 && differ == 0, "%s: %zu keys of the config are written as they were read",
+           g->name, n);
+    json_decref(written);
+}
+
 static void test_model(const char *name)
 {
     struct error err = ERROR_INIT;
@@ -265,6 +291,7 @@ static void test_model(const char *name)
         golden_open(&w.golden, name, &err) && shape_from_model(&w.shape, &w.golden.model, &err);
     if (tap_ok(ok, "%s opens %s", name, err.text)) {
         static const char *const device[] = {"reference", "cpu"};
+        test_config(&w);
         for (size_t i = 0; i < sizeof device / sizeof *device; i++) {
             w.dev = device_open(device[i], 2, &err);
             if (tap_ok(w.dev != NULL, "device %s opens %s", device[i], err.text)) {
