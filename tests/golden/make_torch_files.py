@@ -13,7 +13,7 @@ import warnings
 import zipfile
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 here = pathlib.Path(__file__).parent / "torch"
 here.mkdir(exist_ok=True)
@@ -68,6 +68,22 @@ damaged = bytearray((here / "damaged.bin").read_bytes())
 at = damaged.index(b"_rebuild_tensor_v2")
 damaged[at] ^= 1  # the CRC of data.pkl
 (here / "damaged.bin").write_bytes(damaged)
+
+# ---- a model: that of golden/models/bert-sharded, in each layout ----
+
+model = pathlib.Path(__file__).parent / "models" / "bert-sharded"
+shards = [load_file(path) for path in sorted(model.glob("*.safetensors")) if path.name != "golden.safetensors"]
+whole = {name: value for shard in shards for name, value in shard.items()}
+whole["bert.embeddings.position_ids"] = torch.arange(8).expand((1, -1))  # as old transformers saved it
+save(whole, "model-zip.bin")
+save(whole, "model-old.bin", _use_new_zipfile_serialization=False)
+shard_dir = pathlib.Path(__file__).parent / "torch-shards"
+shard_dir.mkdir(exist_ok=True)
+for i, shard in enumerate(shards):
+    save(shard, f"../torch-shards/pytorch_model-{i + 1:05}-of-{len(shards):05}.bin")
+index = (model / "model.safetensors.index.json").read_text()
+index = index.replace("model-0", "pytorch_model-0").replace(".safetensors", ".bin")
+(shard_dir / "pytorch_model.bin.index.json").write_text(index)
 
 # ---- hostile files ----
 
