@@ -6,6 +6,7 @@
 
 #include "bin/tool.h"
 #include "core/hash.h"
+#include "core/jobject.h"
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
@@ -229,6 +230,24 @@ struct source_model {
     struct tokenizer *tokenizer;
 };
 
+/* Without this, the first text with such an id would fail, somewhere down the pipe. */
+static bool check_vocabulary(const struct source_model *from, struct error *err)
+{
+    int64_t rows = INT64_MAX;
+    size_t ids = tokenizer_size(from->tokenizer);
+    if (!from->has_config || !json_object_get(from->model.config, "vocab_size"))
+        return true;
+    return jobject_integer(from->model.config, from->model.name, "vocab_size", true, 1, INT64_MAX,
+                           &rows, err) &&
+           (ids <= (uint64_t)rows ||
+            error_set(
+                err,
+                "%s: its tokenizer has token ids up to %zu, but config.json says \"vocab_size\" "
+                "%jd: ids from there on have no embedding; use the tokenizer that the model "
+                "was trained with",
+                from->model.name, ids - 1, (intmax_t)rows));
+}
+
 static bool open_tokenizer(struct tool *tool, const char *path, struct source_model *from)
 {
     *from = (struct source_model){.bundle = bundle_open(path, &tool->err)};
@@ -242,7 +261,7 @@ static bool open_tokenizer(struct tool *tool, const char *path, struct source_mo
             return false;
     }
     from->tokenizer = tokenizer_open(from->bundle ? from->bundle : from->model.bundle, &tool->err);
-    return from->tokenizer != NULL;
+    return from->tokenizer && check_vocabulary(from, &tool->err);
 }
 
 static void close_tokenizer(struct source_model *from)

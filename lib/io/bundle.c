@@ -351,17 +351,22 @@ const struct bundle_member *bundle_find(const struct bundle *bundle, const char 
     return entry ? &entry->member : NULL;
 }
 
+void bundle_list(const struct bundle *bundle, char *text, size_t n)
+{
+    size_t used = (size_t)snprintf(text, n, "%s", bundle->n ? "" : "nothing");
+    for (size_t i = 0; i < bundle->n && used < n; i++)
+        used += (size_t)snprintf(text + used, n - used, "%s%s", i ? ", " : "",
+                                 bundle->entry[i].member.name);
+}
+
 const struct bundle_member *bundle_require(struct bundle *bundle, const char *name,
                                            struct error *err)
 {
     const struct bundle_member *member = bundle_find(bundle, name);
     if (member)
         return bundle_verify(bundle, member->bytes, member->n, err) ? member : NULL;
-    char list[400] = "nothing";
-    size_t used = 0;
-    for (size_t i = 0; i < bundle->n && used < sizeof list; i++)
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "",
-                                 bundle->entry[i].member.name);
+    char list[400];
+    bundle_list(bundle, list, sizeof list);
     error_set(err, "%s: has no %s; it has: %s", bundle->name, name, list);
     return NULL;
 }

@@ -37,6 +37,8 @@ bundle_millet(const struct bundle *bundle); /* millet.json, seal checked; NULL: 
 size_t bundle_count(const struct bundle *bundle);
 const struct bundle_member *bundle_member(const struct bundle *bundle, size_t i);
 
+/* The members' names, "a, b, c" or "nothing", for messages; cut when they are too long. */
+void bundle_list(const struct bundle *bundle, char *text, size_t n);
 /* NULL when absent. The bytes are not verified yet. */
 const struct bundle_member *bundle_find(const struct bundle *bundle, const char *name);
 /* Find and verify the whole member; NULL with `err` when absent (naming what the bundle has) or

@@ -188,10 +188,13 @@ bool model_check_weights(const struct model *model, struct error *err)
 {
     if (model->n_tensors > 0)
         return true;
-    return error_set(err,
-                     "%s: the model has no weights (no model.safetensors or "
-                     "pytorch_model.bin); train one with mstudent --shape",
-                     model->name);
+    char list[300];
+    bundle_list(model->bundle, list, sizeof list);
+    return error_set(
+        err,
+        "%s: the model has no weights (no model.safetensors, no pytorch_model.bin and no "
+        "index of several such files; it has: %s); train one with mstudent --shape",
+        model->name, list);
 }
 
 static const char *dim_text(int64_t dim, char text[24])

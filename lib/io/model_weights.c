@@ -91,8 +91,8 @@ static const char **index_files(const json_t *map, const char *place, size_t *n,
 static bool open_index(struct model *model, const json_t *map, const char *place, bool torch,
                        struct error *err)
 {
-    if (!json_is_object(map))
-        return error_set(err, "%s: has no \"weight_map\" object", place);
+    if (json_object_size(map) == 0)
+        return error_set(err, "%s: has no \"weight_map\" object of tensors and their files", place);
     size_t n;
     const char **file = index_files(map, place, &n, err);
     if (!file)
