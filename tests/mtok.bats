@@ -340,6 +340,20 @@ setup() {
     assert_fails vocab.txt
 }
 
+@test "a SentencePiece model in place of tokenizer.json" {
+    golden=$MILLET_ROOT/tests/golden/tokenizers
+    mkdir spm
+    cp "$golden/model-file-xlmr/sentencepiece.bpe.model" spm
+    run mtok -m spm --ids "$W/data.csv"
+    assert_fails 'a SentencePiece model needs its tokenizer_class'
+    echo '{"model_type": "xlm-roberta"}' > spm/config.json
+    mtok -q -m spm --ids "$golden/texts.jsonl" > ids
+    assert_same ids "$golden/model-file-xlmr/ids"
+    head -c 5000 "$golden/model-file-xlmr/sentencepiece.bpe.model" > spm/sentencepiece.bpe.model
+    run mtok -m spm --ids "$W/data.csv"
+    assert_fails 'spm: sentencepiece.bpe.model: the field at byte 4995 of 5000 is cut off'
+}
+
 @test "memory does not grow with the input" {
     [[ $(mtok --version) != *sanitized* ]] || skip "sanitizers need their own memory"
     for i in {1..100}; do tail -n +2 "$W/data.csv"; done | sed '1i text,label' > small.csv

@@ -316,6 +316,7 @@ def main():
             write_ids(path / "long.ids", lambda t: tokenizer.encode(t).ids, long)
     for name, file, content, class_name in (
             ("model-file-xlmr", "sentencepiece.bpe.model", spm["bpe-ids"], "XLMRobertaTokenizer"),
+            ("model-file-camembert", "sentencepiece.bpe.model", spm["bpe-ids"], "CamembertTokenizer"),
             ("model-file-albert", "spiece.model", spm["albert-ids"], "AlbertTokenizer")):
         path = HERE / name
         path.mkdir()
