@@ -20,6 +20,7 @@ enum {
     N_BLOCKS = (UTF8_LAST + 1) >> BLOCK_BITS,
     N_BYTES = 256,
     SHORT_WORD = 48, /* symbols; where the heap overtakes the scan */
+    AHEAD = 12,      /* entries whose slots are on the way into the cache while tables are built */
     NO_ID = -1
 };
 
@@ -31,16 +32,21 @@ struct rule {
     int32_t id;
 };
 
+struct slot {
+    uint32_t hash; /* of the piece's text: another one's is hardly ever looked at */
+    int32_t id;    /* NO_ID: free */
+};
+
 struct bpe {
     struct bpe_options options;
     struct rule *rule; /* open addressing, at most half full */
     uint64_t rule_mask;
     unsigned rule_shift;
-    /* Pieces by text, in a table of ids at most half full. */
+    /* Pieces by text, in a table at most half full. */
     char *arena;
     struct piece *piece;
     size_t n_pieces;
-    int32_t *slot;
+    struct slot *slot;
     uint64_t slot_mask;
     /* Ids of pieces of one character; a block that has none is NULL. */
     int32_t *character[N_BLOCKS];
@@ -68,31 +74,40 @@ static uint64_t pair_of(int32_t left, int32_t right)
     return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
 }
 
-/* Slot of the pair, or the free slot where it belongs. Fibonacci hashing of a mixed key: the pair's
- * halves are small numbers. */
+/* Fibonacci hashing of a mixed key: the pair's halves are small numbers. */
+static uint64_t home_of(const struct bpe *bpe, uint64_t pair)
+{
+    return ((pair ^ pair >> 29) * 0x9E3779B97F4A7C15u) >> bpe->rule_shift;
+}
+
+/* Slot of the pair, or the free slot where it belongs. */
 static struct rule *find_rule(const struct bpe *bpe, uint64_t pair)
 {
-    uint64_t slot = ((pair ^ pair >> 29) * 0x9E3779B97F4A7C15u) >> bpe->rule_shift;
+    uint64_t slot = home_of(bpe, pair);
     while (bpe->rule[slot].rank != NO_RANK && bpe->rule[slot].pair != pair)
         slot = (slot + 1) & bpe->rule_mask;
     return &bpe->rule[slot];
 }
 
-static uint64_t find_slot(const struct bpe *bpe, const char *text, size_t n)
+static bool is_text_of(const struct bpe *bpe, int32_t id, const char *text, size_t n)
 {
-    uint64_t slot = hash_bytes(text, n) & bpe->slot_mask;
-    while (bpe->slot[slot] != NO_ID) {
-        const struct piece *piece = &bpe->piece[bpe->slot[slot]];
-        if (piece->n == n && memcmp(bpe->arena + piece->offset, text, n) == 0)
-            break;
+    const struct piece *piece = &bpe->piece[id];
+    return piece->n == n && memcmp(bpe->arena + piece->offset, text, n) == 0;
+}
+
+/* Slot of the text, or the free slot where it belongs. */
+static struct slot *find_slot(const struct bpe *bpe, const char *text, size_t n, uint32_t hash)
+{
+    uint64_t slot = hash & bpe->slot_mask;
+    while (bpe->slot[slot].id != NO_ID &&
+           !(bpe->slot[slot].hash == hash && is_text_of(bpe, bpe->slot[slot].id, text, n)))
         slot = (slot + 1) & bpe->slot_mask;
-    }
-    return slot;
+    return &bpe->slot[slot];
 }
 
 static int32_t find_piece(const struct bpe *bpe, const char *text, size_t n)
 {
-    return bpe->slot[find_slot(bpe, text, n)];
+    return find_slot(bpe, text, n, (uint32_t)hash_bytes(text, n))->id;
 }
 
 /* ---- opening ---- */
@@ -146,6 +161,28 @@ static bool note_character(struct bpe *bpe, int32_t id, struct error *err)
     return true;
 }
 
+static bool fill_slots(struct bpe *bpe, struct error *err)
+{
+    uint32_t *hash = memory_array(bpe->n_pieces, sizeof *hash, err);
+    if (!hash)
+        return false;
+    for (size_t i = 0; i < bpe->n_pieces; i++)
+        hash[i] = (uint32_t)hash_bytes(bpe->arena + bpe->piece[i].offset, bpe->piece[i].n);
+    bool ok = true;
+    for (size_t i = 0; ok && i < bpe->n_pieces; i++) {
+        const struct piece *piece = &bpe->piece[i];
+        if (i + AHEAD < bpe->n_pieces)
+            __builtin_prefetch(&bpe->slot[hash[i + AHEAD] & bpe->slot_mask], 1);
+        if (!piece->n)
+            continue;
+        *find_slot(bpe, bpe->arena + piece->offset, piece->n, hash[i]) =
+            (struct slot){hash[i], (int32_t)i};
+        ok = piece->n > UTF8_MAX_BYTES || note_character(bpe, (int32_t)i, err);
+    }
+    free(hash);
+    return ok;
+}
+
 static bool index_pieces(struct bpe *bpe, struct error *err)
 {
     uint64_t size = table_size(bpe->n_pieces);
@@ -154,14 +191,8 @@ static bool index_pieces(struct bpe *bpe, struct error *err)
         return false;
     memset(bpe->slot, 0xFF, size * sizeof *bpe->slot); /* NO_ID */
     bpe->slot_mask = size - 1;
-    for (size_t i = 0; i < bpe->n_pieces; i++) {
-        const struct piece *piece = &bpe->piece[i];
-        if (!piece->n)
-            continue;
-        bpe->slot[find_slot(bpe, bpe->arena + piece->offset, piece->n)] = (int32_t)i;
-        if (piece->n <= UTF8_MAX_BYTES && !note_character(bpe, (int32_t)i, err))
-            return false;
-    }
+    if (!fill_slots(bpe, err))
+        return false;
     for (int i = 0; i < N_BYTES; i++) {
         char text[8];
         int n = snprintf(text, sizeof text, "<0x%02X>", (unsigned)i);
@@ -175,7 +206,10 @@ static bool is_piece(const struct bpe *bpe, int32_t id)
     return id >= 0 && (size_t)id < bpe->n_pieces && bpe->piece[id].n;
 }
 
-static bool add_rule(struct bpe *bpe, const struct bpe_merge *merge, size_t rank, struct error *err)
+/* *guess: an id that the result may have (vocabularies number pieces as they were merged); the next
+ * one on return. */
+static bool add_rule(struct bpe *bpe, const struct bpe_merge *merge, size_t rank, int32_t *guess,
+                     struct error *err)
 {
     if (!is_piece(bpe, merge->left) || !is_piece(bpe, merge->right))
         return error_set(err, "merge %zu joins the ids %d and %d, but these are not both pieces",
@@ -187,13 +221,15 @@ static bool add_rule(struct bpe *bpe, const struct bpe_merge *merge, size_t rank
         return false;
     memcpy(text, bpe->arena + left->offset, left->n);
     memcpy(text + left->n, bpe->arena + right->offset, right->n);
-    int32_t id = find_piece(bpe, text, n);
+    bool guessed = is_piece(bpe, *guess) && is_text_of(bpe, *guess, text, n);
+    int32_t id = guessed ? *guess : find_piece(bpe, text, n);
     if (id == NO_ID)
         error_set(err, "merge %zu makes \"%.*s\", which is not a piece of the vocabulary", rank + 1,
                   n < N_BYTES ? (int)n : N_BYTES, text);
     else {
         uint64_t pair = pair_of(merge->left, merge->right);
         *find_rule(bpe, pair) = (struct rule){pair, (uint32_t)rank, id};
+        *guess = id + 1;
     }
     if (text != small)
         free(text);
@@ -210,9 +246,15 @@ static bool add_rules(struct bpe *bpe, const struct bpe_merge *merge, size_t n, 
         bpe->rule[i].rank = NO_RANK;
     bpe->rule_mask = size - 1;
     bpe->rule_shift = 64 - (unsigned)__builtin_ctzll(size);
-    for (size_t i = 0; i < n; i++)
-        if (!add_rule(bpe, &merge[i], i, err))
+    int32_t guess = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n) {
+            const struct bpe_merge *next = &merge[i + AHEAD];
+            __builtin_prefetch(&bpe->rule[home_of(bpe, pair_of(next->left, next->right))], 1);
+        }
+        if (!add_rule(bpe, &merge[i], i, &guess, err))
             return false;
+    }
     return true;
 }
 
