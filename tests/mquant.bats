@@ -233,7 +233,7 @@ bytes() {
     run tar xOf onnx.tar millet.json
     assert_says '"format": "onnx"' '"pruned": {' '"model.onnx": {'
     run mscore -m onnx.tar data.tok
-    assert_fails 'onnx.tar'
+    assert_fails 'onnx.tar: the weights are in model.onnx' 'take the model'
 }
 
 @test "a full disk in the middle of model.onnx is a failure with a message" {

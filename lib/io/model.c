@@ -188,6 +188,11 @@ bool model_check_weights(const struct model *model, struct error *err)
 {
     if (model->n_tensors > 0)
         return true;
+    if (bundle_find(model->bundle, "model.onnx"))
+        return error_set(err,
+                         "%s: the weights are in model.onnx, which is for ONNX Runtime and which "
+                         "Millet does not read; take the model that it was made from",
+                         model->name);
     char list[300];
     bundle_list(model->bundle, list, sizeof list);
     return error_set(
