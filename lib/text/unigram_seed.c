@@ -64,8 +64,13 @@ static void sort(struct seeder *s, size_t lo, size_t hi, uint32_t depth)
             else
                 i++;
         }
-        sort(s, lo, less, depth);
-        lo = more;
+        if (less - lo < hi - more) { /* the smaller part: a stack of few frames for any input */
+            sort(s, lo, less, depth);
+            lo = more;
+        } else {
+            sort(s, more, hi, depth);
+            hi = less;
+        }
     }
     for (size_t i = lo + 1; i < hi; i++) {
         uint32_t at = s->at[i], symbol = s->words->symbol[at + depth];
