@@ -66,7 +66,7 @@ BIN_DIR := $(B)/bin
 endif
 BINS := $(TOOLS:%=$(BIN_DIR)/%)
 
-.PHONY: all lib tests deps check golden fuzz demo bench install uninstall clean help asan format lint
+.PHONY: all lib tests deps check golden fuzz demo bench bench-tokenizers install uninstall clean help asan format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -141,6 +141,12 @@ bench: deps ## speed of products, forward pass, training and tokenising against 
 	@$(MAKE) --no-print-directory tools $(BENCH)
 	@for b in $(BENCH); do $$b || exit 1; done
 
+bench-tokenizers: deps ## against Hugging Face tokenizers of VENV=; MODELS="DIR …": their tokenizer.json
+	@test -x '$(VENV)/bin/python3' || { echo 'make bench-tokenizers needs VENV=, a virtual environment outside the' \
+	    'repository: python3 -m venv DIR && DIR/bin/pip install tokenizers==0.23.3' >&2; exit 2; }
+	@$(MAKE) --no-print-directory tools $(B)/bench/bench_tokenise
+	'$(VENV)/bin/python3' tests/peers/bench_tokenizers.py $(MODELS)
+
 golden: ## golden data made anew with VENV=, an environment with transformers (tests/golden/README)
 	@test -x '$(VENV)/bin/python3' || { echo 'make golden needs VENV=: see tests/golden/README' >&2; exit 2; }
 	'$(VENV)/bin/python3' tests/golden/make_models.py
@@ -177,4 +183,4 @@ clean: ## remove everything that was built
 	rm -rf build lib/libmillet.a $(TOOLS:%=bin/%)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
