@@ -56,7 +56,8 @@ bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *t
     if (n > UINT32_MAX || utf8_valid_prefix(text, n) != n)
         return error_set(err, "the piece with id %lld is not valid UTF-8", (long long)id);
     if (!memory_grow(&spec->piece, &spec->piece_capacity, need, sizeof *spec->piece, err) ||
-        !memory_grow(&spec->arena, &spec->arena_capacity, spec->n_arena + n, 1, err))
+        !memory_grow(&spec->arena, &spec->arena_capacity, spec->n_arena + n + 1, 1,
+                     err)) /* + 1: never NULL */
         return false;
     if (need > old) {
         memset(spec->piece + old, 0, (need - old) * sizeof *spec->piece);
