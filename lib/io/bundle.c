@@ -18,6 +18,8 @@
 #include "core/memory.h"
 #include "io/failure.h"
 
+enum { RELEASE_BLOCKS = 16 };
+
 static const char millet_name[] = "millet.json";
 
 struct entry {
@@ -470,6 +472,9 @@ bool bundle_member_hash(const struct bundle *bundle, const struct bundle_member 
         put_le64(bytes,
                  entry->block_hash ? entry->block_hash[i] : hash_bytes(member->bytes + begin, n));
         hash_stream_add(stream, bytes, sizeof bytes);
+        /* A file is read through here, which must not make all of it resident. */
+        if (!entry->block_hash && i % RELEASE_BLOCKS == RELEASE_BLOCKS - 1)
+            bundle_release(bundle);
     }
     *hash = hash_stream_value(stream);
     hash_stream_close(stream);
