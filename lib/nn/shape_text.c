@@ -76,6 +76,7 @@ bool shape_from_text(struct shape *shape, const char *text, size_t vocab, size_t
         return error_set(err, "--shape: a vocabulary of %zu and %zu labels cannot be trained",
                          vocab, n_labels);
     shape->vocab = vocab;
+    shape->pad = -1; /* the tokenizer's id 0 may be a text's first token: its row must learn */
     shape->n_labels = n_labels;
     shape->hidden = shape->embed = shape->width = (size_t)hidden;
     shape->head_size = (size_t)(hidden / heads);

@@ -18,6 +18,7 @@ static void test_text(void)
     struct error err = ERROR_INIT;
     struct shape s;
     tiny_need(shape_from_text(&s, "", 100, 5, &err), &err);
+    tap_ok(s.pad < 0, "from a text, every row of the tables learns");
     tap_ok(s.n_layers == 4 && s.hidden == 256 && s.head_size == 64 && s.layer[3].heads == 4 &&
                s.layer[0].ffn == 1024 && s.positions == 512 && s.vocab == 100 && s.n_labels == 5,
            "missing keys have their defaults");
