@@ -378,10 +378,21 @@ static bool run_strip(const struct step *step, const char *text, size_t n, struc
     return text_buffer_add(out, (const char *)p, (size_t)(end - p), err);
 }
 
+/* What stands for a match stems, to Hugging Face, from the match's last character. */
+static void note_match(const struct step *step, size_t n_characters, bool *head)
+{
+    if (step->n_content == 0 || n_characters > 1)
+        *head = false;
+}
+
 static bool run_replace(const struct step *step, const char *text, size_t n,
-                        struct text_buffer *out, struct error *err)
+                        struct text_buffer *out, bool *head, struct error *err)
 {
     const char *p = text, *end = text + n, *found;
+    const unsigned char *next = (const unsigned char *)step->pattern;
+    utf8_next(&next);
+    if (n >= step->n_pattern && memcmp(text, step->pattern, step->n_pattern) == 0)
+        note_match(step, (const char *)next < step->pattern + step->n_pattern ? 2 : 1, head);
     while (p < end && (found = memmem(p, (size_t)(end - p), step->pattern, step->n_pattern))) {
         if (!text_buffer_add(out, p, (size_t)(found - p), err) ||
             !text_buffer_add(out, step->content, step->n_content, err))
@@ -392,7 +403,7 @@ static bool run_replace(const struct step *step, const char *text, size_t n,
 }
 
 static bool run_runs(const struct step *step, const char *text, size_t n, struct text_buffer *out,
-                     struct error *err)
+                     bool *head, struct error *err)
 {
     const unsigned char *p = (const unsigned char *)text, *end = p + n;
     while (p < end) {
@@ -408,6 +419,8 @@ static bool run_runs(const struct step *step, const char *text, size_t n, struct
             p = next; /* not of a run */
         bool matched = count >= (step->kind == RUNS ? 1u : 2u) ||
                        (count == 1 && step->kind == SQUEEZE && line);
+        if (matched && (const char *)begin == text)
+            note_match(step, count, head);
         if (!(matched ? text_buffer_add(out, step->content, step->n_content, err)
                       : text_buffer_add(out, (const char *)begin, (size_t)(p - begin), err)))
             return false;
@@ -431,11 +444,11 @@ static bool run_step(const struct step *step, struct normaliser_scratch *s, cons
     case STRIP:
         return run_strip(step, text, n, out, head, err);
     case REPLACE:
-        return run_replace(step, text, n, out, err);
+        return run_replace(step, text, n, out, head, err);
     case COLLAPSE:
     case SQUEEZE:
     case RUNS:
-        return run_runs(step, text, n, out, err);
+        return run_runs(step, text, n, out, head, err);
     case PREPEND:
         return text_buffer_add(out, step->content, n ? step->n_content : 0, err) &&
                text_buffer_add(out, text, n, err);

@@ -67,7 +67,7 @@ struct tokenizer_bert_scratch *tokenizer_bert_scratch_open(const struct tokenize
     s->table.marked = bert->first;
     s->table.n_marked = bert->spec->n_added;
     s->word = memory_array(bert->spec->max_word + BERT_MAPPED_MAX, sizeof *s->word, err);
-    if (!word_cache_open(&s->cache, err) || !s->word) {
+    if (!word_cache_open(&s->cache, WORD_CACHE_SMALL, err) || !s->word) {
         tokenizer_bert_scratch_close(s);
         return NULL;
     }

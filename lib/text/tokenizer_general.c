@@ -105,7 +105,7 @@ struct tokenizer_general_scratch *tokenizer_general_scratch_open(const struct to
     if (!s)
         return NULL;
     s->code = memory_array(g->spec->max_word, sizeof *s->code, err);
-    if (!s->code || !word_cache_open(&s->cache, err) ||
+    if (!s->code || !word_cache_open(&s->cache, WORD_CACHE_LARGE, err) ||
         (g->unigram && !(s->unigram = unigram_scratch_open(err))) ||
         (g->bpe && !(s->bpe = bpe_scratch_open(err)))) {
         tokenizer_general_scratch_close(s);

@@ -13,8 +13,9 @@
 #include "text/token_ids.h"
 
 enum {
-    WORD_CACHE_BITS = 14, /* 16 384 words of 128 bytes: 2 MiB, about the second-level cache */
-    WORD_CACHE_KEY = 63,  /* bytes; longer words are rare and matched each time */
+    WORD_CACHE_SMALL = 14, /* 2^14 words of 128 bytes: 2 MiB, about the second-level cache */
+    WORD_CACHE_LARGE = 16, /* 8 MiB: for words that cost more than a look-up in memory */
+    WORD_CACHE_KEY = 63,   /* bytes; longer words are rare and matched each time */
     WORD_CACHE_IDS = 15
 };
 
@@ -25,12 +26,14 @@ struct word_cache_entry {
 };
 
 struct word_cache {
-    struct word_cache_entry *entry; /* [1 << WORD_CACHE_BITS], owned */
+    struct word_cache_entry *entry; /* [mask + 1], owned */
+    uint64_t mask;
 };
 
-static inline bool word_cache_open(struct word_cache *cache, struct error *err)
+static inline bool word_cache_open(struct word_cache *cache, unsigned bits, struct error *err)
 {
-    cache->entry = memory_zeroed((size_t)1 << WORD_CACHE_BITS, sizeof *cache->entry, err);
+    cache->mask = ((uint64_t)1 << bits) - 1;
+    cache->entry = memory_zeroed((size_t)cache->mask + 1, sizeof *cache->entry, err);
     return cache->entry != NULL;
 }
 
@@ -61,7 +64,7 @@ static inline struct word_cache_entry *word_cache_slot(const struct word_cache *
         for (; i < n; i++)
             h = (h ^ (unsigned char)p[i]) * k;
     h ^= h >> 29;
-    return &cache->entry[h >> 7 & ((1u << WORD_CACHE_BITS) - 1)];
+    return &cache->entry[h >> 7 & cache->mask];
 }
 
 /* kind: 1 to 255, of words that are treated differently. */
