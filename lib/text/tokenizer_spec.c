@@ -179,6 +179,8 @@ static bool normalise_added(struct tokenizer_spec *spec, struct error *err)
         ok = normaliser_run(spec->normaliser, &scratch, token->text, token->n, &text,
                             &token->n_match, &head, err) &&
              (token->match = memory_copy(text, token->n_match, err));
+        if (ok && !token->n_match) /* Hugging Face's matcher breaks down */
+            ok = error_set(err, "added token \"%s\" is nothing after normalisation", token->text);
     }
     normaliser_scratch_free(&scratch);
     return ok;
