@@ -151,6 +151,7 @@ golden: ## golden data made anew with VENV=, an environment with transformers (t
 	@test -x '$(VENV)/bin/python3' || { echo 'make golden needs VENV=: see tests/golden/README' >&2; exit 2; }
 	'$(VENV)/bin/python3' tests/golden/make_models.py
 	'$(VENV)/bin/python3' tests/golden/make_tokenizers.py
+	'$(VENV)/bin/python3' tests/golden/make_composed.py
 	'$(VENV)/bin/python3' tests/golden/make_torch_files.py
 	'$(VENV)/bin/python3' tests/golden/make_fuzz_seeds.py
 
