@@ -43,5 +43,18 @@ int main(void)
     teach_mean(far, 2, LABELS, LABELS, sum, mean);
     tap_ok(fabsf(mean[0]) < 1e-6f && isfinite(mean[1]) && isfinite(mean[2]) && mean[1] < -80,
            "logits far apart stay finite");
+
+    teach_mean_multi_label(logits + 3, 1, 6, LABELS, mean);
+    tap_ok(memcmp(mean, logits + 3, sizeof mean) == 0,
+           "one teacher's logits of several labels are taken as they are");
+    teach_mean_multi_label(logits, 2, 6, LABELS, mean);
+    for (int c = 0; c < LABELS; c++) {
+        double p = (1 / (1 + exp(-(double)logits[c])) + 1 / (1 + exp(-(double)logits[6 + c]))) / 2;
+        expected[c] = (float)log(p / (1 - p));
+    }
+    tap_close(mean, expected, LABELS, 1e-6, "two teachers: the logit of each mean probability");
+    teach_mean_multi_label(far, 2, LABELS, LABELS, mean);
+    tap_ok(isfinite(mean[0]) && mean[0] > 80 && isfinite(mean[2]) && mean[2] < -80,
+           "large ones stay finite");
     return tap_done();
 }
