@@ -188,7 +188,7 @@ static void parse(struct tool *tool, struct options *opt)
  * same work gives the same bytes. */
 static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t fingerprint)
 {
-    char number[24], text[HASH_TEXT_BYTES];
+    char number[24], text[HASH_TEXT_BYTES], several[16 + RECORDS_SEPARATOR_BYTES];
     char *word[MAX_STAGE_WORDS];
     int n = 0;
     const struct {
@@ -200,13 +200,15 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
         {opt->max_tokens ? "--max-tokens" : NULL, number},
         {opt->table.text_column ? "--text" : NULL, opt->table.text_column},
         {opt->table.label_column ? "--label" : NULL, opt->table.label_column},
-        {opt->table.separator ? "--multi-label" : NULL, NULL},
+        {opt->table.separator ? several : NULL, NULL},
         {opt->format_name ? "--format" : NULL, opt->format_name},
         {opt->lower ? "--lower" : NULL, NULL},
         {opt->keep_text ? "--keep-text" : NULL, NULL},
         {opt->skip_bad ? "--skip-bad" : NULL, NULL},
     };
     snprintf(number, sizeof number, "%zu", opt->vocabulary ? opt->vocabulary : opt->max_tokens);
+    snprintf(several, sizeof several, "--multi-label=%s",
+             opt->table.separator ? opt->table.separator : "");
     word[n++] = (char *)tool->name;
     for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
         if (given[i].name)

@@ -91,7 +91,7 @@ numbers() {
     mtok -q -m v.tar "--multi-label=;" -o semicolon.tok semicolon.csv
     [ "$(numbers semicolon.tok label_ids)" = "$(numbers train.tok label_ids)" ]
     run header semicolon.tok
-    assert_says '"multi_label": ";"' '"film"'
+    assert_says '"multi_label": ";"' '"--multi-label=;"' '"film"'
     run -2 mtok -m v.tar --multi-label= semicolon.csv
     assert_says 'mtok: --multi-label: "" cannot separate labels; expected 1 to 8 bytes'
     run -1 mtok -q -m v.tar --multi-label=po semicolon.csv
