@@ -80,7 +80,7 @@ static void test_steps(void)
     tap_is(normal("{\"type\": \"Replace\", \"pattern\": {\"String\": \"``\"}, \"content\": "
                   "\"\\\"\"}",
                   "``a```"),
-           "\"a\"`", "Replace");
+           "\"a\"`^", "Replace: what comes first is not the text's first character");
     tap_is(normal("{\"type\": \"Replace\", \"pattern\": {\"Regex\": \" {2,}\"}, \"content\": "
                   "\"_\"}",
                   "a b   c  "),
