@@ -33,7 +33,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
-VOCABULARY = 30_000
+VOCABULARY = 16_000  # pieces of a trained tokenizer
+TRAINING = 10_000  # texts it is trained on
 
 
 def texts_of(n):
@@ -75,7 +76,7 @@ def trained(room, texts):
         if normalizer:
             tokenizer.normalizer = normalizer
         tokenizer.pre_tokenizer = pre
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.train_from_iterator(texts[:TRAINING], trainer)
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{first} $A {last}", special_tokens=[(t, tokenizer.token_to_id(t)) for t in (first, last)])
         made[name] = room / name
