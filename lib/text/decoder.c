@@ -330,8 +330,9 @@ bool decoder_run(const struct decoder *decoder, struct decoder_tokens *tokens,
     }
     for (size_t i = 0; i < tokens->n; i++)
         if ((i && !decoder->n && !text_buffer_add(out, " ", 1, err)) ||
-            !text_buffer_add(out, tokens->text.bytes + tokens->token[i].begin, tokens->token[i].n,
-                             err))
+            (tokens->token[i].n && /* where all are empty there are no bytes to point into */
+             !text_buffer_add(out, tokens->text.bytes + tokens->token[i].begin, tokens->token[i].n,
+                              err)))
             return false;
     return true;
 }
