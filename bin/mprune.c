@@ -275,17 +275,7 @@ static void run(struct tool *tool, const struct options *opt)
     struct output *output = NULL;
     if (!opt->dry_run && !(output = output_open(tool->output, !tool->force, &tool->err)))
         return;
-    bool ok = prune(tool, opt, output);
-    if (!output)
-        return;
-    if (ok && output_commit(output, &tool->err))
-        return;
-    if (!ok) {
-        /* The next tool of a pipe shows our message instead of "empty input". */
-        if (output_bytes(output) == 0)
-            records_write_failure(output, tool->name, &tool->err);
-        output_abandon(output);
-    }
+    tool_end_output(tool, output, prune(tool, opt, output), true);
 }
 
 int main(int argc, char **argv)

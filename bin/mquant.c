@@ -143,14 +143,7 @@ static void run(struct tool *tool, const struct options *opt)
     struct output *output = output_open(tool->output, !tool->force, &tool->err);
     if (!output)
         return;
-    if (!convert(tool, opt, output, &result)) {
-        /* The next tool of a pipe shows our message instead of "empty input". */
-        if (output_bytes(output) == 0)
-            records_write_failure(output, tool->name, &tool->err);
-        output_abandon(output);
-        return;
-    }
-    if (output_commit(output, &tool->err))
+    if (tool_end_output(tool, output, convert(tool, opt, output, &result), true))
         tell(tool, opt, &result);
 }
 

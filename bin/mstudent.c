@@ -291,13 +291,7 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
 
 static void finish(struct tool *tool, struct run *run, bool ok)
 {
-    if (ok) {
-        ok = output_commit(run->output, &tool->err);
-    } else if (run->output) {
-        if (output_bytes(run->output) == 0)
-            records_write_failure(run->output, tool->name, &tool->err);
-        output_abandon(run->output);
-    }
+    tool_end_output(tool, run->output, ok, true);
     struct error later = ERROR_INIT; /* the first cause is kept */
     if (!log_close(run->log, &later))
         error_set(&tool->err, "%s", later.text);

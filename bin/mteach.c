@@ -48,10 +48,8 @@ static bool work(struct tool *tool, struct teach_options *options, const char *c
     struct device *dev;
     struct threads *team;
     struct teach_counts counts;
-    if (!tool_open_device(tool, &dev, &team)) {
-        records_write_failure(output, tool->name, &tool->err);
+    if (!tool_open_device(tool, &dev, &team))
         return false;
-    }
     options->stage = tool_stage(tool, NULL);
     bool ok =
         teach(path, n_paths, options, dev, team, &tool->progress, output, &counts, &tool->err);
@@ -68,12 +66,8 @@ static bool run(struct tool *tool, struct teach_options *options, const char *co
                 size_t n_paths)
 {
     struct output *output = output_open(tool->output, !tool->force, &tool->err);
-    if (!output)
-        return false;
-    if (work(tool, options, path, n_paths, output))
-        return output_commit(output, &tool->err);
-    output_abandon(output);
-    return false;
+    return output &&
+           tool_end_output(tool, output, work(tool, options, path, n_paths, output), true);
 }
 
 int main(int argc, char **argv)

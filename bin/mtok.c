@@ -374,14 +374,7 @@ static void run(struct tool *tool, const struct options *opt)
     bool ok =
         (!opt->model || open_tokenizer(tool, opt->model, &from)) && work(tool, opt, &from, output);
     close_tokenizer(&from);
-    if (ok && output_commit(output, &tool->err))
-        return;
-    if (!ok) {
-        /* The next tool of a pipe shows our message instead of "empty input". */
-        if (binary && output_bytes(output) == 0)
-            records_write_failure(output, tool->name, &tool->err);
-        output_abandon(output);
-    }
+    tool_end_output(tool, output, ok, binary);
 }
 
 int main(int argc, char **argv)

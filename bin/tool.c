@@ -13,6 +13,7 @@
 
 #include "core/memory.h"
 #include "core/number.h"
+#include "io/records.h"
 
 enum { MESSAGE_BYTES = ERROR_TEXT_BYTES + 128 };
 
@@ -222,6 +223,18 @@ void tool_close_device(struct device *dev, struct threads *team)
     if (dev)
         dev->op->close(dev);
     threads_close(team);
+}
+
+bool tool_end_output(struct tool *tool, struct output *output, bool ok, bool binary)
+{
+    if (!output)
+        return false;
+    if (ok)
+        return output_commit(output, &tool->err);
+    if (binary && output_bytes(output) == 0)
+        records_write_failure(output, tool->name, &tool->err);
+    output_abandon(output);
+    return false;
 }
 
 int tool_finish(struct tool *tool)

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "core/threads.h"
+#include "io/output.h"
 #include "kernels/kernels.h"
 
 enum { TOOL_MAX_THREADS = 1024 };
@@ -110,6 +111,10 @@ void tool_close_device(struct device *dev, struct threads *team); /* NULL is fin
  * the fingerprint of the input stands for; so a file and a pipe give the same bytes. After
  * tool_operands(). NULL: no memory. */
 json_t *tool_stage(const struct tool *tool, const char *input_fingerprint);
+/* The end of an output: appears when ok; else it is given up, and where it is a stream (`binary`)
+ * of which nothing is written yet, the next tool of the pipe gets our message instead of "empty
+ * input". output NULL: it could not be opened. true: all is written. */
+bool tool_end_output(struct tool *tool, struct output *output, bool ok, bool binary);
 /* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last
  * call of every main(). A reader that left (EPIPE) is a failure without a message. */
 int tool_finish(struct tool *tool);

@@ -57,6 +57,14 @@ void hash_stream_add(struct hash_stream *stream, const void *bytes, size_t n)
         XXH3_64bits_update((XXH3_state_t *)stream, bytes, n);
 }
 
+void hash_stream_add_number(struct hash_stream *stream, uint64_t number)
+{
+    uint8_t bytes[8];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)(number >> (8 * i));
+    hash_stream_add(stream, bytes, sizeof bytes);
+}
+
 uint64_t hash_stream_value(const struct hash_stream *stream)
 {
     return XXH3_64bits_digest((const XXH3_state_t *)stream);

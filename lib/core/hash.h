@@ -23,6 +23,8 @@ bool hash_parse(const char *text, uint64_t *hash);
 struct hash_stream;
 struct hash_stream *hash_stream_open(void); /* NULL: no memory */
 void hash_stream_add(struct hash_stream *stream, const void *bytes, size_t n);
+/* Eight bytes, little-endian on every machine: a hash of hashes. */
+void hash_stream_add_number(struct hash_stream *stream, uint64_t number);
 uint64_t hash_stream_value(const struct hash_stream *stream);
 void hash_stream_close(struct hash_stream *stream);
 

@@ -450,12 +450,6 @@ void bundle_scattered(const struct bundle *bundle, const void *bytes, size_t n, 
     }
 }
 
-static void put_le64(uint8_t bytes[8], uint64_t value)
-{
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(value >> (8 * i));
-}
-
 bool bundle_member_hash(const struct bundle *bundle, const struct bundle_member *member,
                         uint64_t *hash, struct error *err)
 {
@@ -468,10 +462,8 @@ bool bundle_member_hash(const struct bundle *bundle, const struct bundle_member 
     for (size_t i = 0; i < blocks_of(member->n); i++) {
         size_t begin = i * BUNDLE_BLOCK_BYTES, left = member->n - begin;
         size_t n = left < BUNDLE_BLOCK_BYTES ? left : BUNDLE_BLOCK_BYTES;
-        uint8_t bytes[8];
-        put_le64(bytes,
-                 entry->block_hash ? entry->block_hash[i] : hash_bytes(member->bytes + begin, n));
-        hash_stream_add(stream, bytes, sizeof bytes);
+        hash_stream_add_number(stream, entry->block_hash ? entry->block_hash[i]
+                                                         : hash_bytes(member->bytes + begin, n));
         /* A file is read through here, which must not make all of it resident. */
         if (!entry->block_hash && i % RELEASE_BLOCKS == RELEASE_BLOCKS - 1)
             bundle_release(bundle);

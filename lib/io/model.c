@@ -244,10 +244,7 @@ bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error 
             continue;
         uint64_t hash = 0;
         ok = bundle_member_hash(model->bundle, member, &hash, err);
-        uint8_t bytes[8];
-        for (int b = 0; b < 8; b++)
-            bytes[b] = (uint8_t)(hash >> (8 * b));
-        hash_stream_add(stream, bytes, sizeof bytes);
+        hash_stream_add_number(stream, hash);
     }
     *fingerprint = hash_stream_value(stream);
     hash_stream_close(stream);

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/descriptor.h"
 #include "core/memory.h"
 #include "core/rng.h"
 #include "io/output.h"
@@ -52,17 +53,6 @@ static void output_free(struct output *output)
     free(output);
 }
 
-static int above_standard(int fd)
-{
-    if (fd < 0 || fd > STDERR_FILENO)
-        return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return high;
-}
-
 /* "DIR/.NAME.millet-0123456789abcdef": random, so that two writers of one name do not meet. */
 static char *hidden_name(const char *path, uint64_t attempt, struct error *err)
 {
@@ -83,8 +73,8 @@ static bool open_hidden(struct output *output, struct error *err)
         output->hidden = hidden_name(output->path, attempt, err);
         if (!output->hidden)
             return false;
-        output->fd =
-            above_standard(open(output->hidden, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+        output->fd = descriptor_above_standard(
+            open(output->hidden, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
         if (output->fd >= 0) {
             output->kind = OUTPUT_HIDDEN;
             return true;
@@ -105,7 +95,8 @@ static bool open_file(struct output *output, struct error *err)
         return false;
     /* Only /proc can give the file its name later. */
     if (access("/proc/self/fd", X_OK) == 0)
-        output->fd = above_standard(open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666));
+        output->fd =
+            descriptor_above_standard(open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666));
     free(directory);
     if (output->fd >= 0) {
         output->kind = OUTPUT_UNNAMED;
@@ -125,7 +116,7 @@ static bool open_path(struct output *output, const char *path, bool binary, stru
         if (!S_ISCHR(st.st_mode) && !S_ISFIFO(st.st_mode))
             return error_set(err, "%s: is neither a file nor a pipe nor a character device", path);
         output->kind = OUTPUT_DIRECT;
-        output->fd = above_standard(open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY));
+        output->fd = descriptor_above_standard(open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY));
         if (output->fd < 0)
             return error_set_errno(err, "%s: cannot write", path);
         if (binary && isatty(output->fd))

@@ -237,12 +237,6 @@ static bool check_checksum(const struct check *check)
 
 /* ---- members ---- */
 
-static void put_le64(uint8_t bytes[8], uint64_t value)
-{
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(value >> (8 * i));
-}
-
 static bool read_part(struct records_reader *reader, const struct tar_member *member,
                       const char *place, struct records_part *part, struct error *err)
 {
@@ -259,10 +253,8 @@ static bool read_part(struct records_reader *reader, const struct tar_member *me
         records_part_free(part);
         return false;
     }
-    uint8_t bytes[8];
     part->hash = hash_bytes(member->bytes, member->n);
-    put_le64(bytes, part->hash);
-    hash_stream_add(reader->chain, bytes, sizeof bytes);
+    hash_stream_add_number(reader->chain, part->hash);
     reader->n_parts++;
     reader->records += part->n;
     reader->tokens += part->n_tokens;

@@ -22,10 +22,7 @@ static bool add_part(struct collection *collection, struct records_part *part, s
         records_part_free(part);
         return false;
     }
-    uint8_t bytes[8];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(part->hash >> (8 * i));
-    hash_stream_add(collection->chain, bytes, sizeof bytes);
+    hash_stream_add_number(collection->chain, part->hash);
     set->n += part->n;
     set->n_tokens += part->n_tokens;
     for (size_t i = 0; i < part->n; i++) {

@@ -127,10 +127,7 @@ bool records_write(struct records_writer *writer, const struct tensor_view *tens
     if (!writer->part)
         return error_set(err, "no memory for a checksum");
     bool ok = write_member(writer, tensor, n_tensors, metadata, err);
-    uint8_t bytes[8];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(hash_stream_value(writer->part) >> (8 * i));
-    hash_stream_add(writer->chain, bytes, sizeof bytes);
+    hash_stream_add_number(writer->chain, hash_stream_value(writer->part));
     hash_stream_close(writer->part);
     writer->part = NULL;
     writer->n_parts++;

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/descriptor.h"
 #include "core/memory.h"
 #include "io/source.h"
 
@@ -28,17 +29,6 @@ struct source {
 
 /* An empty mapping still needs an address that is not NULL. */
 static const uint8_t nothing[1];
-
-static int above_standard(int fd)
-{
-    if (fd < 0 || fd > STDERR_FILENO)
-        return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return high;
-}
 
 static struct source *source_new(const char *name, struct error *err)
 {
@@ -107,7 +97,7 @@ struct source *source_open(const char *path, bool allow_terminal, struct error *
     struct source *source = source_new(standard ? "<stdin>" : path, err);
     if (!source)
         return NULL;
-    int fd = standard ? STDIN_FILENO : above_standard(open(path, O_RDONLY | O_CLOEXEC));
+    int fd = standard ? STDIN_FILENO : descriptor_above_standard(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0)
         error_set_errno(err, "%s: cannot open", path);
     else if (adopt(source, fd, allow_terminal, err))
@@ -192,14 +182,14 @@ static int open_unnamed(const char *directory, struct error *err)
 {
     int fd = -1;
 #ifdef O_TMPFILE
-    fd = above_standard(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    fd = descriptor_above_standard(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     if (fd >= 0)
         return fd;
 #endif
     char *path = memory_format(err, "%s/millet-XXXXXX", directory);
     if (!path)
         return -1;
-    fd = above_standard(mkstemp(path));
+    fd = descriptor_above_standard(mkstemp(path));
     if (fd < 0)
         error_set_errno(err,
                         "cannot make a temporary file in %s; set TMPDIR to a directory with room",
