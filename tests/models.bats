@@ -138,15 +138,19 @@ bad_config() {
     bad_config hidden_size 17
     refused '"hidden_size" 17 is not a multiple of "num_attention_heads" 2'
     bad_config hidden_size 32
-    refused "word_embeddings" "[52, 16]" "[52, 32]"
+    refused "word_embeddings" "[52, 16]" "[52, 32]" 'by "vocab_size" and "hidden_size" of config.json'
     bad_config vocab_size 51
     refused "word_embeddings" "[52, 16]" "[51, 16]"
     bad_config max_position_embeddings 25
-    refused "position_embeddings" "[24, 16]" "[25, 16]"
+    refused "position_embeddings" "[24, 16]" "[25, 16]" '"max_position_embeddings"'
     bad_config num_hidden_layers 3
-    refused "encoder.layer.2" "config"
+    refused "encoder.layer.2" 'config.json has "num_hidden_layers" 3'
+    bad_config hidden_act '"gelu_python"'
+    predicts bad
     bad_config hidden_act '"swish"'
     refused '"hidden_act" is "swish"'
+    sed -i '/"model_type"/d' bad/config.json
+    refused 'config.json: key "model_type" is missing; "bert", '
     bad_config model_type '"gpt2"'
     refused '"model_type" is "gpt2"'
     rm bad/config.json

@@ -49,6 +49,24 @@ bytes() {
     [[ $output != *quantization_config* ]]
 }
 
+@test "a student of a model in another format is fp32, and its config.json says so" {
+    for format in bf16 int8; do
+        mquant -q --to $format model.tar | mstudent -q -j 1 -m - --epochs 1 -o again.tar data.tok
+        run tar xOf again.tar config.json
+        assert_says '"torch_dtype": "float32"'
+        [[ $output != *quantization_config* ]]
+    done
+}
+
+@test "what was done to a model is told after other things are done to it" {
+    mquant -q --dense pruned.tar | mquant -q --to fp16 -o half.tar
+    run tar xOf half.tar millet.json
+    assert_says '"format": "fp16"' '"dense": {' '"pruned": {'
+    mprune -q -m half.tar --method layers --keep 50% | mquant -q --to onnx -o onnx.tar
+    run tar xOf onnx.tar millet.json
+    assert_says '"format": "onnx"' '"dense": {' '"before": {'
+}
+
 @test "the history grows by one stage, the tokenizer stays as it was" {
     mquant -q --to int8 -o int8.tar model.tar
     run tar xOf int8.tar millet.json

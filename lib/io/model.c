@@ -90,7 +90,8 @@ static bool read_problem(struct model *model, struct error *err)
     const json_t *value = json_object_get(model->config, "problem_type");
     const char *text = json_string_value(value);
     if (!value || json_is_null(value)) {
-        if (model->n_labels == 1 && strcmp(model->label[0], "LABEL_0") == 0)
+        if (model->n_labels ? model->n_labels == 1 && strcmp(model->label[0], "LABEL_0") == 0
+                            : json_integer_value(json_object_get(model->config, "num_labels")) == 1)
             model->problem = MODEL_REGRESSION;
         return true;
     }
@@ -116,9 +117,11 @@ bool model_check_problem(const struct model *model, struct error *err)
                          "--new-head",
                          model->name);
     return error_set(err,
-                     "%s: config.json: \"id2label\" has the single label \"LABEL_0\", which means "
-                     "regression; give it a name if it is a label (and \"problem_type\")",
-                     model->name);
+                     "%s: config.json: %s, which means regression; give it a name in \"id2label\" "
+                     "if it is a label (and \"problem_type\")",
+                     model->name,
+                     model->n_labels ? "\"id2label\" has the single label \"LABEL_0\""
+                                     : "\"num_labels\" is 1 and no \"id2label\" names it");
 }
 
 /* ---- the interface ---- */

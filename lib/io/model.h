@@ -61,6 +61,15 @@ const struct tensor_view *model_require(struct model *model, const char *name, i
  * there, else by hashing. */
 bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error *err) MUST_CHECK;
 
+/* config.json of weights that are now of this type: F32, F16 or BF16 in "torch_dtype" (and "dtype",
+ * where there is one), nothing in "quantization_config". */
+bool model_state_type(json_t *config, enum dtype type, struct error *err) MUST_CHECK;
+
+/* `extra` with what millet.json of `from` (may be NULL) says was done to the model and `extra` does
+ * not say itself: "format", "pruned", "dense". Steals `extra` (NULL: failed before). New reference,
+ * NULL: failed. */
+json_t *model_keep_extra(const struct model *from, json_t *extra, struct error *err);
+
 /* One stage of a history: program, version, arguments, fingerprint of its input. New reference. */
 json_t *model_history_stage(const char *program, const char *version, int argc, char *const *argv,
                             const char *input_fingerprint);

@@ -186,6 +186,34 @@ bool model_write(struct output *output, const struct model_writer_options *optio
     return ok;
 }
 
+/* ---- what config.json and millet.json say of the weights ---- */
+
+bool model_state_type(json_t *config, enum dtype type, struct error *err)
+{
+    const char *name = type == DTYPE_F16 ? "float16" : type == DTYPE_BF16 ? "bfloat16" : "float32";
+    bool ok = json_object_set_new(config, "torch_dtype", json_string(name)) == 0;
+    if (ok && json_object_get(config, "dtype"))
+        ok = json_object_set_new(config, "dtype", json_string(name)) == 0;
+    json_object_del(config, "quantization_config");
+    return ok || error_set(err, "no memory for config.json");
+}
+
+json_t *model_keep_extra(const struct model *from, json_t *extra, struct error *err)
+{
+    static const char *const kept[] = {"format", "pruned", "dense"};
+    bool ok = extra != NULL;
+    for (size_t i = 0; ok && i < sizeof kept / sizeof *kept; i++) {
+        json_t *value = from ? json_object_get(from->millet, kept[i]) : NULL;
+        if (value && !json_object_get(extra, kept[i]))
+            ok = json_object_set(extra, kept[i], value) == 0;
+    }
+    if (ok)
+        return extra;
+    json_decref(extra);
+    error_set(err, "no memory for millet.json");
+    return NULL;
+}
+
 /* ---- history ---- */
 
 /* -o FILE in any spelling: it names where the result goes, not how it was made; the same result

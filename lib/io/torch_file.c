@@ -16,6 +16,10 @@
 
 enum { LENGTH_BYTES = 8, OLD_PROTOCOL = 1001 };
 
+/* Floats that are not all the same hardly compress, and torch.save does not even try: a zip file
+ * may unpack to so many times its size, and a little. */
+enum { MAX_RATIO = 16, FREE_BYTES = 4 << 20 };
+
 /* The number that the old layout begins with, as a pickle holds it. */
 static const uint8_t old_magic[] = {0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
 
@@ -195,6 +199,24 @@ static bool check_archive(struct zip *zip, struct zip_member *pickle, size_t roo
                      zip->place, (int)byteorder->n, (const char *)byteorder->bytes);
 }
 
+/* No more memory for what is unpacked than a file of this size is likely to hold. */
+static bool check_unpacked(const struct reader *r, const struct zip *zip)
+{
+    uint64_t room = (uint64_t)r->n * MAX_RATIO + FREE_BYTES;
+    for (size_t i = 0; i < zip->n; i++) {
+        const struct zip_member *member = &zip->member[i];
+        if (!member->wanted || member->owned)
+            continue;
+        if (member->n > room)
+            return error_set(r->err,
+                             "%s: its compressed members hold more than %d times the bytes of the "
+                             "file; save the model with save_pretrained",
+                             r->place, MAX_RATIO);
+        room -= member->n;
+    }
+    return true;
+}
+
 /* The member of every tensor's storage, those that are compressed unpacked. */
 static bool find_storages(struct reader *r, struct zip *zip, const struct zip_member *pickle,
                           size_t root)
@@ -219,7 +241,7 @@ static bool find_storages(struct reader *r, struct zip *zip, const struct zip_me
         unpack = unpack || member->wanted;
         r->storage[i].member = member;
     }
-    if (unpack && !zip_unpack(zip, r->err))
+    if (unpack && !(check_unpacked(r, zip) && zip_unpack(zip, r->err)))
         return false;
     for (size_t i = 0; i < r->state.n; i++)
         r->storage[i].bytes = r->storage[i].member->bytes;

@@ -282,6 +282,15 @@ struct dropout encoder_layer_dropout(const struct encoder_dropout *dropout, size
                             .seed = rng_hash(dropout->seed, layer * DROP_PLACES + place)};
 }
 
+struct dropout encoder_inside_dropout(const struct encoder_dropout *dropout,
+                                      const struct shape *shape, size_t layer,
+                                      enum encoder_dropout_place place)
+{
+    const struct family *family = shape->family;
+    bool none = family->bottleneck || (place == DROP_FFN && family->ffn_undropped);
+    return encoder_layer_dropout(none ? NULL : dropout, layer, place);
+}
+
 struct dropout encoder_embed_dropout(const struct encoder_dropout *dropout,
                                      const struct shape *shape)
 {

@@ -85,10 +85,9 @@ static void back_ffn(const struct pass *p, size_t l, size_t s, size_t rows, act 
     const struct weights_ffn *w = &p->weights->layer[l].ffn[s];
     const struct encoder_layer *b = &e->layer[l];
     const struct encoder_ffn *f = &b->ffn[s];
-    const struct encoder_dropout *inside = shape->family->bottleneck ? NULL : p->dropout;
     size_t width = shape->width, ffn = shape->layer[l].ffn;
-    back_norm(p, &w->norm, &f->out, ds, encoder_layer_dropout(inside, l, DROP_FFN), rows, width, ds,
-              dt);
+    back_norm(p, &w->norm, &f->out, ds, encoder_inside_dropout(p->dropout, shape, l, DROP_FFN),
+              rows, width, ds, dt);
     back_linear(p, &w->out, f->h, ffn, dt, width, rows, e->dh);
     if (s + 1 == shape->stack)
         see(p, l, ENCODER_NEURONS, f->h, e->dh, ffn, 1);
@@ -106,7 +105,6 @@ static void back_feed_forward(const struct pass *p, size_t l, size_t rows)
     const struct weights_layer *w = &p->weights->layer[l];
     const struct encoder_layer *b = &e->layer[l];
     bool bottleneck = shape->family->bottleneck;
-    const struct encoder_dropout *inside = bottleneck ? NULL : p->dropout;
     size_t h = shape->hidden, width = shape->width, inner = encoder_inner(shape, l);
     act *ds = bottleneck ? e->ds : e->da, *dt = bottleneck ? e->dt : e->db;
 
@@ -117,8 +115,8 @@ static void back_feed_forward(const struct pass *p, size_t l, size_t rows)
     }
     for (size_t s = shape->stack; s-- > 0;)
         back_ffn(p, l, s, rows, ds, dt);
-    back_norm(p, &w->norm1, &b->one, ds, encoder_layer_dropout(inside, l, DROP_ATTENTION), rows,
-              width, ds, dt);
+    back_norm(p, &w->norm1, &b->one, ds,
+              encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION), rows, width, ds, dt);
     back_linear(p, &w->o, b->context, inner, dt, width, rows, e->dcontext);
     see(p, l, ENCODER_HEADS, b->context, e->dcontext, inner, shape->head_size);
 }

@@ -110,8 +110,6 @@ static void run_layer(const struct pass *p, size_t l)
     bool first = shape_first_only(shape, l), bottleneck = shape->family->bottleneck;
     size_t h = shape->hidden, width = shape->width, ffn = shape->layer[l].ffn;
     size_t rows = first ? p->batch->n : p->batch->n_tokens;
-    /* Inside a bottleneck nothing is dropped. */
-    const struct encoder_dropout *inside = bottleneck ? NULL : p->dropout;
 
     if (first)
         dev->op->gather_first(dev, b->x, &p->batch->seqs, h, b->first);
@@ -122,15 +120,16 @@ static void run_layer(const struct pass *p, size_t l)
     }
     attend(p, l);
     product(p, &w->o, b->context, encoder_inner(shape, l), rows, b->one.t, width);
-    norm(p, &w->norm1, &b->one, x, encoder_layer_dropout(inside, l, DROP_ATTENTION), rows, width);
+    norm(p, &w->norm1, &b->one, x, encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION),
+         rows, width);
     x = b->one.y;
     for (size_t s = 0; s < shape->stack; s++) {
         struct encoder_ffn *f = &b->ffn[s];
         dev->op->linear(dev, w->ffn[s].in.linear, x, width, rows, shape->activation, f->pre, f->h,
                         ffn);
         product(p, &w->ffn[s].out, f->h, ffn, rows, f->out.t, width);
-        norm(p, &w->ffn[s].norm, &f->out, x, encoder_layer_dropout(inside, l, DROP_FFN), rows,
-             width);
+        norm(p, &w->ffn[s].norm, &f->out, x, encoder_inside_dropout(p->dropout, shape, l, DROP_FFN),
+             rows, width);
         x = f->out.y;
     }
     if (bottleneck) {

@@ -125,7 +125,8 @@ static const struct family families[] = {
      .attention_dropout = 0,
      .classifier_dropout = 0.1f,
      .embedding = FAMILY_FACTORED,
-     .head_activation = EPILOGUE_TANH},
+     .head_activation = EPILOGUE_TANH,
+     .ffn_undropped = true},
 
     {.model_type = "electra",
      .class_name = "ElectraForSequenceClassification",
@@ -199,24 +200,30 @@ static bool check_demand(const json_t *config, const char *place,
     return ok;
 }
 
+/* "bert", "distilbert" … and "mobilebert" */
+static void list_known(char *text, size_t size)
+{
+    for (size_t i = 0, n = 0; i < FAMILIES; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s\"%s\"",
+                              i == 0              ? ""
+                              : i + 1 == FAMILIES ? " and "
+                                                  : ", ",
+                              families[i].model_type);
+}
+
 const struct family *family_of(const json_t *config, const char *place, struct error *err)
 {
     const json_t *type = json_object_get(config, "model_type");
-    const struct family *family = !type                  ? &families[0]
-                                  : json_is_string(type) ? family_find(json_string_value(type))
-                                                         : NULL;
+    const char *name = json_string_value(type);
+    const struct family *family = name ? family_find(name) : NULL;
     if (!family) {
         char known[160] = "";
-        for (size_t i = 0, n = 0; i < FAMILIES; i++)
-            n += (size_t)snprintf(known + n, sizeof known - n, "%s\"%s\"",
-                                  i == 0              ? ""
-                                  : i + 1 == FAMILIES ? " and "
-                                                      : ", ",
-                                  families[i].model_type);
-        error_set(err, "%s: \"model_type\" is %s%.64s%s; only %s are known", place,
-                  json_is_string(type) ? "\"" : "",
-                  json_is_string(type) ? json_string_value(type) : "no text",
-                  json_is_string(type) ? "\"" : "", known);
+        list_known(known, sizeof known);
+        if (!type)
+            error_set(err, "%s: key \"model_type\" is missing; %s are known", place, known);
+        else
+            error_set(err, "%s: \"model_type\" is %s%.64s%s; only %s are known", place,
+                      name ? "\"" : "", name ? name : "no text", name ? "\"" : "", known);
         return NULL;
     }
     for (const struct family_demand *demand = family->demand; demand->key; demand++)

@@ -94,12 +94,13 @@ struct family {
     bool bottleneck; /* intra_bottleneck_size, num_feedforward_networks, classifier_activation */
     enum epilogue head_activation; /* after the pooler */
     bool head_dropout;             /* dropout before the pooler, too */
+    bool ffn_undropped;            /* no dropout after the feed-forward network */
 };
 
 /* By "model_type"; NULL: unknown. */
 const struct family *family_find(const char *model_type);
-/* The family of a config ("bert" where it does not say), refused with the known ones' names; what
- * the family demands of the config is checked. `place` names the file. */
+/* The family of a config; without one that is known, refused with the known ones' names; what the
+ * family demands of the config is checked. `place` names the file. */
 const struct family *family_of(const json_t *config, const char *place,
                                struct error *err) MUST_CHECK;
 static inline bool family_shares_layers(const struct family *family)

@@ -180,14 +180,15 @@ const struct tensor_view *parts_scale_of(const struct model *model, const struct
     return view->type == DTYPE_I8 ? model_find(model, name) : NULL;
 }
 
-const struct tensor_view *parts_require_tensor(const struct model *model, const char *name,
-                                               size_t rows, size_t cols, struct error *err)
+/* `why`: what of config.json made us expect it, for the messages. */
+static const struct tensor_view *require(const struct model *model, const char *name, size_t rows,
+                                         size_t cols, const char *why, struct error *err)
 {
     const struct tensor_view *view = parts_find_tensor(model, name);
     char text[128], expected[64];
     if (!view) {
-        error_set(err, "%s: no tensor %s; the model's config does not fit its weights", model->name,
-                  name);
+        error_set(err, "%s: no tensor %s%s; the model's config does not fit its weights",
+                  model->name, name, why);
         return NULL;
     }
     tensor_view_describe(view, text, sizeof text);
@@ -198,7 +199,8 @@ const struct tensor_view *parts_require_tensor(const struct model *model, const 
     bool fits =
         view->rank == (cols ? 2 : 1) && view->dim[0] == rows && (!cols || view->dim[1] == cols);
     if (!fits) {
-        error_set(err, "%s: tensor %s is %s, expected %s", model->name, name, text, expected);
+        error_set(err, "%s: tensor %s is %s, expected %s%s", model->name, name, text, expected,
+                  why);
         return NULL;
     }
     bool known = view->type == DTYPE_F32 || view->type == DTYPE_F16 || view->type == DTYPE_BF16 ||
@@ -213,16 +215,96 @@ const struct tensor_view *parts_require_tensor(const struct model *model, const 
     return view;
 }
 
+const struct tensor_view *parts_require_tensor(const struct model *model, const char *name,
+                                               size_t rows, size_t cols, struct error *err)
+{
+    return require(model, name, rows, cols, "", err);
+}
+
+/* Which sizes of a config give the rows and columns of a role's matrix or table, or the columns of
+ * its norm; those of the position and type tables and of the embedding's norm: shape_embed_norm_width.
+ */
+enum size { SIZE_NONE, VOCAB, HIDDEN, EMBED, WIDTH, HEADS, FFN, POSITIONS, TYPES, LABELS };
+
+static const struct {
+    enum size rows, cols;
+} sizes[FAMILY_ROLES] = {
+    [FAMILY_WORD] = {VOCAB, EMBED},
+    [FAMILY_POSITION] = {POSITIONS, SIZE_NONE},
+    [FAMILY_TYPE] = {TYPES, SIZE_NONE},
+    [FAMILY_EMBED_PROJECTION] = {HIDDEN, EMBED},
+    [FAMILY_POOLER] = {HIDDEN, HIDDEN},
+    [FAMILY_CLASSIFIER] = {LABELS, HIDDEN},
+    [FAMILY_NARROW] = {WIDTH, HIDDEN},
+    [FAMILY_NARROW_NORM] = {SIZE_NONE, WIDTH},
+    [FAMILY_SHARED] = {WIDTH, HIDDEN},
+    [FAMILY_SHARED_NORM] = {SIZE_NONE, WIDTH},
+    [FAMILY_QUERY] = {HEADS, WIDTH},
+    [FAMILY_KEY] = {HEADS, WIDTH},
+    [FAMILY_VALUE] = {HEADS, HIDDEN},
+    [FAMILY_CONTEXT] = {WIDTH, HEADS},
+    [FAMILY_NORM1] = {SIZE_NONE, WIDTH},
+    [FAMILY_STACK_IN] = {FFN, WIDTH},
+    [FAMILY_STACK_OUT] = {WIDTH, FFN},
+    [FAMILY_STACK_NORM] = {SIZE_NONE, WIDTH},
+    [FAMILY_FFN_IN] = {FFN, WIDTH},
+    [FAMILY_FFN_OUT] = {WIDTH, FFN},
+    [FAMILY_NORM2] = {SIZE_NONE, WIDTH},
+    [FAMILY_WIDEN] = {HIDDEN, WIDTH},
+    [FAMILY_WIDEN_NORM] = {SIZE_NONE, HIDDEN},
+};
+
+static const char *size_key(const struct shape *shape, enum size size)
+{
+    const struct family_keys *key = &shape->family->keys;
+    const char *embed = key->embed ? key->embed : key->hidden;
+    const char *const keys[] = {
+        [SIZE_NONE] = shape->family->embedding == FAMILY_TRIGRAM ? key->hidden : embed,
+        [VOCAB] = "vocab_size",
+        [HIDDEN] = key->hidden,
+        [EMBED] = embed,
+        [WIDTH] = shape->family->bottleneck ? "intra_bottleneck_size" : key->hidden,
+        [HEADS] = key->heads,
+        [FFN] = key->ffn,
+        [POSITIONS] = "max_position_embeddings",
+        [TYPES] = key->types,
+        [LABELS] = "id2label",
+    };
+    return keys[size];
+}
+
+/* What of config.json stands behind a tensor of a part. */
+static void explain(const struct shape *shape, const struct part *part, const struct model *model,
+                    const char *name, size_t cols, char *text, size_t n)
+{
+    const char *rows_key = size_key(shape, sizes[part->role].rows);
+    const char *cols_key = size_key(shape, sizes[part->role].cols);
+    if (parts_find_tensor(model, name) && cols)
+        snprintf(text, n, ", by \"%s\" and \"%s\" of config.json", rows_key, cols_key);
+    else if (parts_find_tensor(model, name))
+        snprintf(text, n, ", by \"%s\" of config.json",
+                 part->kind == PART_NORM ? cols_key : rows_key);
+    else if (part->role >= FAMILY_FIRST_OF_LAYER)
+        snprintf(text, n, ", and config.json has \"%s\" %zu", shape->family->keys.layers,
+                 shape->n_layers);
+    else
+        snprintf(text, n, ", and config.json has \"model_type\" \"%s\"", shape->family->model_type);
+}
+
+static bool require_one(const struct shape *shape, const struct part *part, const char *rest,
+                        size_t rows, size_t cols, const struct model *model, struct error *err)
+{
+    char name[PARTS_NAME_BYTES], why[160];
+    parts_name(shape, part, rest, name);
+    explain(shape, part, model, name, cols, why, sizeof why);
+    return require(model, name, rows, cols, why, err) != NULL;
+}
+
 bool parts_require(const struct shape *shape, const struct part *part, const struct model *model,
                    struct error *err)
 {
-    char name[PARTS_NAME_BYTES];
     bool norm = part->kind == PART_NORM;
-    parts_name(shape, part, "weight", name);
-    if (!parts_require_tensor(model, name, norm ? part->cols : part->rows, norm ? 0 : part->cols,
-                              err))
-        return false;
-    parts_name(shape, part, "bias", name);
-    return part->kind == PART_TABLE ||
-           parts_require_tensor(model, name, norm ? part->cols : part->rows, 0, err) != NULL;
+    size_t rows = norm ? part->cols : part->rows;
+    return require_one(shape, part, "weight", rows, norm ? 0 : part->cols, model, err) &&
+           (part->kind == PART_TABLE || require_one(shape, part, "bias", rows, 0, model, err));
 }

@@ -89,8 +89,9 @@ static bool read_tensors(struct shape *shape, const struct model *model, struct 
         shape->layer[l] = shape->layer[0];
     if (!family_shares_layers(shape->family) &&
         layer_rows(shape, model, shape->n_layers, FAMILY_QUERY))
-        return error_set(err, "%s: the config says %zu layers, but there are weights of one more",
-                         model->name, shape->n_layers);
+        return error_set(err,
+                         "%s: config.json: \"%s\" is %zu, but there are weights of one more layer",
+                         model->name, shape->family->keys.layers, shape->n_layers);
     return read_head(shape, model, err);
 }
 

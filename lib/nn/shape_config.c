@@ -16,6 +16,8 @@ static const struct {
     {"gelu", EPILOGUE_GELU},
     {"gelu_new", EPILOGUE_GELU_TANH},
     {"gelu_pytorch_tanh", EPILOGUE_GELU_TANH},
+    {"gelu_fast", EPILOGUE_GELU_TANH},
+    {"gelu_python", EPILOGUE_GELU},
     {"relu", EPILOGUE_RELU},
 };
 
@@ -96,7 +98,8 @@ static bool read_activation(struct shape *shape, const struct source_config *fro
             return true;
         }
     return error_set(err,
-                     "%s: \"%s\" is \"%s\"; gelu, gelu_new, gelu_pytorch_tanh and relu are known",
+                     "%s: \"%s\" is \"%s\"; gelu (gelu_python), gelu_new (gelu_pytorch_tanh, "
+                     "gelu_fast) and relu are known",
                      from->place, key, name);
 }
 

@@ -381,7 +381,8 @@ bool train(struct model *model, const struct shape *shape, const struct records_
               describe(&t, shape ? NULL : model, result, stage, err);
     if (ok) {
         config = shape_config(&full, model->config, records->header.label, err);
-        ok = config && state_problem(config, &records->header, err);
+        ok = config && state_problem(config, &records->header, err) &&
+             model_state_type(config, DTYPE_F32, err);
     }
     if (ok) {
         params_drop_moments(&t.params);

@@ -166,15 +166,9 @@ void compact_free(struct compact *compact)
 static json_t *extra_of(const struct model *model, json_t *pruned, struct error *err)
 {
     json_t *before = model->millet ? json_object_get(model->millet, "pruned") : NULL;
-    json_t *format = model->millet ? json_object_get(model->millet, "format") : NULL;
     if (before && pruned)
         json_object_set(pruned, "before", before);
-    json_t *extra = json_pack("{s:o}", "pruned", pruned);
-    if (extra && (!format || json_object_set(extra, "format", format) == 0))
-        return extra;
-    json_decref(extra);
-    error_set(err, "no memory for millet.json");
-    return NULL;
+    return model_keep_extra(model, json_pack("{s:o}", "pruned", pruned), err);
 }
 
 bool compact_write(struct model *model, const struct shape *shape, const struct keep *keep,

@@ -147,25 +147,15 @@ static bool pad(struct padded *padded, struct model *model, const struct shape *
     return true;
 }
 
-/* What joins millet.json: what earlier stages said, and what was added. */
+/* What joins millet.json: what was added. */
 static json_t *extra_of(const struct model *model, const struct dense_result *result,
                         struct error *err)
 {
-    static const char *const kept[] = {"format", "pruned"};
     json_t *extra =
         json_pack("{s:{s:I, s:I, s:I}}", "dense", "heads_added", (json_int_t)result->heads,
                   "neurons_added", (json_int_t)result->neurons, "zeros",
                   (json_int_t)(result->weights_after - result->weights_before));
-    bool ok = extra != NULL;
-    for (size_t i = 0; ok && i < 2; i++) {
-        json_t *value = model->millet ? json_object_get(model->millet, kept[i]) : NULL;
-        ok = !value || json_object_set(extra, kept[i], value) == 0;
-    }
-    if (ok)
-        return extra;
-    json_decref(extra);
-    error_set(err, "no memory for millet.json");
-    return NULL;
+    return model_keep_extra(model, extra, err);
 }
 
 static bool write_padded(struct model *model, const struct shape *shape,

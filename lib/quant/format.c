@@ -13,13 +13,12 @@ enum { INT8_MAX_CODE = 127 };
 
 static const struct {
     const char *name;
-    enum dtype type;   /* of what is not an I8 matrix */
-    const char *torch; /* torch_dtype in config.json */
+    enum dtype type; /* of what is not an I8 matrix; torch_dtype in config.json */
 } known[] = {
-    [FORMAT_FP32] = {"fp32", DTYPE_F32, "float32"},
-    [FORMAT_FP16] = {"fp16", DTYPE_F16, "float16"},
-    [FORMAT_BF16] = {"bf16", DTYPE_BF16, "bfloat16"},
-    [FORMAT_INT8] = {"int8", DTYPE_F32, "float32"},
+    [FORMAT_FP32] = {"fp32", DTYPE_F32},
+    [FORMAT_FP16] = {"fp16", DTYPE_F16},
+    [FORMAT_BF16] = {"bf16", DTYPE_BF16},
+    [FORMAT_INT8] = {"int8", DTYPE_F32},
 };
 
 bool format_from_name(const char *name, enum format *format)
@@ -317,11 +316,7 @@ static bool refuse_foreign(const struct model *model, struct error *err)
 static json_t *config_of(const struct model *model, enum format to, struct error *err)
 {
     json_t *config = json_deep_copy(model->config);
-    bool ok =
-        config && json_object_set_new(config, "torch_dtype", json_string(known[to].torch)) == 0;
-    if (ok && json_object_get(config, "dtype"))
-        ok = json_object_set_new(config, "dtype", json_string(known[to].torch)) == 0;
-    json_object_del(config, "quantization_config");
+    bool ok = config && model_state_type(config, known[to].type, err);
     if (ok && to == FORMAT_INT8)
         ok = json_object_set_new(config, "quantization_config",
                                  json_pack("{s:s}", "quant_method", quant_method)) == 0;
@@ -332,23 +327,12 @@ static json_t *config_of(const struct model *model, enum format to, struct error
     return NULL;
 }
 
-/* What joins millet.json: the format, and what earlier stages said was pruned. */
-static json_t *extra_of(const struct model *model, enum format to, struct error *err)
-{
-    json_t *extra = json_pack("{s:s}", "format", format_name(to));
-    json_t *pruned = model->millet ? json_object_get(model->millet, "pruned") : NULL;
-    if (extra && (!pruned || json_object_set(extra, "pruned", pruned) == 0))
-        return extra;
-    json_decref(extra);
-    error_set(err, "no memory for millet.json");
-    return NULL;
-}
-
 static bool write_batch(struct model *model, const struct batch *batch, enum format to,
                         json_t *stage, struct output *output, struct error *err)
 {
     json_t *config = config_of(model, to, err);
-    json_t *extra = config ? extra_of(model, to, err) : NULL;
+    json_t *extra =
+        config ? model_keep_extra(model, json_pack("{s:s}", "format", format_name(to)), err) : NULL;
     if (!extra) {
         json_decref(config);
         json_decref(stage);

@@ -71,12 +71,10 @@ static bool write_graph(void *context, safetensors_sink *sink, void *sink_contex
 static bool write_stream(struct model *model, struct onnx_graph *graph, uint64_t bytes,
                          json_t *stage, struct output *output, struct error *err)
 {
-    json_t *extra = json_pack("{s:s}", "format", "onnx");
-    json_t *pruned = model->millet ? json_object_get(model->millet, "pruned") : NULL;
-    if (!extra || (pruned && json_object_set(extra, "pruned", pruned) != 0)) {
-        json_decref(extra);
+    json_t *extra = model_keep_extra(model, json_pack("{s:s}", "format", "onnx"), err);
+    if (!extra) {
         json_decref(stage);
-        return error_set(err, "no memory for millet.json");
+        return false;
     }
     const struct model_writer_options options = {
         .from = model,

@@ -255,6 +255,19 @@ static struct constant *add_constant(struct onnx_graph *graph, char *name)
     return constant;
 }
 
+/* Layers may share a tensor. Two tensors of a file of PyTorch's may begin at one byte and be of
+ * different shapes. */
+static bool same_weight(const struct constant *constant, const struct tensor_view *view,
+                        bool transposed)
+{
+    const struct tensor_view *there = &constant->view;
+    bool same = there->data == view->data && there->type == view->type &&
+                there->rank == view->rank && constant->transposed == transposed;
+    for (int i = 0; same && i < view->rank; i++)
+        same = there->dim[i] == view->dim[i];
+    return same;
+}
+
 const char *onnx_graph_weight(struct onnx_graph *graph, const struct tensor_view *view,
                               bool transposed)
 {
@@ -263,8 +276,7 @@ const char *onnx_graph_weight(struct onnx_graph *graph, const struct tensor_view
         return NULL;
     }
     for (size_t i = 0; i < graph->n_constants; i++)
-        if (graph->constant[i].view.data == view->data &&
-            graph->constant[i].transposed == transposed)
+        if (same_weight(&graph->constant[i], view, transposed))
             return graph->constant[i].name;
     size_t bytes = 0;
     if (view->rank < 1 || view->rank > 2 || !dtype_is_float(view->type) ||

@@ -192,6 +192,9 @@ archive("bomb-pickle", b"\0" * (80 << 20), compression=zipfile.ZIP_DEFLATED)
 archive("bomb-storage", good, compression=zipfile.ZIP_DEFLATED, data=bytes(16 << 20))
 path = here / "hostile-bomb-storage.bin"
 path.write_bytes(path.read_bytes().replace(struct.pack("<I", 16 << 20), struct.pack("<I", 16)))
+# One that says so: 8 MiB of zeros in 8 kB.
+zeros = tensor(size=(2 << 20,), elements=2 << 20)
+archive("bomb-honest", dictionary(("a", zeros)), compression=zipfile.ZIP_DEFLATED, data=bytes(8 << 20))
 with zipfile.ZipFile(here / "hostile-no-pickle.bin", "w") as out:
     out.writestr("m/version", "3")
 whole = (here / "zip.bin").read_bytes()

@@ -98,6 +98,28 @@ static void test_first_rows(void)
     dev->op->close(dev);
 }
 
+/* transformers' layers, with dropout everywhere: where theirs have none, ours have none. */
+static void test_dropout_places(void)
+{
+    static const struct {
+        const char *model_type;
+        bool attention, ffn;
+    } row[] = {{"bert", true, true},
+               {"distilbert", true, true},
+               {"electra", true, true},
+               {"albert", true, false},
+               {"mobilebert", false, false}};
+    const struct encoder_dropout dropout = {.hidden = 0.5f, .attention = 0.25f, .seed = 3};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const struct shape shape = {.family = family_find(row[i].model_type)};
+        struct dropout one = encoder_inside_dropout(&dropout, &shape, 1, DROP_ATTENTION);
+        struct dropout two = encoder_inside_dropout(&dropout, &shape, 1, DROP_FFN);
+        tap_ok((one.rate > 0) == row[i].attention && (two.rate > 0) == row[i].ffn,
+               "%s drops after attention: %d, after the feed-forward network: %d",
+               row[i].model_type, row[i].attention, row[i].ffn);
+    }
+}
+
 static void test_devices(size_t n_layers)
 {
     struct error err = ERROR_INIT;
@@ -222,6 +244,7 @@ static void test_probe(void)
 
 int main(void)
 {
+    test_dropout_places();
     test_first_rows();
     test_devices(1);
     test_devices(3);

@@ -73,11 +73,12 @@ int main(void)
             test_round_trip(family);
     }
     test_strangers();
-    test_of("{}", "bert", NULL);
+    test_of("{}", NULL, "key \"model_type\" is missing; \"bert\", ");
     test_of("{\"model_type\": \"camembert\", \"is_decoder\": false}", "camembert", NULL);
     test_of("{\"model_type\": \"gpt2\"}", NULL, "\"electra\" and \"mobilebert\" are known");
     test_of("{\"model_type\": 3}", NULL, "model_type");
-    test_of("{\"position_embedding_type\": \"relative_key\"}", NULL, "only \"absolute\" is known");
+    test_of("{\"model_type\": \"bert\", \"position_embedding_type\": \"relative_key\"}", NULL,
+            "only \"absolute\" is known");
     test_of("{\"model_type\": \"xlm-roberta\", \"is_decoder\": true}", NULL, "is_decoder");
     test_of("{\"model_type\": \"albert\", \"num_hidden_groups\": 2}", NULL,
             "\"num_hidden_groups\" is 2; only 1");

@@ -163,6 +163,8 @@ static void test_problem(void)
         {"{\"id2label\": {\"0\": \"toxic\"}}", NULL, MODEL_SINGLE_LABEL},
         {"{\"id2label\": {\"0\": \"LABEL_0\"}}", "\"id2label\" has the single label",
          MODEL_REGRESSION},
+        {"{\"num_labels\": 1}", "\"num_labels\" is 1 and no \"id2label\"", MODEL_REGRESSION},
+        {"{\"num_labels\": 4}", NULL, MODEL_SINGLE_LABEL},
         {"{\"problem_type\": \"regression\"}", "config.json: \"problem_type\" is \"regression\"",
          MODEL_REGRESSION},
     };

@@ -159,9 +159,14 @@ static void test_refusals(void)
     static const struct {
         const char *key, *json, *message;
     } bad[] = {
-        {"num_hidden_layers", "[3]", "no tensor bert.encoder.layer.2.attention.self.query.weight"},
-        {"num_hidden_layers", "[1]", "weights of one more"},
-        {"hidden_size", "[24]", "word_embeddings.weight is [24, 12] F32, expected [24, 24]"},
+        {"num_hidden_layers", "[3]",
+         "no tensor bert.encoder.layer.2.attention.self.query.weight, and config.json has "
+         "\"num_hidden_layers\" 3"},
+        {"num_hidden_layers", "[1]",
+         "config.json: \"num_hidden_layers\" is 1, but there are weights"},
+        {"hidden_size", "[24]",
+         "word_embeddings.weight is [24, 12] F32, expected [24, 24], by \"vocab_size\" and "
+         "\"hidden_size\" of config.json"},
         {"vocab_size", "[25]", "expected [25, 12]"},
         {"model_type", "[\"gpt2\"]", "\"model_type\" is \"gpt2\"; only \"bert\", \"distilbert\""},
         {"is_decoder", "[true]", "\"is_decoder\" is true; only false is known"},
