@@ -17,6 +17,7 @@ struct step {
     char *text, *content; /* owned: prefix, replacement, pattern …; REPLACE: what it becomes */
     size_t n_text, n_content;
     bool keeps_first;   /* METASPACE: the first token's replacement becomes a space, too */
+    bool cleanup;       /* WORDPIECE: English punctuation loses the space before it */
     size_t start, stop; /* STRIP: at most so many characters */
 };
 
@@ -51,6 +52,15 @@ static bool read_replace(struct step *step, const json_t *json, struct error *er
            read_text(json, "content", &step->content, &step->n_content, err);
 }
 
+static bool read_wordpiece(struct step *step, const json_t *json, struct error *err)
+{
+    const json_t *cleanup = json_object_get(json, "cleanup");
+    step->cleanup = json_is_true(cleanup);
+    if (cleanup && !json_is_boolean(cleanup))
+        return error_set(err, "%s: \"cleanup\" is neither true nor false", place);
+    return read_text(json, "prefix", &step->text, &step->n_text, err);
+}
+
 static bool read_metaspace(struct step *step, const json_t *json, struct error *err)
 {
     const char *scheme = json_string_value(json_object_get(json, "prepend_scheme"));
@@ -80,7 +90,7 @@ static bool read_step(struct step *step, const char *type, const json_t *json, s
     step->kind = (enum kind)kind;
     switch (step->kind) {
     case WORDPIECE:
-        return read_text(json, "prefix", &step->text, &step->n_text, err);
+        return read_wordpiece(step, json, err);
     case METASPACE:
         return read_metaspace(step, json, err);
     case STRIP:
@@ -204,17 +214,49 @@ static bool run_strip(const struct step *step, const char *p, size_t n, struct t
     return text_buffer_add(out, p, n, err);
 }
 
+/* English punctuation and contractions as Hugging Face's tokenizers rewrite them, one after the
+ * other; nothing gets longer. Returns what is left of n bytes. */
+static size_t clean_up(char *text, size_t n)
+{
+    static const char *const rewrite[][2] = {
+        {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+        {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+        {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t i = 0; i < sizeof rewrite / sizeof *rewrite; i++) {
+        const char *from = rewrite[i][0], *to = rewrite[i][1];
+        char *at = text, *put = text, *end = text + n, *found;
+        while ((found = memmem(at, (size_t)(end - at), from, strlen(from)))) {
+            memmove(put, at, (size_t)(found - at));
+            put += found - at;
+            memcpy(put, to, strlen(to));
+            put += strlen(to);
+            at = found + strlen(from);
+        }
+        memmove(put, at, (size_t)(end - at));
+        n = (size_t)(put - text) + (size_t)(end - at);
+    }
+    return n;
+}
+
+static bool run_wordpiece(const struct step *step, bool first, const char *p, size_t n,
+                          struct text_buffer *out, struct error *err)
+{
+    size_t begin = out->n, mark = !first && starts_with(step, p, n) ? step->n_text : 0;
+    if ((!first && !mark && !text_buffer_add(out, " ", 1, err)) ||
+        !text_buffer_add(out, p + mark, n - mark, err))
+        return false;
+    if (step->cleanup && out->n > begin)
+        out->n = begin + clean_up(out->bytes + begin, out->n - begin);
+    return true;
+}
+
 /* Steps that treat each token by itself. */
 static bool run_token(const struct step *step, size_t i, size_t n_tokens, const char *p, size_t n,
                       struct text_buffer *out, struct error *err)
 {
     switch (step->kind) {
     case WORDPIECE:
-        if (i == 0)
-            return text_buffer_add(out, p, n, err);
-        if (starts_with(step, p, n))
-            return text_buffer_add(out, p + step->n_text, n - step->n_text, err);
-        return text_buffer_add(out, " ", 1, err) && text_buffer_add(out, p, n, err);
+        return run_wordpiece(step, i == 0, p, n, out, err);
     case METASPACE:
         return replace(p, n, step->text, step->n_text, " ", i || step->keeps_first, out, err);
     case SUFFIX:

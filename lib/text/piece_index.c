@@ -31,11 +31,18 @@ bool piece_index_open(struct piece_index *index, struct pieces pieces, struct er
     index->mask = n_slots - 1;
     if (!index->slot)
         return false;
+    index->n = 0;
+    index->duplicate = -1;
     for (size_t i = 0; i < pieces.n; i++) {
         const struct piece *piece = &pieces.piece[i];
-        if (piece->n)
-            index->slot[find_slot(index, &pieces, pieces.arena + piece->offset, piece->n)] =
-                (uint32_t)i + 1;
+        if (!piece->n)
+            continue;
+        uint32_t *slot =
+            &index->slot[find_slot(index, &pieces, pieces.arena + piece->offset, piece->n)];
+        if (*slot)
+            index->duplicate = (int32_t)*slot - 1;
+        index->n += *slot == 0;
+        *slot = (uint32_t)i + 1;
     }
     return true;
 }

@@ -12,6 +12,8 @@
 struct piece_index { /* all zero: of no pieces */
     uint32_t *slot;  /* owned; id + 1, 0: free */
     size_t mask;
+    size_t n;          /* distinct texts */
+    int32_t duplicate; /* an id whose text a later one has, too; -1: none */
 };
 
 bool piece_index_open(struct piece_index *index, struct pieces pieces,

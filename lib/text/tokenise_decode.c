@@ -1,6 +1,5 @@
 /* tokenise_decode.c: a record stream back to text (mtok --decode). */
 #include <stdlib.h>
-#include <string.h>
 
 #include "text/tokenise.h"
 
@@ -9,10 +8,10 @@ static const char *const standard_input[] = {"-"};
 static bool decode_record(const struct tokenizer *tokenizer, const int32_t *id, size_t n,
                           struct output *output, struct error *err)
 {
-    char *text = tokenizer_decode(tokenizer, id, n, err);
+    size_t length;
+    char *text = tokenizer_decode(tokenizer, id, n, &length, err);
     if (!text)
         return false;
-    size_t length = strlen(text);
     text[length] = '\n'; /* in place of the NUL: one write a record */
     bool ok = output_write(output, text, length + 1, err);
     free(text);

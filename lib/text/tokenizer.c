@@ -178,7 +178,7 @@ static bool add_token(const struct tokenizer_spec *spec, int32_t id, struct deco
     return decoder_tokens_add(tokens, spec->arena + spec->piece[id].offset, spec->piece[id].n, err);
 }
 
-char *tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n_ids,
+char *tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n_ids, size_t *n,
                        struct error *err)
 {
     struct decoder_tokens tokens = {0};
@@ -189,6 +189,7 @@ char *tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n_i
     ok =
         ok && decoder_run(t->spec.decoder, &tokens, &out, err) && text_buffer_add(&out, "", 1, err);
     decoder_tokens_free(&tokens);
+    *n = ok ? out.n - 1 : 0;
     if (ok)
         return out.bytes;
     text_buffer_free(&out);

@@ -16,9 +16,9 @@
 struct tokenizer;
 struct tokenizer_scratch;
 
-/* From the tokenizer files of a model: vocab.txt + tokenizer_config.json (+
- * special_tokens_map.json, tokenizer.json for the options). What is not understood is refused by
- * name, never skipped. */
+/* From the tokenizer files of a model: tokenizer.json, else a SentencePiece model, vocab.txt, or
+ * vocab.json and merges.txt; with tokenizer_config.json and special_tokens_map.json. What is not
+ * understood is refused by name, never skipped. */
 struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err) MUST_CHECK;
 void tokenizer_close(struct tokenizer *tokenizer);
 
@@ -47,9 +47,9 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratc
 /* Whether the last tokenizer_encode() with this scratch cut the text short. */
 bool tokenizer_truncated(const struct tokenizer_scratch *scratch);
 
-/* Special tokens left out, pieces joined as Hugging Face's decode() with
- * clean_up_tokenization_spaces=False. Release with free(). */
+/* The text of the ids as tokenizers' decode(ids, skip_special_tokens=True) gives it: *n bytes, which
+ * may be U+0000 too, and a NUL behind them. Release with free(). */
 char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
-                       struct error *err) MUST_CHECK;
+                       size_t *n, struct error *err) MUST_CHECK;
 
 #endif

@@ -277,8 +277,10 @@ static bool apply_bert(const json_t *config, bool from_file, struct tokenizer_sp
                    : !strip && none && from_file   ? false
                                                    : lower;
     if ((!spec->decoder_section || json_is_null(spec->decoder_section)) &&
-        !set(&spec->decoder_section,
-             json_pack("{s:s, s:s}", "type", "WordPiece", "prefix", spec->prefix), err))
+        !set(
+            &spec->decoder_section,
+            json_pack("{s:s, s:s, s:b}", "type", "WordPiece", "prefix", spec->prefix, "cleanup", 1),
+            err))
         return false;
     return set(&spec->normalizer,
                json_pack("{s:s, s:b, s:b, s:b, s:b}", "type", "BertNormalizer", "clean_text", clean,

@@ -60,24 +60,31 @@ static bool load(const struct bundle_member *member, json_t **object, struct err
     return true;
 }
 
+/* The ids are the lines' numbers; a line that is empty counts, but its id is never given. */
 static bool read_words(struct tokenizer_spec *spec, const struct bundle_member *file,
                        struct error *err)
 {
     const char *at = (const char *)file->bytes, *end = at + file->n;
+    bool blank = false;
     for (int64_t id = 0; at < end; id++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         const char *next = stop ? stop + 1 : end;
         size_t n = (size_t)((stop ? stop : end) - at);
         if (n && at[n - 1] == '\r')
             n--;
-        if (!tokenizer_spec_piece(spec, id, at, n, err))
+        blank |= n == 0;
+        if (n && !tokenizer_spec_piece(spec, id, at, n, err))
             return error_at(err, "vocab.txt:%lld: ", (long long)id + 1);
         at = next;
     }
     spec->kind = TOKENIZER_WORDPIECE;
     spec->prefix = memory_copy("##", 2, err);
-    return spec->n_pieces ? spec->prefix && tokenizer_spec_index(spec, err)
-                          : error_set(err, "vocab.txt: the vocabulary is empty");
+    if (!spec->n_pieces)
+        return error_set(err, "vocab.txt: the vocabulary is empty");
+    if (!spec->prefix || !tokenizer_spec_index(spec, err))
+        return false;
+    spec->n_model += blank; /* Hugging Face counts an empty token, too */
+    return true;
 }
 
 /* "a b" a line; the first may be "#version: 0.2". */
@@ -111,7 +118,9 @@ static bool read_bpe(struct tokenizer_spec *spec, const struct files *files, str
     spec->kind = TOKENIZER_BPE;
     if (!tokenizer_model_vocabulary(spec, &scan, err))
         return error_at(err, "vocab.json: ");
-    return tokenizer_spec_index(spec, err) && read_merges(spec, files->merges, err);
+    if (!tokenizer_spec_index(spec, err) || !tokenizer_spec_check_ids(spec, err))
+        return error_at(err, "vocab.json: ");
+    return read_merges(spec, files->merges, err);
 }
 
 /* What BertTokenizer can be told and Millet does not do. */
@@ -149,10 +158,8 @@ static bool add_special(struct tokenizer_spec *spec, const char *text, int32_t *
 {
     struct added_token token = {.text = (char *)text, .n = strlen(text), .special = true};
     *id = tokenizer_spec_find(spec, text, token.n);
-    for (size_t i = 0; i < spec->n_added; i++)
-        if (spec->added[i].n == token.n && memcmp(spec->added[i].text, text, token.n) == 0)
-            return true;
-    return *id < 0 || tokenizer_spec_added(spec, -1, &token, err);
+    return *id < 0 || tokenizer_spec_is_added(spec, text, token.n) ||
+           tokenizer_spec_added(spec, -1, &token, err);
 }
 
 static bool add_additional(struct tokenizer_spec *spec, const json_t *object, const char *where,

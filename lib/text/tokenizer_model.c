@@ -50,6 +50,14 @@ static double power_of_ten(int exponent)
     return power;
 }
 
+/* A number beyond these is as good as they are, and sums with it do not overflow. */
+static int written_exponent(const char *digits)
+{
+    static const int most = 100000;
+    long value = strtol(digits, NULL, 10);
+    return value > most ? most : value < -most ? -most : (int)value;
+}
+
 /* A number as serde_json, which reads tokenizer.json for Hugging Face's tokenizers, takes it: its
  * digits as an integer, rounded, then times or by a power of ten, rounded again. That can be one
  * unit in the last place off, which decides between segmentations of equal score. */
@@ -73,7 +81,7 @@ static double twice_rounded(const char *p, const char *end)
         exponent -= fraction;
     }
     if (p < end)
-        exponent += (int)strtol(p + 1, NULL, 10);
+        exponent += written_exponent(p + 1);
     double value = (double)digits;
     for (; exponent < -most && value > 0; exponent += most)
         value /= 1e308;
@@ -334,7 +342,9 @@ static bool read_options(struct tokenizer_spec *spec, const struct model *model,
         return false;
     if (!spec->n_pieces)
         return error_set(err, "there is no model with a vocabulary");
-    if (!tokenizer_spec_index(spec, err) || !read_unknown(spec, options, err) ||
+    if (!tokenizer_spec_index(spec, err) ||
+        (!model->scored && !tokenizer_spec_check_ids(spec, err)) ||
+        !read_unknown(spec, options, err) ||
         !read_flag(options, "byte_fallback", &spec->byte_fallback, err) ||
         !read_flag(options, "fuse_unk", &spec->fuse_unknown, err) ||
         !read_flag(options, "ignore_merges", &spec->ignore_merges, err))

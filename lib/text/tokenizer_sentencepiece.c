@@ -120,10 +120,8 @@ bool tokenizer_sentencepiece_read(struct tokenizer_spec *spec, const struct bund
 
 static bool add_once(struct tokenizer_spec *spec, struct added_token token, struct error *err)
 {
-    for (size_t i = 0; i < spec->n_added; i++)
-        if (spec->added[i].n == token.n && !memcmp(spec->added[i].text, token.text, token.n))
-            return true;
-    return tokenizer_spec_added(spec, -1, &token, err);
+    return tokenizer_spec_is_added(spec, token.text, token.n) ||
+           tokenizer_spec_added(spec, -1, &token, err);
 }
 
 /* In the order in which transformers adds them. A token given as an object has settings of its own;

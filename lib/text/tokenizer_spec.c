@@ -9,11 +9,11 @@
 #include "text/post_processor.h"
 #include "text/utf8.h"
 
-enum { MAX_WORD_DEFAULT = 100 /* Hugging Face's max_input_chars_per_word */ };
+enum { MAX_WORD_DEFAULT = 100 /* Hugging Face's max_input_chars_per_word */, MAX_SHOWN = 60 };
 
 void tokenizer_spec_init(struct tokenizer_spec *spec)
 {
-    *spec = (struct tokenizer_spec){.max_word = MAX_WORD_DEFAULT, .unknown = -1};
+    *spec = (struct tokenizer_spec){.max_word = MAX_WORD_DEFAULT, .unknown = -1, .last_added = -1};
 }
 
 static void free_added(struct added_token *token)
@@ -40,11 +40,18 @@ void tokenizer_spec_free(struct tokenizer_spec *spec)
     free(spec->score);
     free(spec->merge);
     free(spec->unknown_text);
+    string_table_free(&spec->added_text);
     piece_index_free(&spec->index);
     tokenizer_spec_init(spec);
 }
 
 /* ---- the model ---- */
+
+/* As much of a text as a message has room for. */
+static int shown(size_t n)
+{
+    return n < MAX_SHOWN ? (int)n : MAX_SHOWN;
+}
 
 bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
                           struct error *err)
@@ -56,17 +63,21 @@ bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *t
     if (n > UINT32_MAX || utf8_valid_prefix(text, n) != n)
         return error_set(err, "the piece with id %lld is not valid UTF-8", (long long)id);
     if (!memory_grow(&spec->piece, &spec->piece_capacity, need, sizeof *spec->piece, err) ||
-        !memory_grow(&spec->arena, &spec->arena_capacity, spec->n_arena + n + 1, 1,
-                     err)) /* + 1: never NULL */
+        !memory_grow(&spec->arena, &spec->arena_capacity, spec->n_arena + n + 1, 1, err))
         return false;
     if (need > old) {
         memset(spec->piece + old, 0, (need - old) * sizeof *spec->piece);
         spec->n_pieces = need;
     }
-    spec->n_model += spec->piece[id].n == 0 && !spec->index.slot;
+    if (spec->piece[id].offset)
+        return error_set(err, "token id %lld has two texts: \"%.*s\" and \"%.*s\"", (long long)id,
+                         shown(spec->piece[id].n), spec->arena + spec->piece[id].offset, shown(n),
+                         text);
+    spec->n_arena += spec->n_arena == 0; /* offset 0: no piece has the id */
     spec->piece[id] = (struct piece){spec->n_arena, (uint32_t)n};
     memcpy(spec->arena + spec->n_arena, text, n);
     spec->n_arena += n;
+    spec->n_given++;
     return true;
 }
 
@@ -82,8 +93,35 @@ bool tokenizer_spec_scored(struct tokenizer_spec *spec, int64_t id, const char *
 
 bool tokenizer_spec_index(struct tokenizer_spec *spec, struct error *err)
 {
+    size_t n_empty = 0;
     spec->n_slots = spec->n_pieces;
-    return piece_index_open(&spec->index, tokenizer_spec_pieces(spec), err);
+    if (!piece_index_open(&spec->index, tokenizer_spec_pieces(spec), err))
+        return false;
+    for (size_t id = 0; id < spec->n_pieces; id++)
+        n_empty += spec->piece[id].offset && !spec->piece[id].n;
+    spec->n_model = spec->score ? spec->n_pieces : spec->index.n + (n_empty > 0);
+    return true;
+}
+
+bool tokenizer_spec_check_ids(const struct tokenizer_spec *spec, struct error *err)
+{
+    int32_t again = spec->index.duplicate;
+    if (spec->n_given < spec->n_pieces) {
+        size_t id = 0;
+        while (spec->piece[id].offset)
+            id++;
+        return error_set(err,
+                         "vocab: no token has the id %zu, but ids go up to %zu; expected each id "
+                         "from 0 on once",
+                         id, spec->n_pieces - 1);
+    }
+    if (again < 0)
+        return true;
+    const struct piece *piece = &spec->piece[again];
+    return error_set(err, "vocab: the token \"%.*s\" has two ids, %d and %d; expected one",
+                     shown(piece->n), spec->arena + piece->offset, (int)again,
+                     (int)piece_index_find(&spec->index, tokenizer_spec_pieces(spec),
+                                           spec->arena + piece->offset, piece->n));
 }
 
 static int32_t find_piece(const struct tokenizer_spec *spec, const char *text, size_t n)
@@ -97,7 +135,7 @@ bool tokenizer_spec_merge(struct tokenizer_spec *spec, const char *left, size_t 
     struct bpe_merge merge = {find_piece(spec, left, n_left), find_piece(spec, right, n_right)};
     if (merge.left < 0 || merge.right < 0)
         return error_set(err, "merge %zu: \"%.*s\" is not in the vocabulary", spec->n_merges + 1,
-                         (int)(merge.left < 0 ? n_left : n_right), merge.left < 0 ? left : right);
+                         shown(merge.left < 0 ? n_left : n_right), merge.left < 0 ? left : right);
     if (!memory_grow(&spec->merge, &spec->merge_capacity, spec->n_merges + 1, sizeof *spec->merge,
                      err))
         return false;
@@ -109,10 +147,13 @@ bool tokenizer_spec_merge(struct tokenizer_spec *spec, const char *left, size_t 
 
 static struct added_token *find_added(const struct tokenizer_spec *spec, const char *text, size_t n)
 {
-    for (size_t i = 0; i < spec->n_added; i++)
-        if (spec->added[i].n == n && memcmp(spec->added[i].text, text, n) == 0)
-            return &spec->added[i];
-    return NULL;
+    int32_t number = string_table_find(&spec->added_text, text, n);
+    return number < 0 ? NULL : &spec->added[number];
+}
+
+bool tokenizer_spec_is_added(const struct tokenizer_spec *spec, const char *text, size_t n)
+{
+    return find_added(spec, text, n) != NULL;
 }
 
 int32_t tokenizer_spec_find(const struct tokenizer_spec *spec, const char *text, size_t n)
@@ -124,11 +165,8 @@ int32_t tokenizer_spec_find(const struct tokenizer_spec *spec, const char *text,
 /* Behind the model and all tokens that were added there. */
 static int64_t next_id(const struct tokenizer_spec *spec)
 {
-    int64_t next = (int64_t)spec->n_model;
-    for (size_t i = 0; i < spec->n_added; i++)
-        if (spec->added[i].id >= next)
-            next = spec->added[i].id + 1;
-    return next;
+    int64_t behind = (int64_t)spec->last_added + 1;
+    return behind > (int64_t)spec->n_model ? behind : (int64_t)spec->n_model;
 }
 
 bool tokenizer_spec_added(struct tokenizer_spec *spec, int64_t id, const struct added_token *token,
@@ -162,8 +200,12 @@ bool tokenizer_spec_added(struct tokenizer_spec *spec, int64_t id, const struct 
     added->match = NULL;
     added->id = (int32_t)given;
     added->text = memory_copy(token->text, token->n, err);
-    spec->n_added += added->text != NULL;
-    return added->text != NULL;
+    if (!added->text)
+        return false;
+    spec->n_added++;
+    if (given > spec->last_added)
+        spec->last_added = (int32_t)given;
+    return string_table_add(&spec->added_text, token->text, token->n, err) != STRING_NONE;
 }
 
 /* What a token that is normalised matches. */
@@ -194,6 +236,7 @@ static int by_id(const void *a, const void *b)
 
 bool tokenizer_spec_finish(struct tokenizer_spec *spec, struct error *err)
 {
+    string_table_free(&spec->added_text); /* its numbers end here */
     if (spec->n_added)
         qsort(spec->added, spec->n_added, sizeof *spec->added, by_id);
     spec->normaliser = normaliser_open(spec->normalizer, err);

@@ -16,6 +16,7 @@
 #include "text/piece_index.h"
 #include "text/pieces.h"
 #include "text/pretokenizer.h"
+#include "text/string_table.h"
 
 enum tokenizer_kind { TOKENIZER_WORDPIECE, TOKENIZER_UNIGRAM, TOKENIZER_BPE };
 
@@ -37,7 +38,8 @@ struct tokenizer_spec {
     size_t n_arena, arena_capacity;
     struct piece *piece; /* by id */
     size_t n_pieces, piece_capacity;
-    size_t n_model; /* pieces of the model; tokens added later are behind them or among them */
+    size_t n_given; /* ids that have a text, an empty one too */
+    size_t n_model; /* its size as Hugging Face counts it: distinct texts; Unigram: all pieces */
     size_t n_slots; /* ids of the model's pieces are below this */
     struct piece_index index; /* of the model's pieces */
 
@@ -54,6 +56,8 @@ struct tokenizer_spec {
 
     struct added_token *added;
     size_t n_added, added_capacity;
+    int32_t last_added;             /* the largest id of them; -1: none */
+    struct string_table added_text; /* numbers are indices of `added` until it is sorted */
     int32_t before[TOKENIZER_AROUND_MAX], after[TOKENIZER_AROUND_MAX];
     size_t n_before, n_after;
     size_t max_tokens; /* model_max_length; 0: not stated */
@@ -62,7 +66,7 @@ struct tokenizer_spec {
 void tokenizer_spec_init(struct tokenizer_spec *spec); /* then the spec can be freed */
 void tokenizer_spec_free(struct tokenizer_spec *spec);
 
-/* A piece of the model. An id given twice counts with its last text. */
+/* A piece of the model. An id that has a text already is an error. */
 bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
                           struct error *err) MUST_CHECK;
 /* The same with its log-probability, for Unigram. */
@@ -71,15 +75,20 @@ bool tokenizer_spec_scored(struct tokenizer_spec *spec, int64_t id, const char *
 /* A merge of two pieces of the model, next in rank; the model's pieces must be indexed. */
 bool tokenizer_spec_merge(struct tokenizer_spec *spec, const char *left, size_t n_left,
                           const char *right, size_t n_right, struct error *err) MUST_CHECK;
-/* All pieces of the model are there: from now on they can be found. */
+/* All pieces of the model are there: from now on they can be found. Of equal ones the last counts,
+ * as in Hugging Face's vocab.txt and Unigram models. */
 bool tokenizer_spec_index(struct tokenizer_spec *spec, struct error *err) MUST_CHECK;
+/* Ids of a vocabulary that states them: none missing, no text twice. After indexing. */
+bool tokenizer_spec_check_ids(const struct tokenizer_spec *spec, struct error *err) MUST_CHECK;
 
 /* Add a token, or give the one with the same text these settings. Its id is the model's where the
  * model has the text, else the next free one, as Hugging Face numbers them; `id` is what the file
  * states: another one is an error, -1 says nothing. */
 bool tokenizer_spec_added(struct tokenizer_spec *spec, int64_t id, const struct added_token *token,
                           struct error *err) MUST_CHECK;
-/* Id of a token: added, else the model's; -1: none. */
+/* Until tokenizer_spec_finish(): whether a token is added; the id of a token, added or else the
+ * model's (-1: none). */
+bool tokenizer_spec_is_added(const struct tokenizer_spec *spec, const char *text, size_t n);
 int32_t tokenizer_spec_find(const struct tokenizer_spec *spec, const char *text, size_t n);
 
 /* From the sections to what runs; from the post-processor to the ids around a text. */

@@ -26,7 +26,7 @@ static bool use_tokenizer(const struct tokenizer *tokenizer, struct error *err)
             break;
         for (size_t i = 0; i < n; i++)
             below = below && id[i] >= 0 && (size_t)id[i] < size;
-        free(tokenizer_decode(tokenizer, id, n, err));
+        free(tokenizer_decode(tokenizer, id, n, &(size_t){0}, err));
     }
     tokenizer_scratch_close(scratch);
     return below;

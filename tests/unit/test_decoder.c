@@ -36,8 +36,11 @@ int main(void)
 {
     tap_is(decode("null", "a|b"), "a b", "none: tokens are joined by spaces");
     tap_is(
-        decode("{\"type\": \"WordPiece\", \"prefix\": \"##\", \"cleanup\": true}", "##a|##b|c|."),
+        decode("{\"type\": \"WordPiece\", \"prefix\": \"##\", \"cleanup\": false}", "##a|##b|c|."),
         "##ab c .", "WordPiece, without cleaning up");
+    tap_is(decode("{\"type\": \"WordPiece\", \"prefix\": \"##\", \"cleanup\": true}",
+                  "a| .|##.|'s|x do not|n't|##n't|do|not| ' |..|?!"),
+           "a ..'s x don'tn'tn't do not '..?!", "WordPiece, each token cleaned up by itself");
     tap_is(decode("{\"type\": \"Metaspace\", \"replacement\": \"" MARK "\"}", MARK "a|b|" MARK "c"),
            "ab c", "Metaspace");
     tap_is(decode("{\"type\": \"Metaspace\", \"replacement\": \"" MARK

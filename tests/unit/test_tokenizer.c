@@ -142,13 +142,15 @@ static void test_decode(void)
     struct error err = ERROR_INIT;
     struct tokenizer *t = open_with("decode", small, NULL, NULL, &err);
     const int32_t ids[] = {2, 7, 8, 6, 9, 11, 4, 3}, first[] = {8, 9}, wrong[] = {13};
-    char *text = tokenizer_decode(t, ids, 8, &err);
-    tap_is(text, "abba c .", "pieces are joined, special tokens left out");
+    size_t n = 0;
+    char *text = tokenizer_decode(t, ids, 8, &n, &err);
+    tap_is(text, "abba c.", "pieces are joined, special tokens left out, a space before '.' too");
+    tap_ok(n == 7, "and the length is told");
     free(text);
-    text = tokenizer_decode(t, first, 2, &err);
+    text = tokenizer_decode(t, first, 2, &n, &err);
     tap_is(text, "##b c", "a first piece keeps its mark, as Hugging Face has it");
     free(text);
-    text = tokenizer_decode(t, wrong, 1, &err);
+    text = tokenizer_decode(t, wrong, 1, &n, &err);
     tap_ok(!text && strstr(err.text, "13 is not below 13"), "a foreign id: %s", err.text);
     tokenizer_close(t);
 }
@@ -225,6 +227,80 @@ static void test_files(void)
     tokenizer_close(t);
 }
 
+/* Lines and ids that stand twice, or not at all. */
+static void test_vocabulary(void)
+{
+    struct error err = ERROR_INIT;
+    static const char special[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+    static const struct {
+        const char *words, *config, *expected, *what;
+    } table[] = {
+        {"a\nb\na\nc\n", "{\"do_lower_case\": false}", "2 7 6 8 3 (9)",
+         "vocab.txt with a line twice: the last counts"},
+        {"a\nb\nc\n\n\n", "{\"do_lower_case\": false}", "2 5 6 7 3 (8)",
+         "empty lines at the end give no ids"},
+        {"a\n\nb\nc\n", "{\"do_lower_case\": false}", "2 5 7 8 3 (9)",
+         "an empty line within has its number"},
+        {"a\nb\nc\n\n\n",
+         "{\"do_lower_case\": false, \"added_tokens_decoder\": {\"9\": {\"content\": \"<x>\"}}}",
+         "2 5 6 7 3 (10)", "a token is added behind the empty one"},
+        {"a\nb\na\nc\n", "{\"added_tokens_decoder\": {\"8\": {\"content\": \"<x>\"}}}",
+         "has two texts: \"c\" and \"<x>\"", "an added token with the id of another"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char words[200], found[200] = "";
+        snprintf(words, sizeof words, "%s%s", special, table[i].words);
+        struct tokenizer *t = open_with("v1", words, table[i].config, NULL, &err);
+        if (t)
+            snprintf(found, sizeof found, "%s (%zu)", encode(t, "a b c", 0), tokenizer_size(t));
+        tap_ok(t ? strcmp(found, table[i].expected) == 0
+                 : strstr(err.text, table[i].expected) != NULL,
+               "%s: %s%s", table[i].what, found, err.text);
+        tokenizer_close(t);
+        error_clear(&err);
+    }
+    static const char *const json[][2] = {
+        {"\"a\": 5, \"b\": 5", "token id 5 has two texts: \"a\" and \"b\""},
+        {"\"a\": 6, \"b\": 5, \"a\": 7", "vocab: the token \"a\" has two ids, 6 and 7"},
+        {"\"a\": 5, \"b\": 7, \"c\": 9", "vocab: no token has the id 6, but ids go up to 9"},
+        {"\"a\": 5, \"b\": 99999999", "token id 99999999 is outside 0 to "},
+        {"\"a\": -1", "token id -1 is outside 0 to "},
+    };
+    for (size_t i = 0; i < sizeof json / sizeof *json; i++) {
+        char text[500];
+        snprintf(text, sizeof text,
+                 "{\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"[UNK]\", \"vocab\": "
+                 "{\"[PAD]\": 0, \"[UNK]\": 1, \"[CLS]\": 2, \"[SEP]\": 3, \"[MASK]\": 4, %s}}}",
+                 json[i][0]);
+        struct tokenizer *t = open_with("v2", NULL, NULL, text, &err);
+        tap_ok(!t && strstr(err.text, json[i][1]) && strstr(err.text, "tokenizer.json: "),
+               "tokenizer.json: %s", err.text);
+        tokenizer_close(t);
+        error_clear(&err);
+    }
+}
+
+/* A tokenizer.json that makes a short text enormous, step by step. */
+static void test_growth(void)
+{
+    struct error err = ERROR_INIT;
+    char steps[2000] = "", text[3000];
+    for (int i = 0; i < 12; i++)
+        snprintf(steps + strlen(steps), sizeof steps - strlen(steps),
+                 "%s{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": "
+                 "\"aaaaaaaaaa\"}",
+                 i ? ", " : "");
+    snprintf(text, sizeof text,
+             "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [%s]}, \"model\": "
+             "{\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": {\"u\": 0, \"a\": 1}}}",
+             steps);
+    struct tokenizer *t =
+        open_with("g1", NULL, "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}", text, &err);
+    const char *found = t ? encode(t, "a", 0) : err.text;
+    tap_ok(t && strstr(found, "grows beyond 256 MiB"), "a text that becomes enormous: %s", found);
+    tokenizer_close(t);
+}
+
 /* Tokens added behind the vocabulary, as transformers writes them into tokenizer_config.json. */
 static void test_added(void)
 {
@@ -239,7 +315,8 @@ static void test_added(void)
            "the longest added token counts");
     tap_ok(t && tokenizer_size(t) == 15, "and has an id behind the vocabulary");
     const int32_t ids[] = {5, 14, 13};
-    char *text = t ? tokenizer_decode(t, ids, 3, &err) : NULL;
+    size_t n;
+    char *text = t ? tokenizer_decode(t, ids, 3, &n, &err) : NULL;
     tap_is(text, "a <xy>", "only special ones are left out of the text");
     free(text);
     tokenizer_close(t);
@@ -273,5 +350,7 @@ int main(void)
     test_decode();
     test_files();
     test_added();
+    test_vocabulary();
+    test_growth();
     return tap_done();
 }
