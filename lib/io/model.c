@@ -180,13 +180,6 @@ const struct tensor_view *model_find(const struct model *model, const char *name
                             : NULL;
 }
 
-static bool has_shape(const struct tensor_view *view, int64_t rows, int64_t cols)
-{
-    return view->rank == (cols == 0 ? 1 : 2) && (rows < 0 || view->dim[0] == (uint64_t)rows) &&
-           (cols <= 0 || view->dim[1] == (uint64_t)cols);
-}
-
-/* "768", or "any number" of it. */
 bool model_check_weights(const struct model *model, struct error *err)
 {
     if (model->n_tensors > 0)
@@ -203,32 +196,6 @@ bool model_check_weights(const struct model *model, struct error *err)
         "%s: the model has no weights (no model.safetensors, no pytorch_model.bin and no "
         "index of several such files; it has: %s); train one with mstudent --shape",
         model->name, list);
-}
-
-static const char *dim_text(int64_t dim, char text[24])
-{
-    snprintf(text, 24, "%jd", (intmax_t)dim);
-    return dim < 0 ? "any" : text;
-}
-
-const struct tensor_view *model_require(struct model *model, const char *name, int64_t rows,
-                                        int64_t cols, struct error *err)
-{
-    char shape[160], r[24], c[24];
-    const struct tensor_view *view = model_find(model, name);
-    if (!model_check_weights(model, err))
-        return NULL;
-    if (!view) {
-        error_set(err, "%s: has no tensor \"%s\"", model->name, name);
-    } else if (!has_shape(view, rows, cols) || !dtype_is_float(view->type)) {
-        tensor_view_describe(view, shape, sizeof shape);
-        error_set(err, "%s: tensor \"%s\" is %s; expected [%s%s%s] of floating point", model->name,
-                  name, shape, dim_text(rows, r), cols == 0 ? "" : ", ",
-                  cols == 0 ? "" : dim_text(cols, c));
-    } else if (bundle_verify(model->bundle, view->data, (size_t)view->bytes, err)) {
-        return view;
-    }
-    return NULL;
 }
 
 bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error *err)

@@ -53,10 +53,6 @@ bool model_check_problem(const struct model *model, struct error *err) MUST_CHEC
 /* The name of a kind in config.json. */
 const char *model_problem_name(enum model_problem problem);
 const struct tensor_view *model_find(const struct model *model, const char *name);
-/* Find, verify its bytes, and check type (any float) and dims; -1 in rows/cols means any. rank 1
- * when cols is 0. */
-const struct tensor_view *model_require(struct model *model, const char *name, int64_t rows,
-                                        int64_t cols, struct error *err) MUST_CHECK;
 /* Identity of weights and config (not of where they lie): from the checksums in millet.json when
  * there, else by hashing. */
 bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error *err) MUST_CHECK;

@@ -97,6 +97,9 @@ static bool take_names(const struct reading *r, const struct pickle_value *dict,
 {
     size_t bytes = 1;
     bool prefixed = true;
+    if (dict->n > TORCH_MAX_TENSORS)
+        return error_set(r->err, "%s: has %zu tensors; at most %d are accepted", r->place,
+                         (size_t)dict->n, TORCH_MAX_TENSORS);
     for (uint32_t c = dict->first; c; c = r->pickle->cell[c].next) {
         const struct pickle_value *key = value_at(r, r->pickle->cell[c].key);
         if (key->kind != PICKLE_TEXT || key->n > TORCH_MAX_NAME || memchr(key->text, 0, key->n))

@@ -9,6 +9,14 @@
 #include "core/dtype.h"
 #include "core/memory.h"
 
+/* The tensors of the smaller model. */
+struct compact {
+    struct tensor_view *tensor; /* data: the model's or `owned` */
+    char **name;
+    void **owned;
+    size_t n_tensors;
+};
+
 enum cut { CUT_NOTHING, CUT_HEAD_ROWS, CUT_HEAD_COLS, CUT_NEURON_ROWS, CUT_NEURON_COLS };
 
 /* By the role of a tensor, and whether it is the part of it that a unit has a slice of. */
@@ -125,8 +133,20 @@ static bool add_of_layer(struct compact *compact, const struct tensor_view *view
     return true;
 }
 
-bool compact_build(struct compact *compact, struct model *model, const struct shape *shape,
-                   const struct keep *keep, struct error *err)
+static void compact_free(struct compact *compact)
+{
+    for (size_t i = 0; i < compact->n_tensors; i++) {
+        free(compact->name[i]);
+        free(compact->owned[i]);
+    }
+    free(compact->tensor);
+    free(compact->name);
+    free(compact->owned);
+    *compact = (struct compact){NULL, NULL, NULL, 0};
+}
+
+static bool compact_build(struct compact *compact, struct model *model, const struct shape *shape,
+                          const struct keep *keep, struct error *err)
 {
     size_t n = model->n_tensors;
     *compact = (struct compact){.tensor = memory_zeroed(n, sizeof *compact->tensor, err),
@@ -148,18 +168,6 @@ bool compact_build(struct compact *compact, struct model *model, const struct sh
     if (!ok)
         compact_free(compact);
     return ok;
-}
-
-void compact_free(struct compact *compact)
-{
-    for (size_t i = 0; i < compact->n_tensors; i++) {
-        free(compact->name[i]);
-        free(compact->owned[i]);
-    }
-    free(compact->tensor);
-    free(compact->name);
-    free(compact->owned);
-    *compact = (struct compact){NULL, NULL, NULL, 0};
 }
 
 /* What joins millet.json; steals pruned. */

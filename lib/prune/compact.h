@@ -21,21 +21,9 @@
 #include "nn/shape.h"
 #include "prune/keep.h"
 
-struct compact {
-    struct tensor_view *tensor; /* data: the model's or `owned` */
-    char **name;
-    void **owned;
-    size_t n_tensors;
-};
-
-/* The tensors of the smaller model. `model` must outlive them; bytes are verified against its
- * checksums. Memory: the cut tensors. */
-bool compact_build(struct compact *compact, struct model *model, const struct shape *shape,
-                   const struct keep *keep, struct error *err) MUST_CHECK;
-void compact_free(struct compact *compact); /* safe on a zeroed struct */
-
-/* Build and write. `pruned` goes to millet.json under that name, with what the model said there
- * before as its "before"; pruned and stage are stolen in any case. */
+/* The smaller model, written. `pruned` goes to millet.json under that name, with what the model said
+ * there before as its "before"; pruned and stage are stolen in any case. Bytes are verified against
+ * the model's checksums. Memory: the cut tensors. */
 bool compact_write(struct model *model, const struct shape *shape, const struct keep *keep,
                    json_t *pruned, json_t *stage, struct output *output,
                    struct error *err) MUST_CHECK;

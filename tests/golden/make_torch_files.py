@@ -179,9 +179,11 @@ archive("name-number", pickled(b"}" + number(3) + tensor() + b"s"))
 archive("name-zero", dictionary(("a\0b", tensor())))
 archive("name-twice", dictionary(("a", tensor()), ("a", tensor())))
 archive("list", pickled(b"]" + tensor() + b"a"))
+many = b"}" + text("a") + b"q\0" + tensor() + b"q\1s" + (b"(" + b"h\0h\1" * 1024 + b"u") * 64
 good = dictionary(("a", tensor()))
 square = tensor(size=(64, 64), stride=(1, 64), elements=4096)
 archive("copies", dictionary(*((f"t{i}", square) for i in range(40))), compression=zipfile.ZIP_DEFLATED, data=bytes(16384))
+archive("many-tensors", pickled(many), compression=zipfile.ZIP_DEFLATED)
 archive("two-pickles", good, [("n/data.pkl", good)])
 archive("script", good, [("m/constants.pkl", b"")])
 with warnings.catch_warnings():

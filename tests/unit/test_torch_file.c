@@ -140,6 +140,7 @@ static const struct {
     {"member-twice", "has two members m/data/0"},
     {"bomb-pickle", "its pickle has 83886080 bytes"},
     {"bomb-storage", "unpacks to more than its 16 bytes"},
+    {"many-tensors", "has 65537 tensors"},
     {"bomb-honest", "more than 16 times the bytes of the file"},
     {"no-pickle", "has no data.pkl"},
     {"cut", "is a damaged zip file, or is cut short"},
