@@ -206,8 +206,9 @@ static const struct tensor_view *require(const struct model *model, const char *
     bool known = view->type == DTYPE_F32 || view->type == DTYPE_F16 || view->type == DTYPE_BF16 ||
                  (view->type == DTYPE_I8 && cols);
     if (!known) {
-        error_set(err, "%s: tensor %s is %s; only F32, F16, BF16 and (matrices) I8 can be used",
-                  model->name, name, text);
+        error_set(err, "%s: tensor %s is %s; only F32, F16, BF16 and (matrices) I8 can be used%s",
+                  model->name, name, text,
+                  view->type == DTYPE_F64 ? "; convert the model first: mquant --to fp32" : "");
         return NULL;
     }
     if (view->type == DTYPE_I8 && !check_scale(model, view, err))

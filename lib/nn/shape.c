@@ -37,8 +37,11 @@ static bool read_layer(struct shape *shape, const struct model *model, size_t l,
     if (inner % shape->head_size != 0)
         return error_set(err,
                          "%s: layer %zu: the query's matrix has %zu rows, not a multiple of the "
-                         "head size %zu",
-                         model->name, l, inner, shape->head_size);
+                         "head size %zu, which is \"%s\" divided by \"%s\" of config.json",
+                         model->name, l, inner, shape->head_size,
+                         shape->family->bottleneck ? "intra_bottleneck_size"
+                                                   : shape->family->keys.hidden,
+                         shape->family->keys.heads);
     /* An absent or misshapen matrix has 0 rows here and is named by the checks below, as is one that
      * is larger than the config says. */
     if (inner && inner / shape->head_size < shape->layer[l].heads)
