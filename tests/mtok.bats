@@ -340,6 +340,65 @@ setup() {
     assert_fails vocab.txt
 }
 
+# pipeline NORMALIZER PRE_TOKENIZER POST_PROCESSOR DECODER MODEL: the tokenizer.json in p, each part JSON.
+pipeline() {
+    mkdir -p p
+    echo '{"tokenizer_class": "PreTrainedTokenizerFast"}' > p/tokenizer_config.json
+    printf '{"added_tokens": [], "normalizer": %s, "pre_tokenizer": %s, "post_processor": %s, "decoder": %s, "model": %s}' \
+        "$@" > p/tokenizer.json
+}
+
+@test "what a tokenizer.json holds and Millet does not know is refused: the file, the part, its name" {
+    word='{"type": "WordPiece", "unk_token": "u", "vocab": {"u": 0, "a": 1, "b": 2}}'
+    bpe='"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]'
+    typed='{"SpecialToken": {"id": "u", "type_id": 1}}'
+    echo a > a.txt
+    pipeline null null null null "$word"
+    run mtok -m p --ids a.txt
+    assert_status 0
+    [ "$output" = 1 ]
+    table=(
+        '{"type": "Unheard"}|null|null|null|'"$word"'|normalizer: "Unheard" is not known'
+        '{"type": "Replace", "pattern": {"Regex": "x+"}, "content": ""}|null|null|null|'"$word"'|normalizer: Replace with the regular expression "x+"'
+        'null|{"type": "UnicodeScripts"}|null|null|'"$word"'|pre_tokenizer: "UnicodeScripts" is not known'
+        'null|{"type": "Split", "pattern": {"Regex": "[0-9]"}, "behavior": "Isolated"}|null|null|'"$word"'|pre_tokenizer: Split with the regular expression "[0-9]"'
+        'null|{"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "Odd"}]}|null|null|'"$word"'|pre_tokenizer: "Odd" is not known'
+        'null|null|{"type": "Other"}|null|'"$word"'|post_processor "Other" is not known'
+        'null|null|{"type": "TemplateProcessing", "single": ['"$typed"', {"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {"u": {"id": "u", "ids": [0]}}}|null|'"$word"'|post_processor: item 0 of "single" has another token type than 0'
+        'null|null|null|{"type": "CTC"}|'"$word"'|decoder: "CTC" is not known'
+        'null|null|null|null|{"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0}}|the model is of type "WordLevel"'
+        'null|null|null|null|{'"$bpe"', "dropout": 0.1}|"dropout" is set'
+        'null|null|null|null|{'"$bpe"', "continuing_subword_prefix": "##"}|"continuing_subword_prefix" is set'
+        'null|null|null|null|{'"$bpe"', "end_of_word_suffix": "</w>"}|"end_of_word_suffix" is set'
+        'null|null|null|null|{"type": "WordPiece", "unk_token": "u", "vocab": {"u": 0, "a": 2}}|vocab: no token has the id 1'
+        'null|null|null|null|{"type": "WordPiece", "unk_token": "u", "vocab": {"u": 0, "a": 0}}|token id 0 has two texts: "u" and "a"'
+        'null|null|null|null|{"type": "Unigram", "unk_id": 0, "vocab": [["u", 0], ["a", 1e999]]}|the score 1e999 is not a finite number'
+    )
+    for line in "${table[@]}"; do
+        IFS='|' read -r normalizer pre post decoder model message <<< "$line"
+        pipeline "$normalizer" "$pre" "$post" "$decoder" "$model"
+        run mtok -m p --ids a.txt
+        assert_fails 'mtok: p: tokenizer.json: ' "$message"
+        [ "${#lines[@]}" -eq 1 ]
+    done
+}
+
+@test "each kind of tokenizer: cut at the end, and turned back to text" {
+    golden=$MILLET_ROOT/tests/golden/tokenizers
+    printf '{"text": "राजा घर, a b."}\n{"text": "a\\u0000b"}\n' > t.jsonl
+    while IFS='|' read -r kind cut second; do
+        mtok -q -m "$golden/$kind" --max-tokens 4 --ids t.jsonl > ids
+        [ "$(head -1 ids)" = "$cut" ]
+        mtok -q -m "$golden/$kind" t.jsonl | mtok -m "$golden/$kind" --decode > decoded
+        printf 'राजा घर, a b.\n%b\n' "$second" > expected
+        assert_same decoded expected
+    done <<- 'END'
+	wordpiece-cased|2 612 1726 3|ab
+	unigram-xlmr|0 4 207 2|ab
+	bpe-roberta|0 261 112 2|a\0b
+	END
+}
+
 @test "a SentencePiece model in place of tokenizer.json" {
     golden=$MILLET_ROOT/tests/golden/tokenizers
     mkdir spm

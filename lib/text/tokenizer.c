@@ -161,7 +161,8 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* The text of a token for the decoder: an added one's as it was matched. */
+/* The text of a token for the decoder: an added one's as it was matched. Special ones are left out
+ * by that text, as in Hugging Face's tokenizers: one that normalisation changes stays. */
 static bool add_token(const struct tokenizer_spec *spec, int32_t id, struct decoder_tokens *tokens,
                       struct error *err)
 {
@@ -171,10 +172,12 @@ static bool add_token(const struct tokenizer_spec *spec, int32_t id, struct deco
     if (id < 0 || (size_t)id >= spec->n_pieces)
         return error_set(err, "token id %d is not below %zu, the size of the vocabulary", (int)id,
                          spec->n_pieces);
-    if (added)
-        return added->special ||
-               decoder_tokens_add(tokens, added->match ? added->match : added->text,
-                                  added->match ? added->n_match : added->n, err);
+    if (added) {
+        const char *text = added->match ? added->match : added->text;
+        size_t n = added->match ? added->n_match : added->n;
+        bool same = n == added->n && memcmp(text, added->text, n) == 0;
+        return (added->special && same) || decoder_tokens_add(tokens, text, n, err);
+    }
     return decoder_tokens_add(tokens, spec->arena + spec->piece[id].offset, spec->piece[id].n, err);
 }
 

@@ -282,6 +282,14 @@ static json_t *join(const json_t *config, const json_t *map, struct error *err)
     return NULL;
 }
 
+/* The file that a part of the pipeline comes from, in front of what is wrong with it. */
+static bool name_file(const struct files *files, const struct bundle_member *pieces,
+                      struct error *err)
+{
+    const struct bundle_member *file = files->json ? files->json : pieces;
+    return file ? error_at(err, "%s: ", file->name) : false;
+}
+
 /* options: config and map joined. */
 static bool read_files(struct tokenizer_spec *spec, const struct files *files,
                        const json_t *options, const json_t *config, const json_t *map,
@@ -313,7 +321,7 @@ static bool read_files(struct tokenizer_spec *spec, const struct files *files,
            add_additional(spec, config, config_place, err) &&
            add_additional(spec, map, map_place, err) &&
            tokenizer_class_apply(class, options, has_json, spec, err) &&
-           tokenizer_spec_finish(spec, err);
+           (tokenizer_spec_finish(spec, err) || name_file(files, pieces, err));
 }
 
 bool tokenizer_spec_read(struct tokenizer_spec *spec, struct bundle *bundle, struct error *err)

@@ -107,7 +107,8 @@ static bool scan_number(struct json_scan *scan, bool exact, double *value, struc
     memcpy(text, bytes, n);
     text[n] = 0;
     *value = exact ? strtod(text, NULL) : twice_rounded(text, text + n);
-    return true;
+    return isfinite(*value) || error_set(err, "column %zu: the score %s is not a finite number",
+                                         (size_t)(bytes - scan->begin) + 1, text);
 }
 
 /* ["piece", -3.25] */

@@ -288,8 +288,17 @@ def bpe_kinds(lines):
     }
 
 
+DECODED = ("wordpiece-added", "unigram-added", "unigram-bytes", "bpe-roberta")  # one of each decoder
+
+
 def write_ids(path, encode, texts):
     path.write_text("".join(" ".join(map(str, encode(t))) + "\n" for t in texts), encoding="utf-8")
+
+
+def write_decoded(path, tokenizer, texts):
+    decoded = (tokenizer.decode(tokenizer.encode(t).ids, skip_special_tokens=True) for t in texts)
+    (path / "decoded.jsonl").write_text(
+        "".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in decoded), encoding="utf-8")
 
 
 def main():
@@ -314,6 +323,8 @@ def main():
         write_ids(path / "ids", lambda t: tokenizer.encode(t).ids, texts)
         if name in ("wordpiece-cased", "unigram-xlmr", "bpe-roberta"):
             write_ids(path / "long.ids", lambda t: tokenizer.encode(t).ids, long)
+        if name in DECODED:
+            write_decoded(path, tokenizer, texts)
     for name, file, content, class_name in (
             ("model-file-xlmr", "sentencepiece.bpe.model", spm["bpe-ids"], "XLMRobertaTokenizer"),
             ("model-file-camembert", "sentencepiece.bpe.model", spm["bpe-ids"], "CamembertTokenizer"),

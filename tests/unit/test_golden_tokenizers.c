@@ -77,6 +77,46 @@ static void compare(const char *kind, const struct tokenizer *tokenizer, const c
     free(copy);
 }
 
+/* Ids back to text. */
+static void decode(const char *kind, const struct tokenizer *tokenizer)
+{
+    char path[2][PATH];
+    struct error err = ERROR_INIT;
+    struct table_options options = {.format = TABLE_JSONL};
+    struct source *source[2] = {NULL, NULL};
+    struct table *table[2] = {NULL, NULL};
+    struct table_row row[2] = {{.line = 0}, {.line = 0}};
+    size_t lines = 0, wrong = 0;
+    snprintf(path[0], PATH, "%s/texts.jsonl", root);
+    snprintf(path[1], PATH, "%s/%s/decoded.jsonl", root, kind);
+    for (int i = 0; i < 2 && !err.set; i++) {
+        source[i] = source_open(path[i], false, &err);
+        table[i] = source[i] ? table_open(source[i], &options, &err) : NULL;
+    }
+    struct tokenizer_scratch *scratch = tokenizer_scratch_open(tokenizer, &err);
+    while (scratch && !err.set && table_next(table[0], &row[0], &err) > 0) {
+        const int32_t *id;
+        size_t n_ids, n = 0;
+        if (!tokenizer_encode(tokenizer, scratch, row[0].text, row[0].n_text, 0, &id, &n_ids, &err))
+            break;
+        char *text = tokenizer_decode(tokenizer, id, n_ids, &n, &err);
+        bool same = text && table_next(table[1], &row[1], &err) > 0 && n == row[1].n_text &&
+                    memcmp(text, row[1].text, n) == 0;
+        lines++;
+        if (!same && wrong++ < SHOWN)
+            printf("# line %zu: expected %.*s\n#   found %s\n", lines, (int)row[1].n_text,
+                   row[1].text, text ? text : err.text);
+        free(text);
+    }
+    tap_ok(!err.set && lines > 100 && wrong == 0, "%s: %zu of %zu texts decoded as Hugging Face %s",
+           kind, lines - wrong, lines, err.text);
+    tokenizer_scratch_close(scratch);
+    for (int i = 0; i < 2; i++) {
+        table_close(table[i]);
+        source_close(source[i]);
+    }
+}
+
 static void test_kind(const char *kind)
 {
     char path[PATH];
@@ -89,6 +129,9 @@ static void test_kind(const char *kind)
         snprintf(path, sizeof path, "%s/%s/long.ids", root, kind);
         if (access(path, F_OK) == 0)
             compare(kind, tokenizer, "long.jsonl", "long.ids");
+        snprintf(path, sizeof path, "%s/%s/decoded.jsonl", root, kind);
+        if (access(path, F_OK) == 0)
+            decode(kind, tokenizer);
     }
     tokenizer_close(tokenizer);
     bundle_close(bundle);

@@ -326,6 +326,17 @@ static void test_added(void)
         &err);
     tap_is(t ? encode(t, "a<X>c", 0) : err.text, "2 5 13 9 3", "matched after normalisation");
     tokenizer_close(t);
+    t = open_with("a5", small,
+                  "{\"added_tokens_decoder\": {\"13\": {\"content\": \"<X>\", \"special\": true, "
+                  "\"normalized\": true}}}",
+                  NULL, &err);
+    text = t ? tokenizer_decode(t, ids, 3, &n, &err) : NULL;
+    tap_ok(!text, "an id that nobody has: %s", err.text);
+    error_clear(&err);
+    text = t ? tokenizer_decode(t, (const int32_t[]){5, 13}, 2, &n, &err) : NULL;
+    tap_is(text, "a <x>", "a special one that normalisation changes stays, as Hugging Face has it");
+    free(text);
+    tokenizer_close(t);
     t = open_with("a4", small, "{\"added_tokens_decoder\": {\"15\": {\"content\": \"<x>\"}}}", NULL,
                   &err);
     tap_ok(!t && strstr(err.text, "would give it 13"), "an id that leaves a gap: %s", err.text);
