@@ -107,6 +107,35 @@ NAMES
     assert_status 0
 }
 
+@test "every architecture as int8, from which layers go and which can be trained on" {
+    for name in bert distilbert xlm-roberta albert electra mobilebert; do
+        learn $name --epochs 8 --lr 5e-3
+        mquant -q --to int8 -o int8.tar model.tar
+        mscore -q -m model.tar --predict rows.tok | cut -f 1 > before
+        mscore -q -m int8.tar --predict rows.tok | cut -f 1 > after
+        [ "$(paste before after | awk -F '\t' '$1 == $2' | wc -l)" -ge 46 ]
+        mprune -q -m int8.tar --method layers --keep 50% -o half.tar
+        run mscore -q -m half.tar --predict rows.tok
+        assert_status 0
+        mstudent -q -m half.tar --epochs 1 -o again.tar rows.tok
+        run tar xOf again.tar config.json
+        assert_says '"torch_dtype": "float32"'
+        rm ./*.tar rows.tok
+    done
+}
+
+@test "a student of another architecture than its teacher's" {
+    learn xlm-roberta
+    mteach -q -m model.tar -o taught rows.tok
+    mstudent -q -m "$golden/xlm-roberta" --shape layers=2,hidden=32,heads=2 --kd alpha=0.9,temperature=2 --epochs 30 \
+        --lr 3e-3 --batch-tokens 96 -o student.tar taught
+    run tar xOf student.tar config.json
+    assert_says '"BertForSequenceClassification"' '"model_type": "bert"'
+    scores student.tar
+    run mstudent -q -m "$golden/camembert" --kd alpha=0.9,temperature=2 -o x.tar taught
+    assert_fails "another tokenizer"
+}
+
 @test "a bare encoder: pooler and classifier start at random, and it says so" {
     run learn bert-bare
     assert_status 0

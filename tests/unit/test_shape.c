@@ -190,6 +190,17 @@ static void test_refusals(void)
     refuse(no_key, NULL, "no tensor bert.encoder.layer.1.attention.self.key.bias");
 }
 
+static void test_types(void)
+{
+    static const double wide[4] = {1, 2, 3, 4};
+    struct error err = ERROR_INIT;
+    struct tensor_view view = tensor_view_2d("w", DTYPE_F64, 2, 2, wide);
+    const struct model model = {.name = "m", .tensor = &view, .n_tensors = 1};
+    tap_ok(!parts_require_tensor(&model, "w", 2, 2, &err) &&
+               says(&err, "is [2, 2] F64; only F32, F16") && says(&err, "mquant --to fp32"),
+           "F64 is refused with the remedy: %s", err.text);
+}
+
 static void test_config(void)
 {
     struct error err = ERROR_INIT;
@@ -224,6 +235,7 @@ int main(void)
     test_model(old_style, true, "old names");
     test_model(no_head, false, "no head");
     test_refusals();
+    test_types();
     test_config();
     return tap_done();
 }
