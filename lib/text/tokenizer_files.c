@@ -116,7 +116,7 @@ static bool read_bpe(struct tokenizer_spec *spec, const struct files *files, str
     if (!files->merges)
         return error_set(err, "has vocab.json without merges.txt");
     spec->kind = TOKENIZER_BPE;
-    if (!tokenizer_model_vocabulary(spec, &scan, err))
+    if (!tokenizer_model_vocabulary(spec, &scan, err) || !json_scan_end(&scan, err))
         return error_at(err, "vocab.json: ");
     if (!tokenizer_spec_index(spec, err) || !tokenizer_spec_check_ids(spec, err))
         return error_at(err, "vocab.json: ");
@@ -162,22 +162,36 @@ static bool add_special(struct tokenizer_spec *spec, const char *text, int32_t *
            tokenizer_spec_added(spec, -1, &token, err);
 }
 
-static bool add_additional(struct tokenizer_spec *spec, const json_t *object, const char *where,
+static bool add_item(struct tokenizer_spec *spec, const json_t *item, const char *where,
+                     const char *key, struct error *err)
+{
+    const char *text = token_text(item);
+    int32_t id = -1;
+    if (!text || !*text)
+        return error_set(err, "%s: %s: an item is not a token", where, key);
+    return add_special(spec, text, &id, err) &&
+           (id >= 0 ||
+            error_set(err, "%s: the special token \"%s\" is not in the vocabulary", where, text));
+}
+
+/* A list of tokens, or an object that names them. */
+static bool add_additional(struct tokenizer_spec *spec, json_t *object, const char *where,
                            struct error *err)
 {
     static const char *const key[] = {"additional_special_tokens", "extra_special_tokens"};
     for (size_t k = 0; k < 2; k++) {
-        const json_t *array = json_object_get(object, key[k]);
-        for (size_t i = 0; i < json_array_size(array); i++) {
-            const char *text = token_text(json_array_get(array, i));
-            int32_t id = -1;
-            if (!text || !*text)
-                return error_set(err, "%s: %s: item %zu is not a token", where, key[k], i);
-            if (!add_special(spec, text, &id, err))
+        json_t *items = json_object_get(object, key[k]), *item;
+        const char *name;
+        size_t i;
+        json_array_foreach(items, i, item)
+        {
+            if (!add_item(spec, item, where, key[k], err))
                 return false;
-            if (id < 0)
-                return error_set(err, "%s: the special token \"%s\" is not in the vocabulary",
-                                 where, text);
+        }
+        json_object_foreach(items, name, item)
+        {
+            if (!add_item(spec, item, where, key[k], err))
+                return false;
         }
     }
     return true;
@@ -195,6 +209,8 @@ static bool add_decoder(struct tokenizer_spec *spec, const json_t *config, struc
     json_t *decoder = json_object_get(config, "added_tokens_decoder"), *token;
     const char *key;
     size_t n = 0;
+    if (decoder && !json_is_null(decoder) && !json_is_object(decoder))
+        return error_set(err, "%s: \"added_tokens_decoder\" is no object", config_place);
     int64_t *id = memory_array(json_object_size(decoder), sizeof *id, err);
     bool ok = id != NULL;
     json_object_foreach(decoder, key, token)
@@ -292,8 +308,8 @@ static bool name_file(const struct files *files, const struct bundle_member *pie
 
 /* options: config and map joined. */
 static bool read_files(struct tokenizer_spec *spec, const struct files *files,
-                       const json_t *options, const json_t *config, const json_t *map,
-                       const json_t *model, struct error *err)
+                       const json_t *options, json_t *config, json_t *map, const json_t *model,
+                       struct error *err)
 {
     bool has_json = files->json != NULL;
     enum tokenizer_class class;

@@ -37,6 +37,8 @@ bool tokenizer_added_read(struct tokenizer_spec *spec, int64_t id, const json_t 
 
 static bool read_added(struct tokenizer_spec *spec, const json_t *array, struct error *err)
 {
+    if (array && !json_is_null(array) && !json_is_array(array))
+        return error_set(err, "%s: \"added_tokens\" is no array", place);
     for (size_t i = 0; i < json_array_size(array); i++) {
         const json_t *token = json_array_get(array, i);
         double id = json_number_value(json_object_get(token, "id"));
@@ -82,10 +84,12 @@ static bool scan_top(struct tokenizer_spec *spec, json_t **added, struct json_sc
             for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
                 if (strlen(wanted[i].name) == key.n && !memcmp(wanted[i].name, key.bytes, key.n))
                     section = wanted[i].section;
-            bool model = key.n == 5 && memcmp(key.bytes, "model", 5) == 0 && !spec->n_pieces;
-            if (!(model     ? tokenizer_model_read(spec, scan, err)
-                  : section ? scan_section(scan, section, err)
-                            : json_scan_skip(scan, NULL, NULL, err))) {
+            bool model = key.n == 5 && memcmp(key.bytes, "model", 5) == 0;
+            if (model && spec->n_pieces)
+                error_set(err, "there are two models");
+            if (err->set || !(model     ? tokenizer_model_read(spec, scan, err)
+                              : section ? scan_section(scan, section, err)
+                                        : json_scan_skip(scan, NULL, NULL, err))) {
                 more = -1;
                 break;
             }
@@ -99,7 +103,8 @@ bool tokenizer_json_read(struct tokenizer_spec *spec, const struct bundle_member
 {
     struct json_scan scan = json_scan_of((const char *)file->bytes, file->n);
     json_t *added = NULL;
-    bool ok = scan_top(spec, &added, &scan, err) || error_at(err, "%s: ", place);
+    bool ok = (scan_top(spec, &added, &scan, err) && json_scan_end(&scan, err)) ||
+              error_at(err, "%s: ", place);
     if (ok && !spec->n_pieces)
         ok = error_set(err, "%s: there is no model with a vocabulary", place);
     ok = ok && (!with_added || read_added(spec, added, err));

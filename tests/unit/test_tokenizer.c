@@ -280,6 +280,34 @@ static void test_vocabulary(void)
     }
 }
 
+/* Parts of the wrong type, twice, or behind the end. */
+static void test_malformed(void)
+{
+    struct error err = ERROR_INIT;
+#define MODEL "\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": {\"u\": 0}}"
+    static const char plain[] = "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}";
+    static const char *const table[][3] = {
+        {"{" MODEL "} x", plain, "tokenizer.json: column "},
+        {"{" MODEL ", " MODEL "}", plain, "tokenizer.json: there are two models"},
+        {"{\"added_tokens\": {\"a\": 1}, " MODEL "}", plain, "\"added_tokens\" is no array"},
+        {"{" MODEL "}", "{\"added_tokens_decoder\": []}", "\"added_tokens_decoder\" is no object"},
+        {"{" MODEL "}", "{\"extra_special_tokens\": {\"image\": \"<i>\"}}",
+         "the special token \"<i>\" is not in the vocabulary"},
+        {"{" MODEL "}", "{\"extra_special_tokens\": [7]}", "an item is not a token"},
+        {"{\"normalizer\": [], " MODEL "}", plain, "normalizer: a step has no \"type\""},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct tokenizer *t = open_with("m1", NULL, table[i][1], table[i][0], &err);
+        tap_ok(!t && strstr(err.text, table[i][2]), "malformed: %s", err.text);
+        tokenizer_close(t);
+        error_clear(&err);
+    }
+    struct tokenizer *t = open_with("m2", NULL, "{\"extra_special_tokens\": {\"image\": \"u\"}}",
+                                    "{" MODEL "}", &err);
+    tap_is(t ? encode(t, "u", 0) : err.text, "0", "an object of extra special tokens");
+    tokenizer_close(t);
+}
+
 /* A tokenizer.json that makes a short text enormous, step by step. */
 static void test_growth(void)
 {
@@ -363,5 +391,6 @@ int main(void)
     test_added();
     test_vocabulary();
     test_growth();
+    test_malformed();
     return tap_done();
 }
