@@ -242,11 +242,6 @@ bool normaliser_is_bert(const struct normaliser *normaliser, struct bert_options
     return normaliser->n == 0 || (normaliser->n == 1 && normaliser->step[0].kind == BERT);
 }
 
-bool normaliser_is_empty(const struct normaliser *normaliser)
-{
-    return normaliser->n == 0;
-}
-
 bool normaliser_is_local(const struct normaliser *normaliser)
 {
     return normaliser->local;

@@ -21,9 +21,8 @@ struct normaliser;
 struct normaliser *normaliser_open(const json_t *json, struct error *err) MUST_CHECK;
 void normaliser_close(struct normaliser *normaliser); /* NULL is fine */
 
-/* Whether it is nothing else than a BertNormalizer (true: *options), or nothing at all. */
+/* Whether it is a BertNormalizer and nothing else, or nothing at all; then *options says which. */
 bool normaliser_is_bert(const struct normaliser *normaliser, struct bert_options *options);
-bool normaliser_is_empty(const struct normaliser *normaliser);
 
 /* What is known about cutting a text before a space ' ' that stands between a character that is no
  * space and one that extends nothing: LOCAL: the normalised parts, put together, are the normalised

@@ -155,20 +155,12 @@ bool tokenizer_truncated(const struct tokenizer_scratch *s)
     return s->truncated;
 }
 
-static int by_id(const void *a, const void *b)
-{
-    const struct added_token *x = a, *y = b;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
 /* The text of a token for the decoder: an added one's as it was matched. Special ones are left out
  * by that text, as in Hugging Face's tokenizers: one that normalisation changes stays. */
 static bool add_token(const struct tokenizer_spec *spec, int32_t id, struct decoder_tokens *tokens,
                       struct error *err)
 {
-    struct added_token key = {.id = id};
-    const struct added_token *added =
-        spec->n_added ? bsearch(&key, spec->added, spec->n_added, sizeof key, by_id) : NULL;
+    const struct added_token *added = tokenizer_spec_added_with(spec, id);
     if (id < 0 || (size_t)id >= spec->n_pieces)
         return error_set(err, "token id %d is not below %zu, the size of the vocabulary", (int)id,
                          spec->n_pieces);

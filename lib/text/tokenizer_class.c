@@ -69,6 +69,11 @@ bool tokenizer_class_find(const json_t *config, const json_t *model, enum tokeni
                      stated ? config_place : "config.json", name);
 }
 
+const char *tokenizer_class_text(const json_t *value)
+{
+    return json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+}
+
 const char *tokenizer_class_token(enum tokenizer_class class, const char *key)
 {
     static const struct {
@@ -106,9 +111,7 @@ static bool option(const json_t *config, const char *key, bool absent, bool *fla
 
 static const char *token_text(enum tokenizer_class class, const json_t *config, const char *key)
 {
-    const json_t *value = json_object_get(config, key);
-    const char *text =
-        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    const char *text = tokenizer_class_text(json_object_get(config, key));
     return text ? text : tokenizer_class_token(class, key);
 }
 

@@ -42,6 +42,8 @@ bool tokenizer_class_check(enum tokenizer_class class, const struct tokenizer_sp
 bool tokenizer_class_apply(enum tokenizer_class class, const json_t *config, bool from_file,
                            struct tokenizer_spec *spec, struct error *err) MUST_CHECK;
 
+/* The text of a special token that a file states as a string or an object; NULL: it does not. */
+const char *tokenizer_class_text(const json_t *value);
 /* The text of a special token ("cls_token") where no file states it; NULL: the class has none. */
 const char *tokenizer_class_token(enum tokenizer_class class, const char *key);
 

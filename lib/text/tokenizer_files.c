@@ -135,19 +135,14 @@ static bool check_options(const json_t *config, struct error *err)
 
 /* ---- special tokens ---- */
 
-static const char *token_text(const json_t *value)
-{
-    return json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-}
-
 /* The text of a named special token ("cls_token"): config, then special_tokens_map.json, then the
  * usual one. */
 static const char *special_text(const json_t *config, const json_t *map, const char *key,
                                 const char *usual)
 {
-    const char *text = token_text(json_object_get(config, key));
+    const char *text = tokenizer_class_text(json_object_get(config, key));
     if (!text)
-        text = token_text(json_object_get(map, key));
+        text = tokenizer_class_text(json_object_get(map, key));
     return text ? text : usual;
 }
 
@@ -165,7 +160,7 @@ static bool add_special(struct tokenizer_spec *spec, const char *text, int32_t *
 static bool add_item(struct tokenizer_spec *spec, const json_t *item, const char *where,
                      const char *key, struct error *err)
 {
-    const char *text = token_text(item);
+    const char *text = tokenizer_class_text(item);
     int32_t id = -1;
     if (!text || !*text)
         return error_set(err, "%s: %s: an item is not a token", where, key);

@@ -60,8 +60,7 @@ const char *tokenizer_sentencepiece_name(enum tokenizer_class class)
 
 static const char *special_text(const json_t *value, enum tokenizer_class class, const char *key)
 {
-    const char *text =
-        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    const char *text = tokenizer_class_text(value);
     return text && *text ? text : tokenizer_class_token(class, key);
 }
 

@@ -246,6 +246,12 @@ bool tokenizer_spec_finish(struct tokenizer_spec *spec, struct error *err)
            post_processor_read(spec, spec->post_processor, err);
 }
 
+const struct added_token *tokenizer_spec_added_with(const struct tokenizer_spec *spec, int32_t id)
+{
+    const struct added_token key = {.id = id};
+    return spec->n_added ? bsearch(&key, spec->added, spec->n_added, sizeof key, by_id) : NULL;
+}
+
 bool tokenizer_spec_is_bert(const struct tokenizer_spec *spec, struct bert_options *options)
 {
     for (size_t i = 0; i < spec->n_added; i++)

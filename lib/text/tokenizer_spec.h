@@ -93,6 +93,8 @@ int32_t tokenizer_spec_find(const struct tokenizer_spec *spec, const char *text,
 
 /* From the sections to what runs; from the post-processor to the ids around a text. */
 bool tokenizer_spec_finish(struct tokenizer_spec *spec, struct error *err) MUST_CHECK;
+/* After that: the added token that has an id; NULL: none. */
+const struct added_token *tokenizer_spec_added_with(const struct tokenizer_spec *spec, int32_t id);
 
 /* Of everything that decides ids; model_max_length does not. */
 bool tokenizer_spec_fingerprint(const struct tokenizer_spec *spec, uint64_t *fingerprint,
