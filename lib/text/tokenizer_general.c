@@ -252,7 +252,8 @@ static size_t next_joint(const char *text, size_t n, size_t from)
     return n;
 }
 
-/* Ids of the part [begin, *end) of a text, which grows until the cut behind it is right. */
+/* Ids of the part [begin, *end) of a text, which grows until the cut behind it is right: to twice
+ * its size each time, as a text may be normalised to nothing but spaces all along. */
 static void put_part(const struct tokenizer_general *g, struct tokenizer_general_scratch *s,
                      const char *text, size_t n, size_t begin, size_t *end, bool head,
                      struct token_ids *ids)
@@ -268,7 +269,7 @@ static void put_part(const struct tokenizer_general *g, struct tokenizer_general
         }
         if (*end == n || !g->joint_needs_end || (n_out && !ends_in_space(out, n_out)))
             break;
-        *end = next_joint(text, n, *end);
+        *end = next_joint(text, n, *end + (*end - begin));
     }
     put_normalised(g, s, out, n_out, head && kept, ids);
     size_t length = *end - begin;

@@ -300,7 +300,7 @@ static void add_bert(struct hash_stream *hash, const struct tokenizer_spec *spec
     for (size_t i = 0; i < spec->n_added; i++) {
         const int32_t pair[] = {spec->added[i].id, spec->added[i].special};
         hash_stream_add(hash, pair, sizeof pair);
-        hash_stream_add(hash, spec->added[i].text, strlen(spec->added[i].text) + 1);
+        hash_stream_add(hash, spec->added[i].text, spec->added[i].n + 1);
     }
 }
 

@@ -280,6 +280,33 @@ static void test_vocabulary(void)
     }
 }
 
+/* Words that normalisation empties join the part before them; that must not cost the square. */
+static void test_emptied_words(void)
+{
+    enum { WORDS = 300000 };
+    struct error err = ERROR_INIT;
+    static const char json[] =
+        "{\"normalizer\": {\"type\": \"Nmt\"}, \"pre_tokenizer\": {\"type\": \"Metaspace\", "
+        "\"replacement\": \"\xE2\x96\x81\", \"prepend_scheme\": \"always\"}, \"model\": {\"type\": "
+        "\"Unigram\", \"unk_id\": 0, \"vocab\": [[\"u\", 0], [\"\xE2\x96\x81\", -1], [\"a\", "
+        "-2]]}}";
+    struct tokenizer *t =
+        open_with("e1", NULL, "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}", json, &err);
+    struct tokenizer_scratch *s = t ? tokenizer_scratch_open(t, &err) : NULL;
+    char *text = malloc(2 * WORDS + 1);
+    const int32_t *id = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < WORDS; i++)
+        memcpy(text + 2 * i, "\1 ", 2);
+    text[2 * WORDS] = 'a';
+    bool ok = s && tokenizer_encode(t, s, text, 2 * WORDS + 1, 0, &id, &n, &err);
+    tap_ok(ok && n == WORDS + 1 && id[0] == 1 && id[WORDS - 1] == 1 && id[WORDS] == 2,
+           "%d words of a control character each, quickly: %zu ids %s", WORDS, n, err.text);
+    free(text);
+    tokenizer_scratch_close(s);
+    tokenizer_close(t);
+}
+
 /* Parts of the wrong type, twice, or behind the end. */
 static void test_malformed(void)
 {
@@ -391,6 +418,7 @@ int main(void)
     test_added();
     test_vocabulary();
     test_growth();
+    test_emptied_words();
     test_malformed();
     return tap_done();
 }
