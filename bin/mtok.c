@@ -20,6 +20,7 @@ enum {
     OPTION_TEXT,
     OPTION_LABEL,
     OPTION_MULTI_LABEL,
+    OPTION_NEW_LABELS,
     OPTION_FORMAT,
     OPTION_MAX_TOKENS,
     OPTION_IDS,
@@ -41,6 +42,8 @@ static const struct tool_option option_table[] = {
     {0, "label", "COLUMN", "label column: a name in any case, or a number", OPTION_LABEL},
     {0, "multi-label", "[=SEP]", "a text may have several labels, with SEP (|) between them",
      OPTION_MULTI_LABEL},
+    {0, "new-labels", NULL, "number the data's labels anew, whatever the model's are",
+     OPTION_NEW_LABELS},
     {0, "format", "FORMAT", "csv, tsv, jsonl, plain or fasttext; default: guessed", OPTION_FORMAT},
     {0, "max-tokens", "N", "cut texts to N tokens, special tokens included", OPTION_MAX_TOKENS},
     {0, "ids", NULL, "print ids as text, one record a line", OPTION_IDS},
@@ -65,7 +68,7 @@ struct options {
     struct table_options table;
     size_t max_tokens, vocabulary; /* 0: not given */
     const char *algorithm;         /* NULL: not given */
-    bool lower, json, keep_text, skip_bad;
+    bool lower, json, keep_text, skip_bad, new_labels;
     const char *const *path;
     size_t n_paths;
 };
@@ -94,6 +97,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         opt->table.separator = tool_argument(tool) ? tool_argument(tool) : default_separator;
         if (!records_check_separator(opt->table.separator, &tool->err))
             tool_usage_error(tool, "--multi-label: %s", tool->err.text);
+        break;
+    case OPTION_NEW_LABELS:
+        opt->new_labels = true;
         break;
     case OPTION_FORMAT:
         opt->format_name = tool_argument(tool);
@@ -168,6 +174,8 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--skip-bad and %s exclude each other", with);
     if (opt->table.separator && mode != MODE_RECORDS && mode != MODE_LEARN)
         tool_usage_error(tool, "--multi-label and %s exclude each other", with);
+    if (opt->new_labels && mode != MODE_RECORDS)
+        tool_usage_error(tool, "--new-labels and %s exclude each other", with);
     if (opt->max_tokens && (mode == MODE_LEARN || mode == MODE_DECODE))
         tool_usage_error(tool, "--max-tokens and %s exclude each other", with);
     if (mode == MODE_DECODE && table)
@@ -201,6 +209,7 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
         {opt->table.text_column ? "--text" : NULL, opt->table.text_column},
         {opt->table.label_column ? "--label" : NULL, opt->table.label_column},
         {opt->table.separator ? several : NULL, NULL},
+        {opt->new_labels ? "--new-labels" : NULL, NULL},
         {opt->format_name ? "--format" : NULL, opt->format_name},
         {opt->lower ? "--lower" : NULL, NULL},
         {opt->keep_text ? "--keep-text" : NULL, NULL},
@@ -295,17 +304,18 @@ static bool tokenise_text(struct tool *tool, const struct options *opt,
                           const struct source_model *from, struct output *output)
 {
     struct tokenise_counts counts = {0};
+    const struct model *model = from->has_config && !opt->new_labels ? &from->model : NULL;
     struct tokenise_options how = {
         .table = opt->table,
         .output = opt->mode == MODE_IDS ? TOKENISE_IDS : TOKENISE_RECORDS,
         .max_tokens = opt->max_tokens,
         .keep_text = opt->keep_text,
-        .label = from->has_config ? from->model.label : NULL,
-        .n_labels = from->has_config ? from->model.n_labels : 0,
+        .label = model ? model->label : NULL,
+        .n_labels = model ? model->n_labels : 0,
         .skip_bad = opt->skip_bad,
     };
     /* A model of several labels wants them. */
-    if (from->has_config && from->model.problem == MODEL_MULTI_LABEL && !how.table.separator)
+    if (model && model->problem == MODEL_MULTI_LABEL && !how.table.separator)
         how.table.separator = default_separator;
     how.stage = make_stage(tool, opt, tokenizer_fingerprint(from->tokenizer));
     struct threads *team = how.stage ? threads_open(tool->threads, &tool->err) : NULL;
@@ -383,8 +393,8 @@ int main(int argc, char **argv)
         .name = "mtok",
         .purpose = "Turn labelled text into tokens; learn a vocabulary; audit the data.",
         .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--multi-label[=SEP]]\n"
-                    "     [--format FORMAT] [--max-tokens N] [--ids | --keep-text]\n"
-                    "     [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
+                    "     [--new-labels] [--format FORMAT] [--max-tokens N]\n"
+                    "     [--ids | --keep-text] [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
                     "mtok --learn N [--algorithm NAME] [--lower] [--multi-label[=SEP]]\n"
                     "     [--skip-bad] [-j N] [-o FILE] [FILE...]\n"

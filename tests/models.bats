@@ -177,3 +177,12 @@ bad_config() {
     assert_fails "record 1" "token id 201" "52"
     [ ! -e out.tok ] && [ ! -e out.tar ]
 }
+
+@test "outputs that config.json does not name are not given the names of another number of labels" {
+    cp -r st bad
+    sed -i '/"id2label"/,/}/d; /"label2id"/,/}/d' bad/config.json
+    printf 'text,label\na,x\n' > one.csv
+    mtok -q -m bad -o one.tok one.csv
+    run mscore -q --predict -m bad one.tok
+    assert_fails "one.tok: has 1 labels, but bad gives" "id2label"
+}

@@ -98,6 +98,17 @@ setup() {
     [ "$(tr -d ' \n' <<< "$output" | grep -o '\["film","money","sport"\]')" ]
 }
 
+@test "--new-labels: the labels of the data, for a new classifier" {
+    sed 's/,film$/,cinema/' "$W/data.csv" > new.csv
+    run mtok -m "$V" -o out new.csv
+    assert_fails --new-labels
+    mtok -m "$V" --new-labels -o out new.csv
+    run bash -c "tar xOf out stream.json | tr -d ' \n'"
+    assert_says '"labels":["cinema","money","sport"]' '"--new-labels"'
+    run mtok -m "$V" --new-labels --ids new.csv
+    assert_status 2
+}
+
 @test "a model's labels decide; an unknown one is named with its line, or skipped" {
     sed '5s/,.*/,Foo/' "$W/data.csv" > bad.csv
     run mtok -m "$V" -o out bad.csv

@@ -37,6 +37,12 @@ void subject_close(struct subject *subject)
 bool subject_check(const struct subject *subject, const struct records_header *header,
                    const char *stream_name, struct error *err)
 {
+    size_t n = subject_n_labels(subject, header);
+    if (subject->is_model && !subject->model.n_labels && header->n_labels && header->n_labels != n)
+        return error_set(err,
+                         "%s: has %zu labels, but %s gives %zu and its config.json does not name "
+                         "them; name them there (id2label)",
+                         stream_name, header->n_labels, subject->name, n);
     if (subject->is_model)
         return records_check_model(header, stream_name, subject->tokenizer, subject->model.label,
                                    subject->model.n_labels, subject->name, err) &&

@@ -145,7 +145,7 @@ static bool unknown_label(const struct job *job, uint64_t line, const char *labe
     return error_set(
         err,
         "%s:%llu: label \"%.*s\" is not one of the model's %zu labels (%s); map it, drop the "
-        "row, or pass --skip-bad",
+        "row, pass --skip-bad, or, to train a new classifier, --new-labels",
         name, (unsigned long long)line, (int)(n_label < LABEL_SHOWN ? n_label : LABEL_SHOWN), label,
         job->labels.n, list);
 }
