@@ -141,7 +141,7 @@ bench: deps ## speed of products, forward pass, training and tokenising against 
 	@$(MAKE) --no-print-directory tools $(BENCH)
 	@for b in $(BENCH); do $$b || exit 1; done
 
-bench-tokenizers: deps ## against Hugging Face tokenizers of VENV=; MODELS="DIR …": their tokenizer.json
+bench-tokenizers: deps ## speed against Hugging Face's tokenizers in VENV=; MODELS="DIR …": their tokenizer.json
 	@test -x '$(VENV)/bin/python3' || { echo 'make bench-tokenizers needs VENV=, a virtual environment outside the' \
 	    'repository: python3 -m venv DIR && DIR/bin/pip install tokenizers==0.23.3' >&2; exit 2; }
 	@$(MAKE) --no-print-directory tools $(B)/bench/bench_tokenise
@@ -157,7 +157,7 @@ golden: ## golden data made anew with VENV=, an environment with transformers (t
 
 SECONDS ?= 600
 ONLY    ?= $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
-fuzz: deps ## SECONDS=600 of libFuzzer (clang) for each parser; ONLY="safetensors table" for some
+fuzz: deps ## libFuzzer (clang), SECONDS=600 for each parser; ONLY="safetensors table" for some
 	@$(MAKE) --no-print-directory CC=clang CONFIG=fuzz fuzz-built
 
 .PHONY: fuzz-built
