@@ -68,7 +68,8 @@ static bool read_failed(struct tar_reader *reader, struct error *err)
     if (strstr(why, "Unrecognized archive"))
         return error_set(err,
                          "%s: is not a tar archive, or is cut short within its first 512 bytes; "
-                         "records and models are tar archives (plain, gzip, zstd or xz)",
+                         "records and models are tar archives (plain, gzip, zstd or xz), and a "
+                         "model may be its directory",
                          name);
     return error_set(err, "%s: is damaged (%s)", name, why);
 }

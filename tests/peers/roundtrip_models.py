@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every architecture through Millet and back: a table for the closing note. For comparison by hand only.
+"""Every architecture through Millet and back, as a table. For comparison by hand only, in an environment as tests/golden/README has it.
 
     /tmp/golden/bin/python tests/peers/roundtrip_models.py [NAME …]      (after make tools build/release/unit/test_golden_models)
 
