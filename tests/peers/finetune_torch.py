@@ -107,7 +107,7 @@ def main():
         groups.setdefault((head, p.dim() > 1), []).append(p)
     optimizer = torch.optim.AdamW([
         {"params": ps, "lr": args.lr * (args.head_lr if head else 1), "weight_decay": args.weight_decay if matrix else 0}
-        for (head, matrix), ps in groups.items()])
+        for (head, matrix), ps in groups.items()], fused=True)
     plan = [batches(length, args.batch_tokens, rng) for _ in range(args.epochs)]
     total = sum(map(len, plan))
     warm = args.warmup * total
