@@ -36,6 +36,12 @@ def read_stream(path):
     return ids, labels, names
 
 
+def read_labelled(path, names):
+    """Ids, and labels as the places of their names in `names`."""
+    ids, labels, own = read_stream(path)
+    return ids, [names.index(own[label]) for label in labels]
+
+
 def batches(length, budget, rng):
     """As lib/nn/schedule.h: shuffle, sort within pools of about 50 batches, cut by tokens, shuffle the batches."""
     order = rng.permutation(len(length))
@@ -138,9 +144,7 @@ def main():
         print(f"epoch {epoch} seconds\t{seconds:.1f}\nepoch {epoch} loss\t{loss_sum / len(ids):.4f}")
         print(f"epoch {epoch} tokens/s\t{tokens / seconds:.0f}", flush=True)
         if args.dev:
-            dev_ids, dev_labels, dev_names = read_stream(args.dev)
-            assert dev_names == names
-            score = accuracy(model, dev_ids, dev_labels, pad_id)
+            score = accuracy(model, *read_labelled(args.dev, names), pad_id)
             print(f"epoch {epoch} dev accuracy\t{score:.2f}", flush=True)
             if score > best[0]:
                 best = (score, io.BytesIO())
@@ -150,9 +154,7 @@ def main():
         model.load_state_dict(torch.load(best[1]))
     print(f"training seconds\t{time.perf_counter() - start:.1f}")
     if args.test:
-        test_ids, test_labels, test_names = read_stream(args.test)
-        assert test_names == names
-        print(f"test accuracy\t{accuracy(model, test_ids, test_labels, pad_id):.2f}")
+        print(f"test accuracy\t{accuracy(model, *read_labelled(args.test, names), pad_id):.2f}")
     print(f"peak MB\t{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
 
 
