@@ -155,6 +155,11 @@ golden: ## golden data made anew with VENV=, an environment with transformers (t
 	'$(VENV)/bin/python3' tests/golden/make_tokenizers.py
 	'$(VENV)/bin/python3' tests/golden/make_composed.py
 	'$(VENV)/bin/python3' tests/golden/make_torch_files.py
+	'$(VENV)/bin/python3' tests/golden/tokenizer-bpe/make_classes.py > $(B)/byte_level_table.h
+	mv $(B)/byte_level_table.h lib/text/byte_level_table.h
+	'$(VENV)/bin/python3' tests/golden/tokenizer-bpe/make_golden.py
+	@$(MAKE) --no-print-directory tools
+	PATH='$(abspath bin)':"$$PATH" '$(VENV)/bin/python3' tests/golden/tokenizer-learn/make_golden.py
 	'$(VENV)/bin/python3' tests/golden/make_fuzz_seeds.py
 
 SECONDS ?= 600

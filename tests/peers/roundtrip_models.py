@@ -30,6 +30,8 @@ TRAINED, COMPARED, TOLERANCE = 200, 100, 1e-4
 def golden_differences():
     """What test_golden_models measured on the cpu device: {name: (hidden, logits, gradients)}."""
     program = ROOT / "build" / "release" / "unit" / "test_golden_models"
+    if not program.exists():
+        sys.exit("build first: make tools build/release/unit/test_golden_models")
     run = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=True)
     rows = [line[2:].split("\t") for line in run.stdout.splitlines() if line.startswith("# ")]
     return {row[0]: [field.split()[1] for field in row[2:]] for row in rows if len(row) == 5 and row[1] == "cpu"}

@@ -1,6 +1,5 @@
 /* Compaction: a model with units cut out answers as the whole model with these units' outputs
  * zeroed. */
-#include "nn/classifier.h"
 #include "nn/parts.h"
 #include "prune/compact.h"
 #include "prune/plan.h"
@@ -13,20 +12,9 @@ static const int64_t offset[RECORDS + 1] = {0, 1, 4, 9, 11, 23};
 static const int32_t id[23] = {3, 1, 7,  2,  1,  19, 4,  4,  2,  0,  5, 1,
                                8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 2};
 
-static void must(bool ok, const struct error *err)
-{
-    if (!ok)
-        tiny_fail(err);
-}
-
 static void answer(struct model *model, float logits[RECORDS * TINY_LABELS])
 {
-    struct error err = ERROR_INIT;
-    struct device *dev = device_reference_open(&err);
-    struct classifier *classifier = dev ? classifier_open(model, dev, NULL, 0, &err) : NULL;
-    must(classifier && classifier_run(classifier, offset, id, RECORDS, logits, &err), &err);
-    classifier_close(classifier);
-    dev->op->close(dev);
+    tiny_answer(model, offset, id, RECORDS, logits);
 }
 
 static void compact(struct model *model, const struct shape *shape, const struct keep *keep,
@@ -34,9 +22,9 @@ static void compact(struct model *model, const struct shape *shape, const struct
 {
     struct error err = ERROR_INIT;
     struct output *output = tiny_output(file);
-    must(compact_write(model, shape, keep, json_pack("{s:s}", "method", "test"), json_object(),
-                       output, &err),
-         &err);
+    tiny_must(compact_write(model, shape, keep, json_pack("{s:s}", "method", "test"), json_object(),
+                            output, &err),
+              &err);
     tiny_reopen(output, small, file);
 }
 
@@ -56,7 +44,7 @@ static struct keep choose(struct tiny *tiny, uint64_t seed)
     struct rng rng;
     size_t n_units = 0;
     struct unit *unit = search_units(&tiny->shape, 8, &n_units, &err);
-    must(unit != NULL, &err);
+    tiny_must(unit != NULL, &err);
     rng_seed(&rng, seed);
     for (size_t i = 0; i < n_units; i++) {
         struct layer_shape *layer = &tiny->layer[unit[i].layer];
@@ -71,7 +59,7 @@ static struct keep choose(struct tiny *tiny, uint64_t seed)
             silence(tiny_layer_values(tiny, unit[i].layer, "output.dense.weight"), TINY_HIDDEN,
                     layer->ffn, unit[i].index, 1);
     }
-    must(keep_of_units(&keep, &tiny->shape, unit, n_units, &err), &err);
+    tiny_must(keep_of_units(&keep, &tiny->shape, unit, n_units, &err), &err);
     free(unit);
     return keep;
 }
@@ -105,8 +93,9 @@ static void masked_equals_cut(void)
         for (size_t i = 0; i < RECORDS * TINY_LABELS; i++)
             change += fabs((double)whole[i] - (double)cut[i]);
         tap_ok(change > 1e-2, "and it made a difference (%.3f)", change);
-        must(shape_from_model(&shape, &small, &err) && keep_shape(&keep, &tiny.shape, &left, &err),
-             &err);
+        tiny_must(shape_from_model(&shape, &small, &err) &&
+                      keep_shape(&keep, &tiny.shape, &left, &err),
+                  &err);
         bool same = shape.n_layers == left.n_layers;
         for (size_t l = 0; l < left.n_layers; l++)
             same = same && shape.layer[l].heads == left.layer[l].heads &&
@@ -136,7 +125,7 @@ static void layers(void)
     size_t n = 0;
     tiny_make(&tiny, 9);
     tiny_model(&tiny, &model, "whole");
-    must(plan_layers(&plan, &model, 0, LAYERS_TOP, "2,0", &err), &err);
+    tiny_must(plan_layers(&plan, &model, 0, LAYERS_TOP, "2,0", &err), &err);
     compact(&model, &plan.before, &plan.keep, &small, "layers");
     answer(&small, found);
     for (size_t i = 0; i < tiny.n; i++) {
@@ -168,7 +157,7 @@ static void to_format(struct model *model, enum format to, struct model *there, 
 {
     struct error err = ERROR_INIT;
     struct output *output = tiny_output(file);
-    must(format_write(model, to, json_object(), output, NULL, &err), &err);
+    tiny_must(format_write(model, to, json_object(), output, NULL, &err), &err);
     tiny_reopen(output, there, file);
 }
 
@@ -207,9 +196,9 @@ static void what_is_said(void)
     struct plan plan;
     tiny_make(&tiny, 6);
     tiny_model(&tiny, &model, "whole");
-    must(plan_layers(&plan, &model, 0.67, LAYERS_BOTTOM, NULL, &err), &err);
+    tiny_must(plan_layers(&plan, &model, 0.67, LAYERS_BOTTOM, NULL, &err), &err);
     json_t *report = plan_report(&plan, &err), *layer = NULL;
-    must(report != NULL, &err);
+    tiny_must(report != NULL, &err);
     layer = json_array_get(json_object_get(report, "layers"), 0);
     tap_ok(json_integer_value(json_object_get(layer, "layer")) == 1,
            "report: the layer's old number");
@@ -223,7 +212,7 @@ static void what_is_said(void)
     json_decref(report);
     compact(&model, &plan.before, &plan.keep, &small, "small");
     plan_free(&plan);
-    must(plan_layers(&plan, &small, 0.5, LAYERS_TOP, NULL, &err), &err);
+    tiny_must(plan_layers(&plan, &small, 0.5, LAYERS_TOP, NULL, &err), &err);
     compact(&small, &plan.before, &plan.keep, &smaller, "smaller");
     tap_ok(json_object_get(json_object_get(smaller.millet, "pruned"), "before") != NULL,
            "pruned twice: the first time is told too");

@@ -2,7 +2,6 @@
  * and the answers stay. */
 #include "core/rng.h"
 #include "golden.h"
-#include "nn/classifier.h"
 #include "prune/compact.h"
 #include "prune/search.h"
 #include "quant/dense.h"
@@ -14,20 +13,9 @@ enum { RECORDS = 4 };
 static const int64_t offset[RECORDS + 1] = {0, 1, 4, 9, 20};
 static const int32_t id[20] = {3, 1, 7, 2, 1, 19, 4, 4, 2, 0, 5, 1, 8, 9, 10, 11, 12, 13, 14, 2};
 
-static void must(bool ok, const struct error *err)
-{
-    if (!ok)
-        tiny_fail(err);
-}
-
 static void answer(struct model *model, float logits[RECORDS * TINY_LABELS])
 {
-    struct error err = ERROR_INIT;
-    struct device *dev = device_reference_open(&err);
-    struct classifier *classifier = dev ? classifier_open(model, dev, NULL, 0, &err) : NULL;
-    must(classifier && classifier_run(classifier, offset, id, RECORDS, logits, &err), &err);
-    classifier_close(classifier);
-    dev->op->close(dev);
+    tiny_answer(model, offset, id, RECORDS, logits);
 }
 
 static void dense(struct model *model, struct model *padded, const char *file,
@@ -35,7 +23,8 @@ static void dense(struct model *model, struct model *padded, const char *file,
 {
     struct error err = ERROR_INIT;
     struct output *output = tiny_output(file);
-    must(dense_write(model, json_pack("{s:s}", "program", "test"), output, result, &err), &err);
+    tiny_must(dense_write(model, json_pack("{s:s}", "program", "test"), output, result, &err),
+              &err);
     tiny_reopen(output, padded, file);
 }
 
@@ -69,7 +58,7 @@ static void uneven(void)
     answer(&model, before);
     answer(&padded, after);
     tap_close(after, before, RECORDS * TINY_LABELS, 1e-6, "the same logits");
-    must(shape_from_model(&shape, &padded, &err), &err);
+    tiny_must(shape_from_model(&shape, &padded, &err), &err);
     bool even = true;
     for (size_t l = 0; l < TINY_LAYERS; l++)
         even = even && shape.layer[l].heads == 3 && shape.layer[l].ffn == 7;
@@ -118,7 +107,7 @@ static void formats(void)
     for (enum format format = FORMAT_FP16; format <= FORMAT_INT8; format++) {
         struct error err = ERROR_INIT;
         struct output *output = tiny_output("half");
-        must(format_write(&model, format, json_object(), output, NULL, &err), &err);
+        tiny_must(format_write(&model, format, json_object(), output, NULL, &err), &err);
         tiny_reopen(output, &half, "half");
         if (format == FORMAT_INT8) {
             output = tiny_output("padded-half");
@@ -149,13 +138,13 @@ static void prune(struct model *model, const struct shape *shape, struct model *
     struct rng rng;
     size_t n = 0;
     struct unit *unit = search_units(shape, 8, &n, &err);
-    must(unit != NULL, &err);
+    tiny_must(unit != NULL, &err);
     rng_seed(&rng, 5);
     for (size_t i = 0; i < n; i++)
         unit[i].keep = unit[i].index == 0 || rng_below(&rng, 2);
-    must(keep_of_units(&keep, shape, unit, n, &err), &err);
+    tiny_must(keep_of_units(&keep, shape, unit, n, &err), &err);
     struct output *output = tiny_output("small");
-    must(compact_write(model, shape, &keep, json_object(), json_object(), output, &err), &err);
+    tiny_must(compact_write(model, shape, &keep, json_object(), json_object(), output, &err), &err);
     tiny_reopen(output, small, "small");
     keep_free(&keep);
     free(unit);
@@ -166,7 +155,7 @@ static void run_golden(const struct golden *g, struct model *model, float *logit
     struct error err = ERROR_INIT;
     struct device *dev = device_reference_open(&err);
     struct classifier *classifier = dev ? classifier_open(model, dev, NULL, 0, &err) : NULL;
-    must(classifier && classifier_run(classifier, g->offset, g->id, g->n, logits, &err), &err);
+    tiny_must(classifier && classifier_run(classifier, g->offset, g->id, g->n, logits, &err), &err);
     classifier_close(classifier);
     dev->op->close(dev);
 }
@@ -179,7 +168,8 @@ static void architecture(const char *name)
     struct shape shape;
     struct model small, padded;
     struct dense_result result;
-    must(golden_open(&golden, name, &err) && shape_from_model(&shape, &golden.model, &err), &err);
+    tiny_must(golden_open(&golden, name, &err) && shape_from_model(&shape, &golden.model, &err),
+              &err);
     bool even = family_shares_layers(shape.family) || shape.stack > 1;
     size_t n = golden.n * shape.n_labels;
     float *before = calloc(2 * n, sizeof *before), *after = before + n;

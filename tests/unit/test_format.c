@@ -61,12 +61,6 @@ static bool convert(struct model *from, enum format to, struct model *model, con
     return true;
 }
 
-static void must(bool ok, const struct error *err)
-{
-    if (!ok)
-        tiny_fail(err);
-}
-
 static bool same_tensors(const struct model *a, const struct model *b)
 {
     bool same = a->n_tensors == b->n_tensors;
@@ -92,7 +86,7 @@ static void floats(struct model *model, enum format to, enum dtype type, const c
     struct format_result result;
     char name[64];
     snprintf(name, sizeof name, "again-%s", file);
-    must(convert(model, to, &there, file, &result, &err), &err);
+    tiny_must(convert(model, to, &there, file, &result, &err), &err);
     bool all = there.n_tensors == model->n_tensors;
     for (size_t i = 0; i < there.n_tensors; i++)
         all = all && there.tensor[i].type == type;
@@ -101,10 +95,10 @@ static void floats(struct model *model, enum format to, enum dtype type, const c
     tap_ok(result.bytes_after * 2 == result.bytes_before &&
                result.weights * 2 == result.bytes_after,
            "%s: half the bytes", format_name(to));
-    must(convert(&there, to, &again, name, NULL, &err), &err);
+    tiny_must(convert(&there, to, &again, name, NULL, &err), &err);
     tap_ok(same_tensors(&there, &again), "%s twice is %s once", format_name(to), format_name(to));
     model_close(&again);
-    must(convert(&there, FORMAT_FP32, &again, name, NULL, &err), &err);
+    tiny_must(convert(&there, FORMAT_FP32, &again, name, NULL, &err), &err);
     double worst = 0, allowed = type == DTYPE_F16 ? 1.0 / 2048 : 1.0 / 256;
     for (size_t i = 0; i < again.n_tensors; i++)
         for (size_t k = 0; k < tensor_view_elements(&again.tensor[i]); k++) {
@@ -125,7 +119,7 @@ static void int8(struct model *model)
     struct error err = ERROR_INIT;
     struct model there, again;
     struct format_result result;
-    must(convert(model, FORMAT_INT8, &there, "int8", &result, &err), &err);
+    tiny_must(convert(model, FORMAT_INT8, &there, "int8", &result, &err), &err);
     size_t bad = 0, matrices = 0;
     for (size_t i = 0; i < model->n_tensors; i++) {
         const struct tensor_view *was = &model->tensor[i], *is = model_find(&there, was->name);
@@ -148,10 +142,10 @@ static void int8(struct model *model)
     tap_is(json_string_value(json_object_get(json_object_get(there.config, "quantization_config"),
                                              "quant_method")),
            "millet-int8", "int8: config.json warns other programs");
-    must(convert(&there, FORMAT_INT8, &again, "int8-again", NULL, &err), &err);
+    tiny_must(convert(&there, FORMAT_INT8, &again, "int8-again", NULL, &err), &err);
     tap_ok(same_tensors(&there, &again), "int8 of int8 changes nothing");
     model_close(&again);
-    must(convert(&there, FORMAT_FP32, &again, "int8-fp32", NULL, &err), &err);
+    tiny_must(convert(&there, FORMAT_FP32, &again, "int8-fp32", NULL, &err), &err);
     bool plain = again.n_tensors == model->n_tensors &&
                  !json_object_get(again.config, "quantization_config");
     tap_ok(plain, "back to fp32: the tensors there were, and no warning left");
@@ -222,7 +216,7 @@ static void refusals(void)
     refused(&model, FORMAT_FP16, "\"classifier.weight\": row 1 holds the magnitude 70000",
             "too large for fp16");
     tiny_model(&tiny, &model, "large");
-    must(convert(&model, FORMAT_BF16, &result, "large-bf16", NULL, &err), &err);
+    tiny_must(convert(&model, FORMAT_BF16, &result, "large-bf16", NULL, &err), &err);
     tap_ok(true, "not too large for bf16");
     model_close(&result);
     model_close(&model);
@@ -238,7 +232,7 @@ static void refusals(void)
 
     odd_model(&model, tensor_view_1d("bert.embeddings.position_ids", DTYPE_I64, 4, ids), NULL,
               NULL);
-    must(convert(&model, FORMAT_INT8, &result, "ids", NULL, &err), &err);
+    tiny_must(convert(&model, FORMAT_INT8, &result, "ids", NULL, &err), &err);
     const struct tensor_view *view = model_find(&result, "bert.embeddings.position_ids");
     tap_ok(view && view->type == DTYPE_I64 && memcmp(view->data, ids, sizeof ids) == 0,
            "other integers pass unchanged");

@@ -12,12 +12,6 @@ static const int32_t id[TOKENS] = {3,  1,  7,  2,  1,  19, 4,  4,  2, 0, 5, 1, 8
                                    10, 11, 12, 13, 14, 15, 16, 17, 2, 6, 6, 1, 2};
 static const int32_t label[RECORDS] = {0, 2, RECORDS_LABEL_UNKNOWN, 1, 1, 0};
 
-static void must(bool ok, const struct error *err)
-{
-    if (!ok)
-        tiny_fail(err);
-}
-
 /* The records as a stream in a file, as mtok would write them. */
 static void records(struct records_set *set, const int32_t *labels)
 {
@@ -36,12 +30,12 @@ static void records(struct records_set *set, const int32_t *labels)
     struct output *output = tiny_output("records");
     struct records_writer *writer =
         records_writer_open(output, &header, field, 3, json_object(), &err);
-    must(writer && records_write(writer, tensor, 3, &err) && records_writer_finish(writer, &err) &&
-             output_commit(output, &err),
-         &err);
+    tiny_must(writer && records_write(writer, tensor, 3, &err) &&
+                  records_writer_finish(writer, &err) && output_commit(output, &err),
+              &err);
     json_decref(header.history);
     const char *path = scratch_path("records");
-    must(records_set_open(set, &path, 1, &err), &err);
+    tiny_must(records_set_open(set, &path, 1, &err), &err);
 }
 
 static void losses(const struct tiny *tiny, struct device *dev, double loss[RECORDS])
@@ -51,7 +45,7 @@ static void losses(const struct tiny *tiny, struct device *dev, double loss[RECO
     float logits[RECORDS * TINY_LABELS];
     tiny_model(tiny, &model, "changed");
     struct classifier *classifier = classifier_open(&model, dev, NULL, 0, &err);
-    must(classifier && classifier_run(classifier, offset, id, RECORDS, logits, &err), &err);
+    tiny_must(classifier && classifier_run(classifier, offset, id, RECORDS, logits, &err), &err);
     classifier_close(classifier);
     model_close(&model);
     for (size_t r = 0; r < RECORDS; r++) {
@@ -100,9 +94,9 @@ static void score(struct tiny *tiny, const struct records_set *set, struct devic
     struct error err = ERROR_INIT;
     struct model model;
     tiny_model(tiny, &model, "model");
-    must(importance_score(&model, &tiny->shape, set, options, dev, NULL, unit, n_units, result,
-                          &err),
-         &err);
+    tiny_must(importance_score(&model, &tiny->shape, set, options, dev, NULL, unit, n_units, result,
+                               &err),
+              &err);
     model_close(&model);
 }
 
@@ -119,7 +113,7 @@ static void against_differences(const struct records_set *set, struct device *de
     double largest = 0, loss[RECORDS], mean = 0;
     tiny_make(&tiny, 21);
     struct unit *unit = search_units(&tiny.shape, 5, &n_units, &err);
-    must(unit != NULL, &err);
+    tiny_must(unit != NULL, &err);
     score(&tiny, set, dev, &options, unit, n_units, &result);
     for (size_t i = 0; i < n_units; i++) {
         double expected = by_differences(21, &unit[i], dev);
@@ -150,7 +144,7 @@ static void samples(const struct records_set *set, struct device *dev)
     double first[2];
     tiny_make(&tiny, 21);
     struct unit *unit = search_units(&tiny.shape, 5, &n_units, &err);
-    must(unit != NULL, &err);
+    tiny_must(unit != NULL, &err);
     for (uint64_t seed = 0; seed < 2; seed++) {
         struct importance_result result;
         const struct importance_options options = {.samples = 2, .seed = 3 * seed};
@@ -171,7 +165,7 @@ static void plans(const struct records_set *set, struct device *dev)
     const struct importance_options options = {.samples = 100};
     tiny_make(&tiny, 21);
     tiny_model(&tiny, &model, "model");
-    must(plan_importance(&plan, &model, set, 0.6, &options, dev, NULL, &err), &err);
+    tiny_must(plan_importance(&plan, &model, set, 0.6, &options, dev, NULL, &err), &err);
     double head = TINY_HIDDEN * TINY_HIDDEN + TINY_HIDDEN * TINY_LABELS;
     double share = (plan.macs_after - head) / (plan.macs_before - head);
     tap_ok(plan.n_tokens == 5, "multiply-adds are for the mean length");
@@ -218,14 +212,14 @@ int main(void)
     scratch_open();
     records(&set, label);
     struct device *dev = device_reference_open(&err);
-    must(dev != NULL, &err);
+    tiny_must(dev != NULL, &err);
     against_differences(&set, dev);
     samples(&set, dev);
     plans(&set, dev);
     refusals(dev);
     dev->op->close(dev);
     dev = device_cpu_open(2, &err);
-    must(dev != NULL, &err);
+    tiny_must(dev != NULL, &err);
     against_differences(&set, dev);
     dev->op->close(dev);
     records_set_close(&set);

@@ -174,17 +174,11 @@ static bool in_order(struct slice graph)
 
 /* ---- the tests ---- */
 
-static void must(bool ok, const struct error *err)
-{
-    if (!ok)
-        tiny_fail(err);
-}
-
 static void export(struct model *model, struct model *there, const char *file)
 {
     struct error err = ERROR_INIT;
     struct output *output = tiny_output(file);
-    must(onnx_write(model, "1.2.3", json_object(), output, NULL, &err), &err);
+    tiny_must(onnx_write(model, "1.2.3", json_object(), output, NULL, &err), &err);
     tiny_reopen(output, there, file);
 }
 
@@ -261,15 +255,15 @@ static void wide(void)
         uint64_t bytes = 0;
         file.n = 0;
         struct onnx_graph *graph = onnx_graph_open("g", &err);
-        must(graph != NULL, &err);
+        tiny_must(graph != NULL, &err);
         const char *first = onnx_graph_weight(graph, &view[i], true);
         const char *plain = onnx_graph_weight(graph, &view[i], false);
         tap_ok(first && first == onnx_graph_weight(graph, &view[i], true) && plain &&
                    first != plain,
                "a weight that is asked for again is the same one");
-        must(onnx_graph_finish(graph, &about, &bytes, &err) &&
-                 onnx_graph_write(graph, collect, &file, &err),
-             &err);
+        tiny_must(onnx_graph_finish(graph, &about, &bytes, &err) &&
+                      onnx_graph_write(graph, collect, &file, &err),
+                  &err);
         struct slice all = {file.bytes, file.bytes + file.n};
         tap_ok(bytes == file.n &&
                    holds(constant(get(all, MODEL_GRAPH), "w.T"), COLS, ROWS, w, true),
@@ -289,7 +283,7 @@ static void formats(void)
     for (enum format format = FORMAT_FP32; format <= FORMAT_INT8; format++) {
         struct error err = ERROR_INIT;
         struct output *output = tiny_output("other");
-        must(format_write(&model, format, json_object(), output, NULL, &err), &err);
+        tiny_must(format_write(&model, format, json_object(), output, NULL, &err), &err);
         tiny_reopen(output, &other, "other");
         if (format == FORMAT_INT8) {
             output = tiny_output("onnx");
@@ -302,7 +296,7 @@ static void formats(void)
         export(&other, &there, "onnx");
         /* The same weights as F32, then exported, are the same file. */
         output = tiny_output("plain");
-        must(format_write(&other, FORMAT_FP32, json_object(), output, NULL, &err), &err);
+        tiny_must(format_write(&other, FORMAT_FP32, json_object(), output, NULL, &err), &err);
         model_close(&other);
         tiny_reopen(output, &other, "plain");
         export(&other, &same, "onnx-plain");
@@ -342,7 +336,7 @@ static void too_large(void)
     const struct tensor_view view =
         tensor_view_2d("huge", DTYPE_F32, (uint64_t)1 << 20, 1 << 10, &nothing);
     struct onnx_graph *graph = onnx_graph_open("g", &err);
-    must(graph != NULL, &err);
+    tiny_must(graph != NULL, &err);
     const struct tensor_view part = tensor_view_1d("part", DTYPE_F32, 1 << 10, &nothing);
     const char *name = onnx_graph_weight(graph, &view, false);
     tap_ok(name != NULL, "a weight of 4 GiB is only named");

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "io/model.h"
 #include "io/output.h"
+#include "nn/classifier.h"
 #include "nn/shape.h"
 #include "tests/unit/scratch.h"
 
@@ -39,6 +40,13 @@ static inline void tiny_fail(const struct error *err)
 {
     printf("Bail out! %s\n", err->text);
     exit(1);
+}
+
+/* Stop the program unless what the test needs, but does not test, went well. */
+static inline void tiny_must(bool ok, const struct error *err)
+{
+    if (!ok)
+        tiny_fail(err);
 }
 
 /* "bert.encoder.layer.1.output.dense.bias" */
@@ -194,6 +202,18 @@ static inline void tiny_model(const struct tiny *tiny, struct model *model, cons
         tiny_fail(&err);
     tiny_store(tiny->tensor, tiny->n, config, model, file);
     json_decref(config);
+}
+
+/* logits [n, TINY_LABELS] of n records, by the reference device. */
+static inline void tiny_answer(struct model *model, const int64_t *offset, const int32_t *id,
+                               size_t n, float *logits)
+{
+    struct error err = ERROR_INIT;
+    struct device *dev = device_reference_open(&err);
+    struct classifier *classifier = dev ? classifier_open(model, dev, NULL, 0, &err) : NULL;
+    tiny_must(classifier && classifier_run(classifier, offset, id, n, logits, &err), &err);
+    classifier_close(classifier);
+    dev->op->close(dev);
 }
 
 #endif
