@@ -25,6 +25,15 @@
 
 enum { RECORDS_FORMAT = 1, RECORDS_LABEL_UNKNOWN = -1, RECORDS_SEPARATOR_BYTES = 8 };
 
+/* Which hashed n-grams the records carry beside their tokens; text/grams.h makes them. In stream.json
+ * "grams": {"buckets": 262144, "chars": [2, 5], "words": 2}, the same in a model's config.json under
+ * "millet_ngram". */
+struct records_grams {
+    uint32_t buckets;            /* ids are below; 0: the stream has none */
+    uint32_t char_min, char_max; /* n-grams of characters, inside words; 0, 0: none */
+    uint32_t word_max;           /* n-grams of 1 to so many words; 0: none */
+};
+
 /* What stream.json says. */
 struct records_header {
     uint64_t tokenizer; /* fingerprint: tokenizer_fingerprint() */
@@ -33,7 +42,8 @@ struct records_header {
     char *separator;   /* not NULL: a multi-label stream; what stands between labels in text */
     size_t max_tokens; /* what records were cut to, special tokens included; 0: nothing. Of a
                         * concatenation, the first stream's: no bound for an allocation */
-    char **field;      /* columns its parts have, as the producer says; informative */
+    struct records_grams grams;
+    char **field; /* columns its parts have, as the producer says; informative */
     size_t n_fields;
     json_t *history; /* array of stages */
 };
@@ -60,6 +70,10 @@ struct records_part {
     const uint8_t *text;        /* [n_text_bytes] or NULL */
     const int64_t *text_offset; /* [n + 1] or NULL */
     const float *logits;        /* [n, n_labels] or NULL; finite, checked */
+    /* "grams" and "gram_offsets": hashed n-grams of the text, ascending, one that occurs k times
+     * stands k times. NULL where header.grams.buckets is 0, else there. Checked. */
+    const int32_t *gram;
+    const int64_t *gram_offset; /* [n + 1] */
     struct safetensors st;      /* every tensor, known or not */
     uint64_t hash;              /* XXH3 of the whole member */
     void *owned;                /* the bytes, when not mapped */
@@ -135,6 +149,8 @@ struct record {
         *label_id; /* of a multi-label stream: those that hold, [n_label_ids], ascending */
     size_t n_label_ids;
     const float *logits; /* [n_labels] or NULL */
+    const int32_t *gram; /* [n_grams], NULL: the stream has none */
+    size_t n_grams;
     const uint8_t *text; /* NULL or n_text bytes */
     size_t n_text;
 };

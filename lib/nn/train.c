@@ -259,7 +259,31 @@ static bool log_dev(const struct trainer *t, double loss, double score, struct e
     return log_write(t->options->log, line, err);
 }
 
-/* All epochs; at the end the parameters are the best epoch's (the last one's without dev). */
+/* The score on dev of the weights as they would be written, and a copy of them if it is the best. */
+static bool judge(struct trainer *t, struct train_result *result, struct params_copy *best,
+                  struct error *err)
+{
+    double score = 0;
+    if (!trainer_before_evaluate(t, err))
+        return false;
+    bool better = !t->options->dev;
+    if (t->options->dev) {
+        if (!trainer_evaluate(t, t->options->dev, &score, err) ||
+            !log_dev(t, result->train_loss, score, err))
+            return false;
+        better = !(score <= result->dev_score);
+        if (better)
+            result->dev_score = score;
+    }
+    if (better)
+        result->best_epoch = t->epoch;
+    if (t->options->dev && better && t->epoch < t->options->epochs &&
+        !params_save(&t->params, best, err))
+        return false;
+    /* After the last epoch the weights stay those that will be written. */
+    return t->epoch == t->options->epochs || trainer_after_evaluate(t, err);
+}
+
 static bool run_epochs(struct trainer *t, struct train_result *result, struct error *err)
 {
     struct params_copy best = {0};
@@ -267,25 +291,11 @@ static bool run_epochs(struct trainer *t, struct train_result *result, struct er
     result->dev_score = NAN;
     for (t->epoch = 1; ok && t->epoch <= t->options->epochs; t->epoch++) {
         struct schedule schedule;
-        double score = 0;
-        if (!plan(t, t->epoch, &schedule, err)) {
-            ok = false;
+        ok = plan(t, t->epoch, &schedule, err);
+        if (!ok)
             break;
-        }
-        ok = trainer_epoch(t, &schedule, &result->train_loss, err);
+        ok = trainer_epoch(t, &schedule, &result->train_loss, err) && judge(t, result, &best, err);
         schedule_free(&schedule);
-        if (!ok || !t->options->dev) {
-            result->best_epoch = t->epoch;
-            continue;
-        }
-        ok = trainer_evaluate(t, t->options->dev, &score, err) &&
-             log_dev(t, result->train_loss, score, err);
-        if (ok && !(score <= result->dev_score)) {
-            result->dev_score = score;
-            result->best_epoch = t->epoch;
-            if (t->epoch < t->options->epochs)
-                ok = params_save(&t->params, &best, err);
-        }
     }
     if (ok && result->best_epoch < t->options->epochs)
         params_restore(&t->params, &best);
@@ -366,33 +376,102 @@ static bool state_problem(json_t *config, const struct records_header *header, s
            error_set(err, "no memory for config.json");
 }
 
+struct training {
+    struct trainer trainer;
+    struct shape shape;
+    struct model *model;
+    bool from_scratch;
+    struct train_result result;
+};
+
+struct training *train_open(struct model *model, const struct shape *shape,
+                            const struct records_set *records, const struct train_options *options,
+                            struct device *dev, const struct progress *progress, struct error *err)
+{
+    struct training *training = memory_zeroed(1, sizeof *training, err);
+    if (!training)
+        return NULL;
+    struct trainer *t = &training->trainer;
+    *t = (struct trainer){.options = options, .records = records, .progress = progress, .dev = dev};
+    training->model = model;
+    training->from_scratch = shape != NULL;
+    if (find_shape(&training->shape, shape, model, records, options, err) &&
+        check_records(t, &training->shape, err) && choose_records(t, &training->result, err) &&
+        open_trainer(t, &training->shape, shape ? NULL : model, err))
+        return training;
+    train_close(training);
+    return NULL;
+}
+
+void train_close(struct training *training)
+{
+    if (!training)
+        return;
+    close_trainer(&training->trainer);
+    shape_free(&training->shape);
+    free(training);
+}
+
+bool train_run(struct training *training, struct error *err)
+{
+    double start = progress_clock();
+    bool ok = run_epochs(&training->trainer, &training->result, err);
+    training->result.seconds = progress_clock() - start;
+    return ok;
+}
+
+struct trainer *train_trainer(struct training *training)
+{
+    return &training->trainer;
+}
+
+const struct train_result *train_result(const struct training *training)
+{
+    return &training->result;
+}
+
+json_t *train_config(const struct training *training, struct error *err)
+{
+    const struct records_header *header = &training->trainer.records->header;
+    json_t *config = shape_config(&training->shape, training->model->config, header->label, err);
+    if (config && state_problem(config, header, err) && model_state_type(config, DTYPE_F32, err))
+        return config;
+    json_decref(config);
+    return NULL;
+}
+
+bool train_describe(struct training *training, json_t *stage, struct error *err)
+{
+    return describe(&training->trainer, training->from_scratch ? NULL : training->model,
+                    &training->result, stage, err);
+}
+
+bool train_write(struct training *training, json_t *stage, struct output *output, struct error *err)
+{
+    struct params *params = &training->trainer.params;
+    json_t *config = NULL;
+    bool ok = train_describe(training, stage, err) && (config = train_config(training, err));
+    if (ok) {
+        params_drop_moments(params);
+        ok = params_write(params, training->model, config, stage, output, err);
+        stage = NULL;
+    }
+    json_decref(stage);
+    json_decref(config);
+    return ok;
+}
+
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
            const struct train_options *options, struct device *dev, const struct progress *progress,
            json_t *stage, struct output *output, struct train_result *result, struct error *err)
 {
-    struct trainer t = {.options = options, .records = records, .progress = progress, .dev = dev};
-    struct shape full = {0};
-    json_t *config = NULL;
-    double start = progress_clock();
-    *result = (struct train_result){0};
-    bool ok = find_shape(&full, shape, model, records, options, err) &&
-              check_records(&t, &full, err) && choose_records(&t, result, err) &&
-              open_trainer(&t, &full, shape ? NULL : model, err) && run_epochs(&t, result, err) &&
-              describe(&t, shape ? NULL : model, result, stage, err);
-    if (ok) {
-        config = shape_config(&full, model->config, records->header.label, err);
-        ok = config && state_problem(config, &records->header, err) &&
-             model_state_type(config, DTYPE_F32, err);
-    }
-    if (ok) {
-        params_drop_moments(&t.params);
-        ok = params_write(&t.params, model, config, stage, output, err);
-        stage = NULL;
-    }
-    result->seconds = progress_clock() - start;
-    json_decref(stage);
-    json_decref(config);
-    close_trainer(&t);
-    shape_free(&full);
+    struct training *training = train_open(model, shape, records, options, dev, progress, err);
+    bool ok = training && train_run(training, err);
+    if (ok)
+        ok = train_write(training, stage, output, err);
+    else
+        json_decref(stage);
+    *result = training ? training->result : (struct train_result){0};
+    train_close(training);
     return ok;
 }

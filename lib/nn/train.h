@@ -15,6 +15,8 @@
 #include "nn/parts.h"
 #include "nn/shape.h"
 
+struct trainer_hook;
+
 struct train_options {
     size_t epochs;         /* 3 */
     size_t batch_tokens;   /* tokens of one optimizer step; 1024 */
@@ -30,9 +32,11 @@ struct train_options {
     bool distil;               /* needs logits in the records */
     double alpha, temperature; /* 0.9, 2 */
     uint64_t seed;
-    const struct records_set *dev; /* NULL: keep the last epoch */
-    struct log *log;               /* may be NULL */
-    size_t log_every;              /* steps; 10 */
+    const struct records_set *dev;          /* NULL: keep the last epoch */
+    const struct trainer_hook *const *hook; /* trainer.h; [n_hooks] */
+    size_t n_hooks;
+    struct log *log;  /* may be NULL */
+    size_t log_every; /* steps; 10 */
 };
 void train_defaults(struct train_options *options);
 
@@ -46,16 +50,36 @@ struct train_result {
     char left_out[PARTS_NAME_BYTES];     /* the first of them */
 };
 
-/* Peak memory: on the device 16 bytes a parameter of the encoder (weight, gradient, two moments),
- * for the word table 4 bytes a value and 8 more for touched rows, the tape of one batch
- * (encoder.h); on the host the best epoch's copy, and at the end the weights once more.
+/* A run. With `shape` NULL the model's weights are the start (a missing pooler or classifier starts
+ * at random, listed in the stage's "fresh", what is not used in "left_out"); otherwise random weights
+ * of that shape, tokenizer from the model. Labels come from the records; a classifier that is kept
+ * must have the same. Records without a label take part only when distilling. Borrows everything.
  *
- * Train and write the model to `output`. With `shape` NULL the model's weights are the start (a
- * missing pooler or classifier starts at random, listed in the stage's "fresh", what is not used in
- * "left_out"); otherwise random
- * weights of that shape, tokenizer from the model. Labels come from the records; a classifier that
- * is kept must have the same. Records without a
- * label take part only when distilling. `stage` is stolen. */
+ * Peak memory: on the device 16 bytes a parameter of the encoder (weight, gradient, two moments),
+ * for the word table 4 bytes a value and 8 more for touched rows, the tape of one batch
+ * (encoder.h); on the host the best epoch's copy, and at the end the weights once more. */
+struct training;
+struct trainer;
+
+struct training *train_open(struct model *model, const struct shape *shape,
+                            const struct records_set *records, const struct train_options *options,
+                            struct device *dev, const struct progress *progress,
+                            struct error *err) MUST_CHECK;
+/* All epochs; at the end the parameters are the best epoch's (the last one's without dev). */
+bool train_run(struct training *training, struct error *err) MUST_CHECK;
+/* Write the model; no step after this. `stage` is stolen. */
+bool train_write(struct training *training, json_t *stage, struct output *output,
+                 struct error *err) MUST_CHECK;
+void train_close(struct training *training); /* NULL is fine */
+
+struct trainer *train_trainer(struct training *training); /* parameters and all */
+/* config.json of the model as trained. New reference. */
+json_t *train_config(const struct training *training, struct error *err);
+/* "run", "fresh" and "left_out" of the history join `stage`. */
+bool train_describe(struct training *training, json_t *stage, struct error *err) MUST_CHECK;
+const struct train_result *train_result(const struct training *training);
+
+/* All of it. `stage` is stolen. */
 bool train(struct model *model, const struct shape *shape, const struct records_set *records,
            const struct train_options *options, struct device *dev, const struct progress *progress,
            json_t *stage, struct output *output, struct train_result *result,

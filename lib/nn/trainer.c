@@ -26,6 +26,30 @@ static bool load_batch(struct trainer *t, const uint32_t *record, size_t n, stru
            encoder_reserve(t->encoder, t->batch.n_tokens, t->batch.n, err);
 }
 
+enum moment {
+    BEFORE_FORWARD,
+    AFTER_FORWARD,
+    AFTER_BACKWARD,
+    AFTER_STEP,
+    BEFORE_EVALUATE,
+    AFTER_EVALUATE
+};
+
+static bool call_hooks(struct trainer *t, enum moment moment, struct error *err)
+{
+    size_t n = t->options->n_hooks;
+    for (size_t i = 0; i < n; i++) {
+        bool backwards = moment == AFTER_STEP || moment == AFTER_EVALUATE;
+        const struct trainer_hook *hook = t->options->hook[backwards ? n - 1 - i : i];
+        bool (*const call[])(void *, struct trainer *, struct error *) = {
+            hook->before_forward, hook->after_forward,   hook->after_backward,
+            hook->after_step,     hook->before_evaluate, hook->after_evaluate};
+        if (call[moment] && !call[moment](hook->context, t, err))
+            return false;
+    }
+    return true;
+}
+
 /* Forward, loss, backward, update. row_loss: where on the device the losses of the batch's records
  * go. */
 static bool step(struct trainer *t, float *row_loss, struct error *err)
@@ -33,7 +57,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     struct device *dev = t->dev;
     const struct batch *batch = &t->batch;
     struct encoder_rows_grad rows;
-    if (!params_zero_grad(&t->params, batch, &rows, err))
+    if (!call_hooks(t, BEFORE_FORWARD, err) || !params_zero_grad(&t->params, batch, &rows, err))
         return false;
     t->dropout.seed = trainer_seed(t, TRAINER_DROPOUT, t->step);
     const act *logits = encoder_forward(t->encoder, &t->params.weights, batch, &t->dropout);
@@ -43,11 +67,15 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
                               .scale = 1 / (float)batch->n};
     objective_loss(dev, &loss, batch, logits, t->params.shape.n_labels, row_loss,
                    encoder_dlogits(t->encoder));
+    if (!call_hooks(t, AFTER_FORWARD, err))
+        return false;
     encoder_backward(t->encoder, &t->params.weights, batch, &t->dropout, &rows, NULL);
+    if (!call_hooks(t, AFTER_BACKWARD, err))
+        return false;
     optimizer_step(&t->optimizer, batch,
                    schedule_lr(t->lr, t->options->warmup, t->step, t->total_steps));
     t->step++;
-    return true;
+    return call_hooks(t, AFTER_STEP, err);
 }
 
 static bool log_step(struct trainer *t, double grad_norm, size_t tokens, struct error *err)
@@ -204,6 +232,16 @@ static bool fill_dev(struct trainer *t, const struct records_set *dev, size_t *n
             return false;
     }
     return true;
+}
+
+bool trainer_before_evaluate(struct trainer *trainer, struct error *err)
+{
+    return call_hooks(trainer, BEFORE_EVALUATE, err);
+}
+
+bool trainer_after_evaluate(struct trainer *trainer, struct error *err)
+{
+    return call_hooks(trainer, AFTER_EVALUATE, err);
 }
 
 bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *score,

@@ -1,5 +1,5 @@
 /* trainer.h: the state of a training run and its two movements, an epoch over the records and a
- * pass over the dev set. Private to train.c and trainer.c.
+ * pass over the dev set. Hooks join a run: pruning while training, further losses.
  */
 #ifndef MILLET_NN_TRAINER_H
 #define MILLET_NN_TRAINER_H
@@ -15,6 +15,36 @@
 #include "nn/params.h"
 #include "nn/schedule.h"
 #include "nn/train.h"
+
+/* Memory of a hook that a checkpoint must hold. */
+struct trainer_buffer {
+    const char *name; /* unique within the hook */
+    void *data;
+    size_t bytes;
+    bool on_device;
+};
+
+/* What takes part in every step beside the trainer; each function may be NULL. Hooks run in the
+ * order of train_options.hook; after_step in the opposite order. */
+struct trainer_hook {
+    const char *name; /* of its part of a checkpoint */
+    void *context;
+    /* The batch is on the device; nothing has run. */
+    bool (*before_forward)(void *context, struct trainer *trainer, struct error *err);
+    /* The logits and their gradient are there; further gradients can be added to the encoder's. */
+    bool (*after_forward)(void *context, struct trainer *trainer, struct error *err);
+    /* Gradients of all parameters are there; the optimizer has not run. */
+    bool (*after_backward)(void *context, struct trainer *trainer, struct error *err);
+    /* The optimizer has run. */
+    bool (*after_step)(void *context, struct trainer *trainer, struct error *err);
+    /* Around the dev set and before the weights are copied as the best: the weights must be those
+     * that will be written; afterwards they may be others again. */
+    bool (*before_evaluate)(void *context, struct trainer *trainer, struct error *err);
+    bool (*after_evaluate)(void *context, struct trainer *trainer, struct error *err);
+    /* Everything of the hook that the next step depends on; room for n. Returns how many. */
+    size_t (*state)(void *context, struct trainer_buffer *buffer, size_t n);
+};
+enum { TRAINER_HOOK_BUFFERS = 256 };
 
 struct trainer {
     const struct train_options *options;
@@ -55,5 +85,9 @@ bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, dou
  * to find and nothing was found). */
 bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *score,
                       struct error *err) MUST_CHECK;
+
+/* Tell the hooks that the weights are looked at, and that it is over. */
+bool trainer_before_evaluate(struct trainer *trainer, struct error *err) MUST_CHECK;
+bool trainer_after_evaluate(struct trainer *trainer, struct error *err) MUST_CHECK;
 
 #endif
