@@ -8,7 +8,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 BINDIR  ?= $(PREFIX)/bin
 MANDIR  ?= $(PREFIX)/share/man
-TOOLS   := $(patsubst bin/%.c,%,$(sort $(wildcard bin/m*.c)))
+TOOLS   := $(patsubst bin/%.c,%,$(filter-out $(wildcard bin/m*_*.c),$(sort $(wildcard bin/m*.c))))
 
 CC      ?= gcc
 AR      ?= ar
@@ -102,6 +102,9 @@ $(BINS): $(BIN_DIR)/%: $(B)/bin/%.o $(TOOL_OBJ) $(B)/version.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
 
+# bin/TOOL_*.c belong to TOOL.
+$(foreach t,$(TOOLS),$(eval $(BIN_DIR)/$t: $(patsubst %.c,$(B)/%.o,$(wildcard bin/$t_*.c))))
+
 $(B)/unit/%: $(B)/tests/unit/%.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
@@ -117,7 +120,7 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(ARCHIVE)
 tests: $(UNIT) ## build the unit tests
 
 -include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) \
-         $(TOOLS:%=$(B)/bin/%.d) $(TOOL_OBJ:.o=.d) $(B)/version.d
+         $(patsubst %.c,$(B)/%.d,$(wildcard bin/m*.c)) $(TOOL_OBJ:.o=.d) $(B)/version.d
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
 deps: ## install what is missing (Debian packages); does nothing when all is there

@@ -95,6 +95,8 @@ void tool_check_stdin(struct tool *tool, bool default_stdin);
 int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
 double tool_argument_real(struct tool *tool, const char *what, double min, double max);
 void tool_argument_once(struct tool *tool, const char *what, const char **value);
+/* --kd: "alpha=0.9,temperature=2" of the option just returned; a key left out stays as it was. */
+void tool_argument_kd(struct tool *tool, double *alpha, double *temperature);
 /* For a second file that a tool writes (--log, --report, --cache): exits 2 when it is the output, an
  * operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
 void tool_check_written(struct tool *tool, const char *option, const char *path);

@@ -1,0 +1,143 @@
+/* mstudent_options.c: the table of mstudent's options, and what is refused before a file is opened. */
+#include "bin/mstudent_options.h"
+
+#include <string.h>
+
+#include "nn/shape.h"
+
+enum option_id {
+    OPTION_MODEL = 1000,
+    OPTION_SHAPE,
+    OPTION_KD,
+    OPTION_DEV,
+    OPTION_EPOCHS,
+    OPTION_BATCH_TOKENS,
+    OPTION_LR,
+    OPTION_HEAD_LR,
+    OPTION_WARMUP,
+    OPTION_WEIGHT_DECAY,
+    OPTION_CLIP,
+    OPTION_DROPOUT,
+    OPTION_NEW_HEAD,
+    OPTION_POOL,
+    OPTION_LOG,
+    OPTION_LOG_EVERY
+};
+
+const struct tool_option mstudent_option[] = {
+    {'m', "model", "MODEL", "start from MODEL; with --shape, only its tokenizer", OPTION_MODEL},
+    {0, "shape", "SHAPE", "random weights: layers=4,hidden=256,heads=4,ffn=1024", OPTION_SHAPE},
+    {0, "kd", "KD", "distil the logits: alpha=0.9,temperature=2", OPTION_KD},
+    {0, "dev", "STREAM", "score after each epoch, keep the best", OPTION_DEV},
+    {0, "epochs", "N", "passes over the records; default 3", OPTION_EPOCHS},
+    {0, "batch-tokens", "N", "tokens of one step; default 1024", OPTION_BATCH_TOKENS},
+    {0, "lr", "X", "peak learning rate; default 1e-4, from a shape 5e-4", OPTION_LR},
+    {0, "head-lr", "X", "pooler and classifier learn X times faster; default 1", OPTION_HEAD_LR},
+    {0, "warmup", "X", "share of steps with rising rate; default 0.1", OPTION_WARMUP},
+    {0, "weight-decay", "X", "of matrices; default 0.01", OPTION_WEIGHT_DECAY},
+    {0, "clip", "X", "largest gradient norm; default 1, 0: any", OPTION_CLIP},
+    {0, "dropout", "X", "all dropout rates; default: the model's", OPTION_DROPOUT},
+    {0, "new-head", NULL, "start a new classifier for the records' labels", OPTION_NEW_HEAD},
+    {0, "pool", "POOL", "the classifier sees: first, or the mean; default: the model's",
+     OPTION_POOL},
+    {0, "log", "FILE", "one JSON object per logging step", OPTION_LOG},
+    {0, "log-every", "N", "steps between two log lines; default 10", OPTION_LOG_EVERY},
+};
+
+const size_t mstudent_n_options = sizeof mstudent_option / sizeof mstudent_option[0];
+
+static void parse_pool(struct tool *tool, struct train_options *train)
+{
+    const char *name = tool_argument(tool);
+    bool mean = strcmp(name, "mean") == 0;
+    if (!mean && strcmp(name, "first") != 0)
+        tool_usage_error(tool, "--pool: \"%s\" is neither first nor mean", name);
+    train->choose_pool = true;
+    train->pool = mean ? SHAPE_MEAN : SHAPE_FIRST;
+}
+
+/* Everything but the vocabulary and labels, which the files say, can be refused before any is
+ * opened. */
+static void check_shape(struct tool *tool, const char *text)
+{
+    struct shape shape = {0};
+    if (!shape_from_text(&shape, text, 1, 1, &tool->err))
+        tool_usage_error(tool, "%s", tool->err.text);
+    shape_free(&shape);
+}
+
+static void take_option(struct tool *tool, struct arguments *a, int id)
+{
+    struct train_options *train = &a->train;
+    switch (id) {
+    case OPTION_MODEL:
+        tool_argument_once(tool, "-m", &a->model);
+        break;
+    case OPTION_SHAPE:
+        a->shape = tool_argument(tool);
+        check_shape(tool, a->shape);
+        break;
+    case OPTION_KD:
+        train->distil = true;
+        tool_argument_kd(tool, &train->alpha, &train->temperature);
+        break;
+    case OPTION_DEV:
+        a->dev = tool_argument(tool);
+        break;
+    case OPTION_EPOCHS:
+        train->epochs = (size_t)tool_argument_integer(tool, "--epochs", 1, 100000);
+        break;
+    case OPTION_BATCH_TOKENS:
+        train->batch_tokens = (size_t)tool_argument_integer(tool, "--batch-tokens", 1, 1 << 24);
+        break;
+    case OPTION_LR:
+        train->lr = tool_argument_real(tool, "--lr", 1e-12, 10);
+        break;
+    case OPTION_HEAD_LR:
+        train->head_lr_factor = tool_argument_real(tool, "--head-lr", 0, 1e6);
+        break;
+    case OPTION_WARMUP:
+        train->warmup = tool_argument_real(tool, "--warmup", 0, 1);
+        break;
+    case OPTION_WEIGHT_DECAY:
+        train->weight_decay = tool_argument_real(tool, "--weight-decay", 0, 10);
+        break;
+    case OPTION_CLIP:
+        train->clip = tool_argument_real(tool, "--clip", 0, 1e9);
+        break;
+    case OPTION_DROPOUT:
+        train->dropout = tool_argument_real(tool, "--dropout", 0, 0.95);
+        break;
+    case OPTION_NEW_HEAD:
+        train->new_head = true;
+        break;
+    case OPTION_POOL:
+        parse_pool(tool, train);
+        break;
+    case OPTION_LOG:
+        a->log = tool_argument(tool);
+        break;
+    case OPTION_LOG_EVERY:
+        train->log_every = (size_t)tool_argument_integer(tool, "--log-every", 1, 1 << 30);
+        break;
+    }
+}
+
+void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **path, size_t *n)
+{
+    int id;
+    train_defaults(&a->train);
+    while ((id = tool_next_option(tool)) >= 0)
+        take_option(tool, a, id);
+    *path = tool_operands(tool, n);
+    if (a->log)
+        tool_check_written(tool, "--log", a->log);
+    a->train.seed = tool->seed;
+    if (!a->model)
+        tool_usage_error(tool,
+                         "-m MODEL is missing: the model to start from, or whose tokenizer to use");
+    if (a->shape && a->train.new_head)
+        tool_usage_error(tool,
+                         "--shape and --new-head clash: with a shape everything starts at random");
+    tool_check_stdin(tool, true);
+}

@@ -1,0 +1,20 @@
+/* mstudent_options.h: the command line of mstudent. */
+#ifndef MILLET_BIN_MSTUDENT_OPTIONS_H
+#define MILLET_BIN_MSTUDENT_OPTIONS_H
+
+#include "bin/tool.h"
+#include "nn/train.h"
+
+struct arguments {
+    const char *model, *shape, *dev, *log;
+    struct train_options train;
+};
+
+extern const struct tool_option mstudent_option[];
+extern const size_t mstudent_n_options;
+
+/* All of argv; a mistake finishes the process. path [*n]: the operands. */
+void mstudent_parse(struct tool *tool, struct arguments *arguments, const char *const **path,
+                    size_t *n);
+
+#endif
