@@ -145,8 +145,48 @@ static void compact_free(struct compact *compact)
     *compact = (struct compact){NULL, NULL, NULL, 0};
 }
 
+static bool check_patches(const struct model *model, const struct compact_patch *patch,
+                          size_t n_patches, struct error *err)
+{
+    for (size_t i = 0; i < n_patches; i++) {
+        const struct tensor_view *view = model_find(model, patch[i].name);
+        char found[128];
+        if (!view)
+            return error_set(err, "%s: there is no tensor %s to change", model->name,
+                             patch[i].name);
+        tensor_view_describe(view, found, sizeof found);
+        if (!dtype_is_float(view->type))
+            return error_set(err,
+                             "%s: tensor %s is %s; weights of int8 models are not changed: mquant "
+                             "--to fp32 first",
+                             model->name, view->name, found);
+        if (tensor_view_elements(view) != patch[i].n)
+            return error_set(err, "tensor %s is %s, not of %zu new values", view->name, found,
+                             patch[i].n);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(patch[k].name, patch[i].name) == 0)
+                return error_set(err, "tensor %s is changed twice", view->name);
+    }
+    return true;
+}
+
+/* The tensor, with the values of its patch if it has one. */
+static struct tensor_view patched(const struct tensor_view *view, const struct compact_patch *patch,
+                                  size_t n_patches)
+{
+    struct tensor_view result = *view;
+    for (size_t i = 0; i < n_patches; i++)
+        if (strcmp(patch[i].name, view->name) == 0) {
+            result.type = DTYPE_F32;
+            result.data = patch[i].value;
+            result.bytes = patch[i].n * sizeof(float);
+        }
+    return result;
+}
+
 static bool compact_build(struct compact *compact, struct model *model, const struct shape *shape,
-                          const struct keep *keep, struct error *err)
+                          const struct keep *keep, const struct compact_patch *patch,
+                          size_t n_patches, struct error *err)
 {
     size_t n = model->n_tensors;
     *compact = (struct compact){.tensor = memory_zeroed(n, sizeof *compact->tensor, err),
@@ -154,9 +194,10 @@ static bool compact_build(struct compact *compact, struct model *model, const st
                                 .owned = memory_zeroed(n, sizeof *compact->owned, err)};
     bool ok = compact->tensor && compact->name && compact->owned;
     for (size_t i = 0; ok && i < n; i++) {
-        const struct tensor_view *view = &model->tensor[i];
+        const struct tensor_view *whole = &model->tensor[i];
         struct family_tensor tensor;
-        ok = bundle_verify(model->bundle, view->data, (size_t)view->bytes, err);
+        ok = bundle_verify(model->bundle, whole->data, (size_t)whole->bytes, err);
+        const struct tensor_view here = patched(whole, patch, n_patches), *view = &here;
         /* What all layers share has no number and stays. */
         if (ok && family_parse(shape->family, view->name, &tensor) &&
             tensor.number_end > tensor.number_begin)
@@ -180,13 +221,15 @@ static json_t *extra_of(const struct model *model, json_t *pruned, struct error 
 }
 
 bool compact_write(struct model *model, const struct shape *shape, const struct keep *keep,
-                   json_t *pruned, json_t *stage, struct output *output, struct error *err)
+                   const struct compact_patch *patch, size_t n_patches, json_t *pruned,
+                   json_t *stage, struct output *output, struct error *err)
 {
     struct compact compact = {NULL, NULL, NULL, 0};
     struct shape left = {.layer = NULL};
     json_t *config = NULL, *extra = extra_of(model, pruned, err);
-    bool ok = extra && keep_shape(keep, shape, &left, err) &&
-              compact_build(&compact, model, shape, keep, err);
+    bool ok = extra && check_patches(model, patch, n_patches, err) &&
+              keep_shape(keep, shape, &left, err) &&
+              compact_build(&compact, model, shape, keep, patch, n_patches, err);
     if (ok)
         config = shape_config(&left, model->config, model->n_labels ? model->label : NULL, err);
     if (config) {

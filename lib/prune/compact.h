@@ -21,11 +21,21 @@
 #include "nn/shape.h"
 #include "prune/keep.h"
 
-/* The smaller model, written. `pruned` goes to millet.json under that name, with what the model said
+/* Values that replace a tensor's, F32, of the model's full size, before cutting: what tuning after
+ * pruning, second-order updates and training under masks have changed. The tensor is written F32
+ * and cut like any other; one of a layer that goes is gone. Borrowed. */
+struct compact_patch {
+    const char *name; /* as the model spells it */
+    const float *value;
+    size_t n; /* values: the tensor's elements */
+};
+
+/* The smaller model, written. Patches of names the model lacks, twice the same, of another size, or
+ * for int8 codes are refused. `pruned` goes to millet.json under that name, with what the model said
  * there before as its "before"; pruned and stage are stolen in any case. Bytes are verified against
  * the model's checksums. Memory: the cut tensors. */
 bool compact_write(struct model *model, const struct shape *shape, const struct keep *keep,
-                   json_t *pruned, json_t *stage, struct output *output,
-                   struct error *err) MUST_CHECK;
+                   const struct compact_patch *patch, size_t n_patches, json_t *pruned,
+                   json_t *stage, struct output *output, struct error *err) MUST_CHECK;
 
 #endif

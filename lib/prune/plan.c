@@ -1,7 +1,9 @@
 /* plan.c: the two methods, and their figures as JSON. */
 #include "prune/plan.h"
 
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
 #include "nn/parts.h"
@@ -101,12 +103,32 @@ bool plan_importance(struct plan *plan, struct model *model, const struct record
     return ok;
 }
 
+float *plan_patch(struct plan *plan, const char *name, size_t n, struct error *err)
+{
+    size_t count = plan->n_patches, capacity = count;
+    if (!memory_grow(&plan->patch, &capacity, count + 1, sizeof *plan->patch, err))
+        return NULL;
+    char *copy = memory_copy(name, strlen(name), err);
+    float *value = copy ? memory_array(n, sizeof *value, err) : NULL;
+    if (!value) {
+        free(copy);
+        return NULL;
+    }
+    plan->patch[plan->n_patches++] = (struct compact_patch){copy, value, n};
+    return value;
+}
+
 void plan_free(struct plan *plan)
 {
     shape_free(&plan->before);
     shape_free(&plan->after);
     keep_free(&plan->keep);
     json_decref(plan->how);
+    for (size_t i = 0; i < plan->n_patches; i++) {
+        free((void *)(uintptr_t)plan->patch[i].name);
+        free((void *)(uintptr_t)plan->patch[i].value);
+    }
+    free(plan->patch);
     *plan = (struct plan){.n_tokens = 0};
 }
 

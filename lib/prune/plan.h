@@ -13,6 +13,7 @@
 #include "io/records.h"
 #include "kernels/kernels.h"
 #include "nn/shape.h"
+#include "prune/compact.h"
 #include "prune/importance.h"
 #include "prune/keep.h"
 #include "prune/layers.h"
@@ -26,7 +27,13 @@ struct plan {
     size_t n_tokens;                /* multiply-adds below are of a text of so many tokens */
     double macs_before, macs_after; /* whole model, as shape_macs() */
     json_t *how; /* {"method": …, "keep": …}: method, its options and what it measured */
+    struct compact_patch *patch; /* weights that changed: names and values are owned */
+    size_t n_patches;
 };
+
+/* Room for one more changed tensor of n values, which the caller fills; each name once. NULL: no
+ * memory. */
+float *plan_patch(struct plan *plan, const char *name, size_t n, struct error *err) MUST_CHECK;
 
 /* share: of the layers, when list is NULL; else list names the layers to keep ("0,2,5") and share
  * and rule do not matter. */

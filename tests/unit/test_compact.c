@@ -17,15 +17,33 @@ static void answer(struct model *model, float logits[RECORDS * TINY_LABELS])
     tiny_answer(model, offset, id, RECORDS, logits);
 }
 
-static void compact(struct model *model, const struct shape *shape, const struct keep *keep,
-                    struct model *small, const char *file)
+static void compact_patched(struct model *model, const struct shape *shape, const struct keep *keep,
+                            const struct compact_patch *patch, size_t n_patches,
+                            struct model *small, const char *file)
 {
     struct error err = ERROR_INIT;
     struct output *output = tiny_output(file);
-    tiny_must(compact_write(model, shape, keep, json_pack("{s:s}", "method", "test"), json_object(),
-                            output, &err),
+    tiny_must(compact_write(model, shape, keep, patch, n_patches,
+                            json_pack("{s:s}", "method", "test"), json_object(), output, &err),
               &err);
     tiny_reopen(output, small, file);
+}
+
+static void compact(struct model *model, const struct shape *shape, const struct keep *keep,
+                    struct model *small, const char *file)
+{
+    compact_patched(model, shape, keep, NULL, 0, small, file);
+}
+
+static void refused(struct model *model, const struct shape *shape, const struct keep *keep,
+                    const struct compact_patch *patch, size_t n_patches, const char *text)
+{
+    struct error err = ERROR_INIT;
+    struct output *output = tiny_output("refused");
+    bool ok = compact_write(model, shape, keep, patch, n_patches,
+                            json_pack("{s:s}", "method", "test"), json_object(), output, &err);
+    tap_ok(!ok && strstr(err.text, text), "refused: %s", err.text);
+    output_abandon(output);
 }
 
 /* Columns [first, first + n) of a matrix to zero: what comes out of these units no longer counts.
@@ -188,6 +206,56 @@ static void int8(void)
         model_close(all[i]);
 }
 
+/* A model cut with patches is the patched model, cut; what does not fit is refused. */
+static void patches(void)
+{
+    static struct tiny tiny, changed;
+    static const char *const names[] = {"bert.encoder.layer.1.output.dense.weight",
+                                        "bert.encoder.layer.0.attention.output.dense.bias",
+                                        "classifier.bias"};
+    float found[RECORDS * TINY_LABELS], expected[RECORDS * TINY_LABELS];
+    struct compact_patch patch[3];
+    struct model model, other, half, small;
+    tiny_make(&tiny, 12);
+    tiny_make(&changed, 12);
+    tiny_model(&tiny, &model, "whole");
+    for (size_t i = 0; i < 3; i++) {
+        float *values = tiny_values(&changed, names[i]);
+        patch[i] = (struct compact_patch){
+            names[i], values, (size_t)tensor_view_elements(model_find(&model, names[i]))};
+        for (size_t k = 0; k < patch[i].n; k++)
+            values[k] = values[k] * 1.5F + 0.25F;
+    }
+    struct keep keep = choose(&changed, 112);
+    tiny_model(&changed, &other, "changed");
+    answer(&other, expected);
+    compact_patched(&model, &tiny.shape, &keep, patch, 3, &small, "patched");
+    answer(&small, found);
+    tap_close(found, expected, RECORDS * TINY_LABELS, 1e-5, "patched and cut");
+    model_close(&small);
+    to_format(&model, FORMAT_BF16, &half, "half");
+    compact_patched(&half, &tiny.shape, &keep, patch, 3, &small, "patched");
+    tap_ok(model_find(&small, names[0])->type == DTYPE_F32 &&
+               model_find(&small, "bert.pooler.dense.weight")->type == DTYPE_BF16,
+           "a bf16 model: the patched tensor is F32, others stay");
+    model_close(&small);
+    struct compact_patch wrong = patch[0];
+    wrong.name = "bert.encoder.layer.1.output.dense.wait";
+    refused(&model, &tiny.shape, &keep, &wrong, 1, "there is no tensor");
+    wrong = patch[0];
+    wrong.n--;
+    refused(&model, &tiny.shape, &keep, &wrong, 1, "new values");
+    const struct compact_patch twice[2] = {patch[0], patch[0]};
+    refused(&model, &tiny.shape, &keep, twice, 2, "twice");
+    struct model codes;
+    to_format(&model, FORMAT_INT8, &codes, "codes");
+    refused(&codes, &tiny.shape, &keep, patch, 1, "mquant --to fp32");
+    keep_free(&keep);
+    struct model *all[] = {&model, &other, &half, &codes};
+    for (size_t i = 0; i < 4; i++)
+        model_close(all[i]);
+}
+
 static void what_is_said(void)
 {
     static struct tiny tiny;
@@ -230,6 +298,7 @@ int main(void)
     masked_equals_cut();
     layers();
     int8();
+    patches();
     what_is_said();
     return tap_done();
 }

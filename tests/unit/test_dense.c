@@ -144,7 +144,9 @@ static void prune(struct model *model, const struct shape *shape, struct model *
         unit[i].keep = unit[i].index == 0 || rng_below(&rng, 2);
     tiny_must(keep_of_units(&keep, shape, unit, n, &err), &err);
     struct output *output = tiny_output("small");
-    tiny_must(compact_write(model, shape, &keep, json_object(), json_object(), output, &err), &err);
+    tiny_must(
+        compact_write(model, shape, &keep, NULL, 0, json_object(), json_object(), output, &err),
+        &err);
     tiny_reopen(output, small, "small");
     keep_free(&keep);
     free(unit);

@@ -1,0 +1,60 @@
+/* mprune.h: what mprune's two files share: the methods, each with the options it takes, and what
+ * the command line says (mprune_options.c reads it, mprune.c does it).
+ *
+ * A new method: a name in enum method, a row in method_table (mprune_options.c), a function in
+ * decide_table (mprune.c). A new option: an id, a row in option_table, a member of struct options,
+ * a case in parse_option(), and its bit in the rows of the methods that take it; an option in no
+ * row goes with every method.
+ */
+#ifndef MILLET_BIN_MPRUNE_H
+#define MILLET_BIN_MPRUNE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bin/tool.h"
+#include "prune/layers.h"
+
+enum mprune_option {
+    OPTION_MODEL = 1000,
+    OPTION_METHOD,
+    OPTION_KEEP,
+    OPTION_WHICH,
+    OPTION_SAMPLES,
+    OPTION_BATCH_TOKENS,
+    OPTION_REPORT,
+    OPTION_DRY_RUN
+};
+
+enum method { METHOD_LAYERS, METHOD_IMPORTANCE, N_METHODS };
+
+struct method_entry {
+    const char *name;
+    uint64_t takes;    /* OPTION_BIT()s of the options that are not every method's */
+    bool reads_stream; /* operands are STREAMs, standard input without any */
+};
+extern const struct method_entry method_table[N_METHODS];
+#define OPTION_BIT(id) (UINT64_C(1) << ((id)-OPTION_MODEL))
+
+struct options {
+    const char *model, *report;
+    enum method method; /* N_METHODS: not given */
+    uint64_t given;     /* OPTION_BIT()s of all that was said */
+    double keep;        /* 0: not given */
+    const char *which;  /* NULL: not given */
+    const char *list;   /* --which is a list */
+    enum layers_rule rule;
+    size_t samples, batch_tokens;
+    bool dry_run;
+    const char *const *path;
+    size_t n_paths;
+};
+
+extern const struct tool_option mprune_option_table[];
+extern const size_t mprune_n_options;
+
+/* After tool_init(). A mistake finishes the process (2). */
+void mprune_parse(struct tool *tool, struct options *opt);
+
+#endif

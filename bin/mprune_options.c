@@ -1,0 +1,165 @@
+/* mprune_options.c: mprune's command line, from the tables of options and methods. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bin/mprune.h"
+#include "core/number.h"
+
+enum { SAMPLES = 2048, BATCH_TOKENS = 512, MAX_COUNT = 1 << 30 };
+
+const struct tool_option mprune_option_table[] = {
+    {'m', "model", "MODEL", "the model to prune (required)", OPTION_MODEL},
+    {0, "method", "METHOD", "layers or importance (required)", OPTION_METHOD},
+    {0, "keep", "SHARE", "how much stays: 75% or 0.75, of layers or multiply-adds", OPTION_KEEP},
+    {0, "which", "RULE", "layers: drop top, middle, bottom, alternate; or a list to keep",
+     OPTION_WHICH},
+    {0, "samples", "N", "importance: at most N labelled records (2048)", OPTION_SAMPLES},
+    {0, "batch-tokens", "N", "importance: tokens that run at a time (512)", OPTION_BATCH_TOKENS},
+    {0, "report", "FILE", "write what was kept, and figures, as JSON", OPTION_REPORT},
+    {0, "dry-run", NULL, "decide and report, write no model", OPTION_DRY_RUN},
+};
+const size_t mprune_n_options = sizeof mprune_option_table / sizeof *mprune_option_table;
+
+const struct method_entry method_table[N_METHODS] = {
+    [METHOD_LAYERS] = {"layers", OPTION_BIT(OPTION_WHICH), false},
+    [METHOD_IMPORTANCE] = {"importance",
+                           OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS), true},
+};
+
+/* "layers, fisher or importance": the methods that take all of `takes`, into text. */
+static const char *method_names(uint64_t takes, char *text, size_t size)
+{
+    size_t n = 0, at = 0, used = 0;
+    for (size_t i = 0; i < N_METHODS; i++)
+        n += (method_table[i].takes & takes) == takes;
+    text[0] = '\0';
+    for (size_t i = 0; i < N_METHODS && used < size; i++) {
+        if ((method_table[i].takes & takes) != takes)
+            continue;
+        at++;
+        int written = snprintf(text + used, size - used, "%s%s",
+                               at == 1   ? ""
+                               : at == n ? " or "
+                                         : ", ",
+                               method_table[i].name);
+        used += written > 0 ? (size_t)written : 0;
+    }
+    return text;
+}
+
+static enum method method_argument(struct tool *tool)
+{
+    char names[256];
+    for (size_t i = 0; i < N_METHODS; i++)
+        if (strcmp(tool_argument(tool), method_table[i].name) == 0)
+            return (enum method)i;
+    tool_usage_error(tool, "--method: \"%s\" is not %s", tool_argument(tool),
+                     method_names(0, names, sizeof names));
+}
+
+static void parse_option(struct tool *tool, struct options *opt, int id)
+{
+    switch ((enum mprune_option)id) {
+    case OPTION_MODEL:
+        tool_argument_once(tool, "-m", &opt->model);
+        break;
+    case OPTION_METHOD:
+        opt->method = method_argument(tool);
+        break;
+    case OPTION_KEEP:
+        if (!number_fraction(tool_argument(tool), "--keep", &opt->keep, &tool->err))
+            tool_usage_error(tool, "%s", tool->err.text);
+        break;
+    case OPTION_WHICH:
+        opt->which = tool_argument(tool);
+        break;
+    case OPTION_SAMPLES:
+        opt->samples = (size_t)tool_argument_integer(tool, "--samples", 1, MAX_COUNT);
+        break;
+    case OPTION_BATCH_TOKENS:
+        opt->batch_tokens = (size_t)tool_argument_integer(tool, "--batch-tokens", 1, MAX_COUNT);
+        break;
+    case OPTION_REPORT:
+        opt->report = tool_argument(tool);
+        break;
+    case OPTION_DRY_RUN:
+        opt->dry_run = true;
+        break;
+    }
+}
+
+static void check_which(struct tool *tool, struct options *opt)
+{
+    if (opt->which && !layers_rule_from_name(opt->which, &opt->rule)) {
+        /* A word is a mistyped rule; whether a list fits the model is known when it is open. */
+        if (opt->which[0] < '0' || opt->which[0] > '9')
+            tool_usage_error(tool,
+                             "--which: \"%s\" is not top, middle, bottom, alternate or a list of "
+                             "layers to keep such as 0,2,5",
+                             opt->which);
+        opt->list = opt->which;
+    }
+    if (opt->list && opt->keep > 0)
+        tool_usage_error(tool, "--which %s names the layers to keep; drop --keep", opt->list);
+    if (!opt->list && !(opt->keep > 0))
+        tool_usage_error(tool, "--keep is missing: how much stays, for example 50%%");
+}
+
+static void check_report(struct tool *tool, const struct options *opt)
+{
+    if (!opt->report)
+        return;
+    if (strcmp(opt->report, "-") == 0) {
+        if ((!tool->output || strcmp(tool->output, "-") == 0) && !opt->dry_run)
+            tool_usage_error(tool, "--report and the model cannot both go to standard output; "
+                                   "use -o");
+        return;
+    }
+    tool_check_written(tool, "--report", opt->report);
+}
+
+/* What some methods take, and this one does not. */
+static void check_taken(struct tool *tool, const struct options *opt)
+{
+    char names[256];
+    uint64_t any = 0, here = method_table[opt->method].takes;
+    for (size_t i = 0; i < N_METHODS; i++)
+        any |= method_table[i].takes;
+    for (size_t i = 0; i < mprune_n_options; i++) {
+        uint64_t bit = OPTION_BIT(mprune_option_table[i].id);
+        if (opt->given & any & ~here & bit)
+            tool_usage_error(tool, "--%s needs --method %s", mprune_option_table[i].long_name,
+                             method_names(bit, names, sizeof names));
+    }
+}
+
+static void check_options(struct tool *tool, struct options *opt)
+{
+    char names[256];
+    if (!opt->model)
+        tool_usage_error(tool, "-m is missing: the model to prune");
+    if (opt->method == N_METHODS)
+        tool_usage_error(tool, "--method is missing: %s", method_names(0, names, sizeof names));
+    const struct method_entry *method = &method_table[opt->method];
+    check_taken(tool, opt);
+    if (!method->reads_stream && opt->n_paths > 0)
+        tool_usage_error(tool, "--method %s reads no STREAM; drop %s", method->name, opt->path[0]);
+    if (opt->dry_run && tool->output)
+        tool_usage_error(tool, "--dry-run writes no model; drop -o");
+    check_report(tool, opt);
+    check_which(tool, opt);
+    tool_check_stdin(tool, method->reads_stream);
+}
+
+void mprune_parse(struct tool *tool, struct options *opt)
+{
+    *opt = (struct options){
+        .method = N_METHODS, .rule = LAYERS_TOP, .samples = SAMPLES, .batch_tokens = BATCH_TOKENS};
+    for (int id; (id = tool_next_option(tool)) >= 0;) {
+        opt->given |= OPTION_BIT(id);
+        parse_option(tool, opt, id);
+    }
+    opt->path = tool_operands(tool, &opt->n_paths);
+    check_options(tool, opt);
+}
