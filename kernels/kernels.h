@@ -264,6 +264,10 @@ struct device_ops {
      * et al. 2022). score [cols / group]. */
     void (*unit_fisher)(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                         size_t cols, size_t group, float *score);
+    /* g [cols, cols] += xᵀ x of x [rows, cols], the Gram matrix of its columns. Only the triangle
+     * i <= j of g is read; the other is written as its mirror. The sums of one call are floats on
+     * the CPU: hand over some thousand rows at a time. */
+    void (*gram)(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
 };
 
 /* Plain loops, one thread; the oracle of all tests. */

@@ -185,6 +185,7 @@ static const struct device_ops operations = {
     .adamw = cpu_adamw,
     .adamw_rows = cpu_adamw_rows,
     .unit_fisher = cpu_unit_fisher,
+    .gram = cpu_gram,
 };
 
 static bool set_up(struct cpu *cpu, enum isa isa, size_t n_members, size_t n_lanes,

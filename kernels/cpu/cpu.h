@@ -108,7 +108,7 @@ void cpu_attention_backward(struct device *dev, const struct attention *attentio
                             const act *k, const act *v, const act *out, const float *lse,
                             const act *dout, act *dq, act *dk, act *dv);
 
-/* ---- loss.c, optimizer.c, fisher.c ---- */
+/* ---- loss.c, optimizer.c, fisher.c, gram.c ---- */
 void cpu_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
               const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);
 void cpu_loss_multi_label(struct device *dev, const struct loss *loss, const act *logits,
@@ -123,5 +123,6 @@ void cpu_adamw_rows(struct device *dev, const struct adamw *adamw, const float *
                     float *v, float *w);
 void cpu_unit_fisher(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                      size_t cols, size_t group, float *score);
+void cpu_gram(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
 
 #endif

@@ -103,5 +103,6 @@ void reference_adamw_rows(struct device *dev, const struct adamw *adamw, const f
 
 void reference_unit_fisher(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                            size_t cols, size_t group, float *score);
+void reference_gram(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
 
 #endif

@@ -109,6 +109,7 @@ static const struct device_ops reference_ops = {
     .adamw = reference_adamw,
     .adamw_rows = reference_adamw_rows,
     .unit_fisher = reference_unit_fisher,
+    .gram = reference_gram,
 };
 
 struct device *device_reference_open(struct error *err)

@@ -1,4 +1,4 @@
-/* reference_prune.c: what pruning asks of a backward pass. */
+/* reference_prune.c: what pruning asks of activations and their gradients. */
 #include "kernels/reference/reference.h"
 
 void reference_unit_fisher(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
@@ -17,4 +17,17 @@ void reference_unit_fisher(struct device *dev, const act *x, const act *dx, cons
         }
         score[unit] += (float)total;
     }
+}
+
+void reference_gram(struct device *dev, const act *x, size_t rows, size_t cols, float *g)
+{
+    (void)dev;
+    for (size_t i = 0; i < cols; i++)
+        for (size_t j = i; j < cols; j++) {
+            double sum = (double)g[i * cols + j];
+            for (size_t r = 0; r < rows; r++)
+                sum += (double)reference_read(x)[r * cols + i] *
+                       (double)reference_read(x)[r * cols + j];
+            g[i * cols + j] = g[j * cols + i] = (float)sum;
+        }
 }

@@ -387,12 +387,26 @@ static void fisher_case(struct trial *t, const void *context)
     t->dev->op->unit_fisher(t->dev, x, dx, &seqs, s->cols, s->group, score);
 }
 
+struct gram_shape {
+    size_t rows, cols;
+};
+
+/* Sums of `rows` products of size 1: error rows ε, on top of the rounding of the start. */
+static void gram_case(struct trial *t, const void *context)
+{
+    const struct gram_shape *s = context;
+    act *x = trial_act(t, s->rows * s->cols, 1);
+    float *g = trial_change_floats(t, "g", s->cols * s->cols, ((double)s->rows + 2) * EPSILON);
+    t->dev->op->gram(t->dev, x, s->rows, s->cols, g);
+}
+
 int main(void)
 {
     static const enum epilogue epilogues[] = {EPILOGUE_NONE, EPILOGUE_GELU, EPILOGUE_GELU_TANH,
                                               EPILOGUE_RELU, EPILOGUE_TANH};
     static const size_t sizes[] = {1, 17, 33, 1000, 70001};
     static const struct sum_shape sums[] = {{1, 1}, {3, 17}, {100, 33}, {17, 1000}};
+    static const struct gram_shape grams[] = {{1, 1}, {37, 30}, {3, 200}, {70, 333}, {0, 5}};
     static const struct fisher_shape units[] = {{192, 64}, {100, 1}, {60, 20}, {3, 3}};
     trial_open_devices();
     trial_report_devices();
@@ -419,6 +433,8 @@ int main(void)
     test_nan_clip();
     for (size_t i = 0; i < 4; i++)
         trial_everywhere(fisher_case, &units[i], "unit_fisher");
+    for (size_t i = 0; i < 5; i++)
+        trial_everywhere(gram_case, &grams[i], "gram");
     trial_close_devices();
     return tap_done();
 }
