@@ -123,6 +123,20 @@ struct adamw {
     uint64_t step; /* from 1, for bias correction */
 };
 
+/* A matrix [rows, cols] cut into blocks; those at the right and lower edges may be smaller. Values of
+ * blocks lie row by row: block (i, j) is number i * blocks_across + j. */
+struct blocks {
+    size_t rows, cols, block_rows, block_cols; /* block sizes at least 1 */
+};
+static inline size_t blocks_down(const struct blocks *blocks)
+{
+    return blocks->rows / blocks->block_rows + (blocks->rows % blocks->block_rows > 0);
+}
+static inline size_t blocks_across(const struct blocks *blocks)
+{
+    return blocks->cols / blocks->block_cols + (blocks->cols % blocks->block_cols > 0);
+}
+
 struct device_ops {
     /* ---- life and memory ---- */
     void (*close)(struct device *dev);
@@ -268,6 +282,14 @@ struct device_ops {
      * i <= j of g is read; the other is written as its mirror. The sums of one call are floats on
      * the CPU: hand over some thousand rows at a time. */
     void (*gram)(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
+    /* to = from where keep[block] is not 0, else 0 (also where from is not finite). from and to, [rows,
+     * cols] without gaps, may coincide. */
+    void (*block_mask)(struct device *dev, const struct blocks *blocks, const float *keep,
+                       const float *from, float *to);
+    /* sum[block] += sum over the block of x·y: with a weight and the gradient of its masked
+     * counterpart, the straight-through gradient of the mask's score (Sanh et al. 2020). */
+    void (*block_sum)(struct device *dev, const struct blocks *blocks, const float *x,
+                      const float *y, float *sum);
 };
 
 /* Plain loops, one thread; the oracle of all tests. */

@@ -186,6 +186,8 @@ static const struct device_ops operations = {
     .adamw_rows = cpu_adamw_rows,
     .unit_fisher = cpu_unit_fisher,
     .gram = cpu_gram,
+    .block_mask = cpu_block_mask,
+    .block_sum = cpu_block_sum,
 };
 
 static bool set_up(struct cpu *cpu, enum isa isa, size_t n_members, size_t n_lanes,

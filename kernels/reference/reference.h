@@ -104,5 +104,9 @@ void reference_adamw_rows(struct device *dev, const struct adamw *adamw, const f
 void reference_unit_fisher(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                            size_t cols, size_t group, float *score);
 void reference_gram(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
+void reference_block_mask(struct device *dev, const struct blocks *blocks, const float *keep,
+                          const float *from, float *to);
+void reference_block_sum(struct device *dev, const struct blocks *blocks, const float *x,
+                         const float *y, float *sum);
 
 #endif

@@ -110,6 +110,8 @@ static const struct device_ops reference_ops = {
     .adamw_rows = reference_adamw_rows,
     .unit_fisher = reference_unit_fisher,
     .gram = reference_gram,
+    .block_mask = reference_block_mask,
+    .block_sum = reference_block_sum,
 };
 
 struct device *device_reference_open(struct error *err)

@@ -31,3 +31,36 @@ void reference_gram(struct device *dev, const act *x, size_t rows, size_t cols, 
             g[i * cols + j] = g[j * cols + i] = (float)sum;
         }
 }
+
+static size_t block_of(const struct blocks *blocks, size_t row, size_t col)
+{
+    return row / blocks->block_rows * blocks_across(blocks) + col / blocks->block_cols;
+}
+
+void reference_block_mask(struct device *dev, const struct blocks *blocks, const float *keep,
+                          const float *from, float *to)
+{
+    (void)dev;
+    for (size_t r = 0; r < blocks->rows; r++)
+        for (size_t c = 0; c < blocks->cols; c++) {
+            size_t at = r * blocks->cols + c;
+            to[at] = keep[block_of(blocks, r, c)] != 0 ? from[at] : 0;
+        }
+}
+
+void reference_block_sum(struct device *dev, const struct blocks *blocks, const float *x,
+                         const float *y, float *sum)
+{
+    (void)dev;
+    size_t across = blocks_across(blocks);
+    for (size_t i = 0; i < blocks_down(blocks); i++)
+        for (size_t j = 0; j < across; j++) {
+            double total = 0;
+            for (size_t r = i * blocks->block_rows;
+                 r < (i + 1) * blocks->block_rows && r < blocks->rows; r++)
+                for (size_t c = j * blocks->block_cols;
+                     c < (j + 1) * blocks->block_cols && c < blocks->cols; c++)
+                    total += (double)x[r * blocks->cols + c] * (double)y[r * blocks->cols + c];
+            sum[i * across + j] += (float)total;
+        }
+}
