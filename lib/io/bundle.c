@@ -267,7 +267,7 @@ static bool read_checksums(struct bundle *bundle, struct error *err)
     return true;
 }
 
-static bool read_millet(struct bundle *bundle, struct error *err)
+static bool read_millet(struct bundle *bundle, const char *expected, struct error *err)
 {
     const struct entry *entry = find_entry(bundle, millet_name);
     if (!entry)
@@ -286,8 +286,8 @@ static bool read_millet(struct bundle *bundle, struct error *err)
             place, (intmax_t)version, BUNDLE_FORMAT);
     ok = ok && jobject_check_seal(bundle->millet, place, err) &&
          jobject_string(bundle->millet, place, "kind", true, &kind, err);
-    if (ok && strcmp(kind, "model") != 0)
-        ok = error_set(err, "%s: is of kind \"%s\"; a model is expected", place, kind);
+    if (ok && strcmp(kind, expected) != 0)
+        ok = error_set(err, "%s: is of kind \"%s\"; a %s is expected", place, kind, expected);
     free(place);
     return ok && read_checksums(bundle, err);
 }
@@ -295,6 +295,11 @@ static bool read_millet(struct bundle *bundle, struct error *err)
 /* ---- the interface ---- */
 
 struct bundle *bundle_open(const char *path, struct error *err)
+{
+    return bundle_open_kind(path, "model", err);
+}
+
+struct bundle *bundle_open_kind(const char *path, const char *kind, struct error *err)
 {
     struct bundle *bundle = memory_zeroed(1, sizeof *bundle, err);
     if (!bundle)
@@ -305,7 +310,7 @@ struct bundle *bundle_open(const char *path, struct error *err)
     bundle->name = memory_copy(name, strlen(name), err);
     if (bundle->name &&
         (directory ? read_directory(bundle, path, err) : read_tar(bundle, path, err)) &&
-        sort_members(bundle, err) && read_millet(bundle, err))
+        sort_members(bundle, err) && read_millet(bundle, kind, err))
         return bundle;
     bundle_close(bundle);
     return NULL;

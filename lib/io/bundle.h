@@ -29,6 +29,8 @@ struct bundle;
 /* path: directory, tar file or "-". Only base names are kept; a directory's subdirectories are
  * ignored, a tar may have one leading directory. */
 struct bundle *bundle_open(const char *path, struct error *err) MUST_CHECK;
+/* The same of files that millet.json says are of another kind than "model": "checkpoint". */
+struct bundle *bundle_open_kind(const char *path, const char *kind, struct error *err) MUST_CHECK;
 void bundle_close(struct bundle *bundle);
 
 const char *bundle_name(const struct bundle *bundle);

@@ -8,10 +8,9 @@
 #include <string.h>
 
 #include "core/jobject.h"
-#include "core/memory.h"
+#include "io/bundle_write.h"
 #include "io/model.h"
 #include "io/model_weights.h"
-#include "io/tar.h"
 
 /* What a tokenizer of Hugging Face may consist of: copied from model to model as it is. */
 static const char *const tokenizer_file[] = {
@@ -21,45 +20,10 @@ static const char *const tokenizer_file[] = {
 };
 enum { N_TOKENIZER_FILES = sizeof tokenizer_file / sizeof *tokenizer_file };
 
-struct model_file {
-    struct tar_writer *tar;
-    struct bundle_sums *sums; /* of the member being written */
-    json_t *checksums;
-};
-
-static bool end_member(struct model_file *file, const char *name, bool ok, struct error *err)
-{
-    if (!ok) {
-        bundle_sums_abandon(file->sums);
-        return false;
-    }
-    json_t *sums = bundle_sums_finish(file->sums, err);
-    if (!sums)
-        return false;
-    if (json_object_set_new(file->checksums, name, sums) != 0)
-        return error_set(err, "no memory for checksums");
-    return true;
-}
-
-static bool put(void *context, const void *bytes, size_t n, struct error *err)
-{
-    struct model_file *file = context;
-    return bundle_sums_add(file->sums, bytes, n, err) && tar_put(file->tar, bytes, n, err);
-}
-
-static bool write_member(struct model_file *file, const char *name, const void *bytes, size_t n,
-                         struct error *err)
-{
-    file->sums = bundle_sums_open(err);
-    return file->sums &&
-           end_member(file, name, tar_begin(file->tar, name, n, err) && put(file, bytes, n, err),
-                      err);
-}
-
-static bool write_config(struct model_file *file, const json_t *config, struct error *err)
+static bool write_config(struct bundle_writer *file, const json_t *config, struct error *err)
 {
     char *text = jobject_dump(config, err);
-    bool ok = text && write_member(file, "config.json", text, strlen(text), err);
+    bool ok = text && bundle_writer_add(file, "config.json", text, strlen(text), err);
     free(text);
     return ok;
 }
@@ -74,12 +38,12 @@ static const struct bundle_member *given_file(const struct model_writer_options 
 }
 
 /* Those given, then those of `from` that none given replaces. */
-static bool write_files(struct model_file *file, const struct model_writer_options *options,
+static bool write_files(struct bundle_writer *file, const struct model_writer_options *options,
                         struct error *err)
 {
     for (size_t i = 0; i < options->n_files; i++) {
         const struct bundle_member *given = &options->file[i];
-        if (!write_member(file, given->name, given->bytes, given->n, err))
+        if (!bundle_writer_add(file, given->name, given->bytes, given->n, err))
             return false;
     }
     for (size_t i = 0; options->from && i < N_TOKENIZER_FILES; i++) {
@@ -87,7 +51,7 @@ static bool write_files(struct model_file *file, const struct model_writer_optio
         if (given_file(options, name) || !bundle_find(options->from->bundle, name))
             continue;
         const struct bundle_member *member = bundle_require(options->from->bundle, name, err);
-        if (!member || !write_member(file, name, member->bytes, member->n, err))
+        if (!member || !bundle_writer_add(file, name, member->bytes, member->n, err))
             return false;
     }
     return true;
@@ -112,41 +76,31 @@ static bool verify_tensors(const struct model_writer_options *options, struct er
     return true;
 }
 
-static bool write_weights(struct model_file *file, const struct model_writer_options *options,
+static bool write_weights(struct bundle_writer *file, const struct model_writer_options *options,
                           struct error *err)
 {
     /* transformers refuses a file that does not say which framework's layout it holds */
     static const char *const metadata[] = {"format", "pt"};
     static const char name[] = "model.safetensors";
-    uint64_t bytes = 0;
     if (options->n_tensors == 0)
         return true;
-    if (!verify_tensors(options, err) ||
-        !safetensors_size(options->tensor, options->n_tensors, metadata, 1, &bytes, err))
+    if (!verify_tensors(options, err))
         return false;
-    file->sums = bundle_sums_open(err);
-    return file->sums && end_member(file, name,
-                                    tar_begin(file->tar, name, bytes, err) &&
-                                        safetensors_write(options->tensor, options->n_tensors,
-                                                          metadata, 1, put, file, err),
-                                    err);
+    return bundle_writer_tensors(file, name, options->tensor, options->n_tensors, metadata, 1, err);
 }
 
-static bool write_stream(struct model_file *file, const struct model_stream_file *stream,
+static bool write_stream(struct bundle_writer *file, const struct model_stream_file *stream,
                          struct error *err)
 {
     if (!stream->name)
         return true;
-    file->sums = bundle_sums_open(err);
-    return file->sums && end_member(file, stream->name,
-                                    tar_begin(file->tar, stream->name, stream->bytes, err) &&
-                                        stream->write(stream->context, put, file, err),
-                                    err);
+    return bundle_writer_begin(file, stream->name, stream->bytes, err) &&
+           stream->write(stream->context, bundle_writer_put, file, err) &&
+           bundle_writer_end(file, err);
 }
 
-/* {"millet", "kind", … extra …, "history", "checksums", "xxh3"}. */
-static bool write_millet(struct model_file *file, const struct model_writer_options *options,
-                         struct error *err)
+/* {"millet", "kind", … extra …, "history"}; the writer adds "checksums" and "xxh3". */
+static json_t *make_millet(const struct model_writer_options *options, struct error *err)
 {
     const json_t *earlier =
         options->from ? json_object_get(options->from->millet, "history") : NULL;
@@ -155,32 +109,28 @@ static bool write_millet(struct model_file *file, const struct model_writer_opti
     bool ok = history && object &&
               (!options->stage || json_array_append(history, options->stage) == 0) &&
               (!options->extra || json_object_update_missing(object, options->extra) == 0) &&
-              json_object_set(object, "history", history) == 0 &&
-              json_object_set(object, "checksums", file->checksums) == 0;
-    if (!ok)
-        error_set(err, "no memory for millet.json");
-    char *text = ok && jobject_seal(object, err) ? jobject_dump(object, err) : NULL;
-    ok = text && tar_write(file->tar, "millet.json", text, strlen(text), err);
-    free(text);
+              json_object_set(object, "history", history) == 0;
     json_decref(history);
+    if (ok)
+        return object;
     json_decref(object);
-    return ok;
+    error_set(err, "no memory for millet.json");
+    return NULL;
 }
 
 bool model_write(struct output *output, const struct model_writer_options *options,
                  struct error *err)
 {
-    struct model_file file = {.tar = tar_writer_open(output, err), .checksums = json_object()};
-    if (!file.checksums)
-        error_set(err, "no memory for checksums");
-    bool ok = file.tar && file.checksums && write_config(&file, options->config, err) &&
-              write_files(&file, options, err) && write_weights(&file, options, err) &&
-              write_stream(&file, &options->stream, err) && write_millet(&file, options, err);
+    struct bundle_writer *file = bundle_writer_open(output, err);
+    json_t *millet = NULL;
+    bool ok = file && write_config(file, options->config, err) && write_files(file, options, err) &&
+              write_weights(file, options, err) && write_stream(file, &options->stream, err) &&
+              (millet = make_millet(options, err));
     if (ok)
-        ok = tar_writer_finish(file.tar, err);
+        ok = bundle_writer_finish(file, millet, err);
     else
-        tar_writer_abandon(file.tar);
-    json_decref(file.checksums);
+        bundle_writer_abandon(file);
+    json_decref(millet);
     json_decref(options->stage);
     json_decref(options->extra);
     return ok;
