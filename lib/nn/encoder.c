@@ -98,6 +98,7 @@ static void carve_shared(const struct layout *to)
         shared.ffn[0].out.y = shared.y;
     for (size_t l = 0; l < shape->n_layers; l++)
         e->layer[l] = shared;
+    e->layer[shape->n_layers].x = shared.x;
 }
 
 static void carve_taped_layer(const struct layout *to, size_t l)
@@ -125,8 +126,7 @@ static void carve_taped_layer(const struct layout *to, size_t l)
         layer->narrow = sums(to, rows, w, NULL);
         layer->widen = sums(to, rows, h, layer->y);
     }
-    if (l + 1 < shape->n_layers)
-        to->e->layer[l + 1].x = layer->y;
+    to->e->layer[l + 1].x = layer->y;
 }
 
 static void carve_tape(const struct layout *to)
@@ -171,28 +171,32 @@ static void carve_embeddings(const struct layout *to)
     }
 }
 
+/* What a last layer of first rows has beside the others. */
+static void carve_first(const struct layout *to, struct encoder_layer *last)
+{
+    struct encoder *e = to->e;
+    const struct shape *shape = e->shape;
+    size_t n = to->records;
+    last->first = acts(to, n, shape->hidden);
+    last->q = acts(to, n, encoder_inner(shape, shape->n_layers - 1));
+    if (shape->family->bottleneck)
+        last->shared_first = acts(to, n, shape->width);
+    if (e->tape)
+        return;
+    last->y = e->layer[shape->n_layers].x = e->top;
+    *(shape->family->bottleneck ? &last->widen.y : &last->ffn[0].out.y) = e->top;
+}
+
 /* The last layer's rows and the head. */
 static void carve_head(const struct layout *to)
 {
     struct encoder *e = to->e;
     const struct shape *shape = e->shape;
-    size_t n = to->records, h = shape->hidden, l = shape->n_layers - 1;
-    struct encoder_layer *last = &e->layer[l];
-    bool first = shape_first_only(shape, l);
-    if (first) {
-        last->first = acts(to, n, h);
-        last->q = acts(to, n, encoder_inner(shape, l));
-        if (shape->family->bottleneck)
-            last->shared_first = acts(to, n, shape->width);
-    }
-    if (first && e->tape)
-        e->top = last->y;
-    else
-        e->top = acts(to, n, h);
-    if (first && !e->tape) {
-        last->y = e->top;
-        *(shape->family->bottleneck ? &last->widen.y : &last->ffn[0].out.y) = e->top;
-    }
+    size_t n = to->records, h = shape->hidden;
+    bool first = shape->n_layers && shape_first_only(shape, shape->n_layers - 1);
+    e->top = first && e->tape ? e->layer[shape->n_layers].x : acts(to, n, h);
+    if (first)
+        carve_first(to, &e->layer[shape->n_layers - 1]);
     e->pooled = shape->no_pooler ? e->top : acts(to, n, h);
     e->logits = acts(to, n, shape->n_labels);
 }
@@ -215,8 +219,9 @@ struct encoder *encoder_open(struct device *dev, const struct shape *shape, bool
     if (!encoder)
         return NULL;
     *encoder = (struct encoder){.dev = dev, .shape = shape, .tape = tape};
-    encoder->layer = memory_zeroed(shape->n_layers, sizeof *encoder->layer, err);
-    if (encoder->layer)
+    encoder->layer = memory_zeroed(shape->n_layers + 1, sizeof *encoder->layer, err);
+    encoder->extra = memory_zeroed(shape->n_layers + 1, sizeof *encoder->extra, err);
+    if (encoder->layer && encoder->extra)
         return encoder;
     encoder_close(encoder);
     return NULL;
@@ -228,6 +233,7 @@ void encoder_close(struct encoder *encoder)
         return;
     if (encoder->arena)
         encoder->dev->op->free(encoder->dev, encoder->arena);
+    free(encoder->extra);
     free(encoder->layer);
     free(encoder);
 }
@@ -267,7 +273,23 @@ act *encoder_dlogits(struct encoder *encoder)
 
 const act *encoder_hidden(const struct encoder *encoder, size_t layer)
 {
-    return layer < encoder->shape->n_layers ? encoder->layer[layer].x : encoder->layer[layer - 1].y;
+    return encoder->layer[layer].x;
+}
+
+const act *encoder_qkv(const struct encoder *encoder, size_t layer)
+{
+    return encoder->layer[layer].qkv;
+}
+
+void encoder_add_hidden_gradient(struct encoder *encoder, size_t layer, const act *gradient)
+{
+    encoder->extra[layer] = gradient;
+}
+
+void encoder_add_qkv_gradient(struct encoder *encoder, size_t layer, const act *gradient)
+{
+    encoder->extra_qkv = gradient;
+    encoder->extra_qkv_layer = layer;
 }
 
 /* ---- what forward and backward share ---- */

@@ -45,8 +45,19 @@ const act *encoder_forward(struct encoder *encoder, const struct weights *weight
 
 /* After encoder_forward() on a taped encoder: what layer `layer` was given, [T, H]; layer 0 the
  * embeddings' output. layer n_layers: what the last one gave, [N, H] (first rows), or [T, H] where
- * the head sees all. As hidden_states of transformers. */
+ * the head sees all or the shape asks for all rows. As hidden_states of transformers. */
 const act *encoder_hidden(const struct encoder *encoder, size_t layer);
+
+/* After encoder_forward() on a taped encoder: query, key and value of a layer of all rows, [T, 3A]
+ * (query | key | value), A = heads × head_size. */
+const act *encoder_qkv(const struct encoder *encoder, size_t layer);
+
+/* Between encoder_forward() and encoder_backward(): a further gradient of encoder_hidden(layer), or
+ * of encoder_qkv(layer) of one layer, with its dims; on the device, borrowed until the backward pass
+ * has added it to the one that comes from the logits and forgotten it. One for each layer: the last
+ * given counts. */
+void encoder_add_hidden_gradient(struct encoder *encoder, size_t layer, const act *gradient);
+void encoder_add_qkv_gradient(struct encoder *encoder, size_t layer, const act *gradient);
 
 /* After encoder_forward(): what goes to the classifier, [N, H]. */
 const act *encoder_pooled(const struct encoder *encoder);

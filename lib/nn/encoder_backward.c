@@ -63,8 +63,8 @@ static void back_head(const struct pass *p)
     struct device *dev = p->dev;
     const struct shape *shape = e->shape;
     size_t h = shape->hidden, n = p->batch->n;
-    bool mean = shape->pool == SHAPE_MEAN;
-    act *dtop = mean ? e->db : e->da, *dpooled = shape->no_pooler ? dtop : e->dpooled;
+    bool mean = shape->pool == SHAPE_MEAN, spread = mean || shape->all_rows;
+    act *dtop = spread ? e->db : e->da, *dpooled = shape->no_pooler ? dtop : e->dpooled;
     back_linear(p, &p->weights->classifier, e->pooled, h, e->dlogits, shape->n_labels, n, dpooled);
     drop_some(p, dpooled, n * h, encoder_pooled_dropout(p->dropout, shape));
     if (!shape->no_pooler) {
@@ -75,6 +75,20 @@ static void back_head(const struct pass *p)
     }
     if (mean)
         dev->op->mean_pool_backward(dev, dtop, &p->batch->seqs, h, e->da);
+    else if (spread) {
+        dev->op->zero(dev, e->da, p->batch->n_tokens * h * dev->act_bytes);
+        dev->op->scatter_first_add(dev, dtop, &p->batch->seqs, h, e->da);
+    }
+}
+
+/* da: the gradient of what layer l was given, and what a further loss says of it. */
+static void add_extra(const struct pass *p, size_t l)
+{
+    const struct encoder *e = p->e;
+    bool first = l > 0 && shape_first_only(e->shape, l - 1);
+    if (e->extra[l])
+        p->dev->op->add(p->dev, e->extra[l],
+                        (first ? p->batch->n : p->batch->n_tokens) * e->shape->hidden, e->da);
 }
 
 /* ds: gradient of the output of feed-forward network s, then of its input. */
@@ -178,6 +192,8 @@ static void back_attention(const struct pass *p, size_t l)
     act *dk = first ? e->dqkv : act_at(dev, e->dqkv, inner), *dv = act_at(dev, dk, inner);
     dev->op->attention_backward(dev, &attention, q, k, act_at_const(dev, k, inner), b->context,
                                 b->lse, e->dcontext, dq, dk, dv);
+    if (e->extra_qkv && e->extra_qkv_layer == l)
+        dev->op->add(dev, e->extra_qkv, tokens * 3 * inner, e->dqkv);
     if (e->shape->family->bottleneck) {
         back_narrow(p, l, &attention, dq, dk, dv);
         return;
@@ -241,11 +257,17 @@ void encoder_backward(struct encoder *encoder, const struct weights *weights,
                       const struct encoder_rows_grad *rows, const struct encoder_probe *probe)
 {
     const struct pass pass = {encoder, encoder->dev, weights, batch, dropout, probe};
+    size_t n_layers = encoder->shape->n_layers;
     back_head(&pass);
-    for (size_t l = encoder->shape->n_layers; l-- > 0;) {
+    add_extra(&pass, n_layers);
+    for (size_t l = n_layers; l-- > 0;) {
         back_feed_forward(&pass, l,
                           shape_first_only(encoder->shape, l) ? batch->n : batch->n_tokens);
         back_attention(&pass, l);
+        add_extra(&pass, l);
     }
     back_embeddings(&pass, rows);
+    for (size_t l = 0; l <= n_layers; l++)
+        encoder->extra[l] = NULL;
+    encoder->extra_qkv = NULL;
 }

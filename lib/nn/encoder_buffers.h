@@ -52,7 +52,11 @@ struct encoder {
     bool tape;
     size_t room_tokens, room_records;
     void *arena;
-    struct encoder_layer *layer;
+    struct encoder_layer *layer; /* [n_layers + 1]: the last has only x, what the encoder gives */
+    /* Set between forward and backward, forgotten after it. */
+    const act **extra; /* [n_layers + 1]: further gradients of each layer's x, or NULL */
+    const act *extra_qkv;
+    size_t extra_qkv_layer;
     struct encoder_sum embed; /* [T, E], of trigrams [T, H] */
     act *words, *trigrams;    /* [T, E], [T, 3E] of trigrams */
     act *top;                 /* [N, H] what the head sees */

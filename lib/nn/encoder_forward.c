@@ -146,7 +146,9 @@ static const act *classify(const struct pass *p)
     const struct shape *shape = e->shape;
     size_t h = shape->hidden, n = p->batch->n;
     if (shape->pool == SHAPE_MEAN)
-        dev->op->mean_pool(dev, e->layer[shape->n_layers - 1].y, &p->batch->seqs, h, e->top);
+        dev->op->mean_pool(dev, e->layer[shape->n_layers].x, &p->batch->seqs, h, e->top);
+    else if (shape->all_rows)
+        dev->op->gather_first(dev, e->layer[shape->n_layers].x, &p->batch->seqs, h, e->top);
     if (!shape->no_pooler) {
         drop_some(p, e->top, n * h, encoder_top_dropout(p->dropout, shape));
         dev->op->linear(dev, p->weights->pooler.linear, e->top, h, n,

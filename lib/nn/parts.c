@@ -88,7 +88,7 @@ size_t parts_of_head(const struct shape *shape, struct part part[PARTS_BESIDE])
 
 size_t parts_layers(const struct shape *shape)
 {
-    return family_shares_layers(shape->family) ? 1 : shape->n_layers;
+    return family_shares_layers(shape->family) && shape->n_layers ? 1 : shape->n_layers;
 }
 
 struct part *parts_list(const struct shape *shape, size_t *n, struct error *err)

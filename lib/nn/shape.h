@@ -2,6 +2,8 @@
  * it. Heads and feed-forward widths differ per layer after pruning; nothing else in the code may
  * assume a constant.
  *
+ * A shape without layers is an embedding bag: the classifier sees the mean of the embeddings' output.
+ *
  * Heads of a layer = rows of the query's matrix / head_size; feed-forward width = rows of its first
  * matrix. Which architecture's names and traits: family.h. All tensors of a shape: parts.h.
  */
@@ -36,8 +38,11 @@ struct shape {
     enum epilogue activation;
     enum shape_pool pool;
     bool no_pooler; /* what is pooled goes to the classifier as it is */
-    int32_t pad;    /* id whose rows of the tables do not learn; negative: none */
-    float eps;      /* of layer norm */
+    /* All rows of the last layer are computed even where the head sees the first ones only: for
+     * losses on them. A choice of a training run, not in config.json. */
+    bool all_rows;
+    int32_t pad; /* id whose rows of the tables do not learn; negative: none */
+    float eps;   /* of layer norm */
     float hidden_dropout, attention_dropout, classifier_dropout;
     float initializer_range;
     /* In the file; a trainer starts what is missing, a scorer refuses. has_pooler also where none
@@ -48,7 +53,7 @@ struct shape {
 /* From config and tensors; every dimension checked against the config and the other tensors. */
 bool shape_from_model(struct shape *shape, const struct model *model, struct error *err) MUST_CHECK;
 /* BERT from "layers=4,hidden=256,heads=4,ffn=1024" (missing keys: 4, 256, hidden/64 (at least 1),
- * 4*hidden, positions=512), with vocabulary and labels given. Initial weights have the deviation
+ * 4*hidden, positions=512), with vocabulary and labels given. layers=0 is an embedding bag. Initial weights have the deviation
  * 0.02 sqrt(768/hidden). Refuses nonsense with the key and its range. */
 bool shape_from_text(struct shape *shape, const char *text, size_t vocab, size_t n_labels,
                      struct error *err) MUST_CHECK;
@@ -71,7 +76,7 @@ static inline bool shape_projects(const struct shape *shape)
 /* Only the first row of each text is wanted of layer l beyond keys and values. */
 static inline bool shape_first_only(const struct shape *shape, size_t l)
 {
-    return l + 1 == shape->n_layers && shape->pool == SHAPE_FIRST;
+    return l + 1 == shape->n_layers && shape->pool == SHAPE_FIRST && !shape->all_rows;
 }
 
 /* Columns of the position and type tables and of the embedding's norm. */

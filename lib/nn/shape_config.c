@@ -29,16 +29,20 @@ struct source_config {
     char place[512];
 };
 
-static bool get_size(const struct source_config *from, const char *key, bool required, int64_t max,
-                     size_t *value, struct error *err)
+static bool get_count(const struct source_config *from, const char *key, bool required, int64_t min,
+                      int64_t max, size_t *value, struct error *err)
 {
     int64_t found = (int64_t)*value;
-    if (!key)
-        return true;
-    if (!jobject_integer(from->config, from->place, key, required, 1, max, &found, err))
+    if (!jobject_integer(from->config, from->place, key, required, min, max, &found, err))
         return false;
     *value = (size_t)found;
     return true;
+}
+
+static bool get_size(const struct source_config *from, const char *key, bool required, int64_t max,
+                     size_t *value, struct error *err)
+{
+    return !key || get_count(from, key, required, 1, max, value, err);
 }
 
 static bool get_rate(const struct source_config *from, const char *key, float *value,
@@ -165,7 +169,7 @@ static bool read_sizes(struct shape *shape, const struct source_config *from, si
                     SHAPE_MAX_HIDDEN, &shape->width, err) &&
            get_size(from, family->bottleneck ? "num_feedforward_networks" : NULL, true,
                     SHAPE_MAX_STACK, &shape->stack, err) &&
-           get_size(from, key->layers, true, SHAPE_MAX_LAYERS, &shape->n_layers, err) &&
+           get_count(from, key->layers, true, 0, SHAPE_MAX_LAYERS, &shape->n_layers, err) &&
            get_size(from, key->heads, true, SHAPE_MAX_HEADS, heads, err) &&
            get_size(from, key->ffn, true, SHAPE_MAX_FFN, ffn, err) &&
            get_size(from, "max_position_embeddings", true, SHAPE_MAX_POSITIONS, &shape->positions,
@@ -185,6 +189,11 @@ static bool read_all(struct shape *shape, const struct source_config *from, size
         !get_small(from, key->eps, 1, &shape->eps, err) ||
         !get_small(from, "initializer_range", 10, &shape->initializer_range, err))
         return false;
+    if (shape->n_layers == 0 && shape->pool != SHAPE_MEAN)
+        return error_set(err,
+                         "%s: \"%s\" is 0, but \"millet_pool\" is not \"mean\": without layers "
+                         "the first token is the same in every text",
+                         from->place, key->layers);
     if (shape->width % *heads != 0)
         return error_set(err, "%s: \"%s\" %zu is not a multiple of \"%s\" %zu", from->place,
                          shape->family->bottleneck ? "intra_bottleneck_size" : key->hidden,

@@ -18,21 +18,21 @@ static bool read_key(struct text_keys *keys, const char *key, const char *value,
 {
     const struct {
         const char *name;
-        int64_t max;
+        int64_t min, max;
         int64_t *to;
-    } known[] = {{"layers", SHAPE_MAX_LAYERS, &keys->layers},
-                 {"hidden", SHAPE_MAX_HIDDEN, &keys->hidden},
-                 {"heads", SHAPE_MAX_HEADS, &keys->heads},
-                 {"ffn", SHAPE_MAX_FFN, &keys->ffn},
-                 {"positions", SHAPE_MAX_POSITIONS, &keys->positions}};
+    } known[] = {{"layers", 0, SHAPE_MAX_LAYERS, &keys->layers},
+                 {"hidden", 1, SHAPE_MAX_HIDDEN, &keys->hidden},
+                 {"heads", 1, SHAPE_MAX_HEADS, &keys->heads},
+                 {"ffn", 1, SHAPE_MAX_FFN, &keys->ffn},
+                 {"positions", 1, SHAPE_MAX_POSITIONS, &keys->positions}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(key, known[i].name) != 0)
             continue;
         char what[32];
         snprintf(what, sizeof what, "--shape %s", key);
-        if (*known[i].to)
+        if (*known[i].to >= 0)
             return error_set(err, "%s is given twice", what);
-        return number_integer(value, what, 1, known[i].max, known[i].to, err);
+        return number_integer(value, what, known[i].min, known[i].max, known[i].to, err);
     }
     return error_set(
         err, "--shape: unknown key \"%s\"; expected layers, hidden, heads, ffn or positions", key);
@@ -57,41 +57,58 @@ static bool read_keys(struct text_keys *keys, char *text, struct error *err)
     return true;
 }
 
+/* What is not given. */
+static bool fill_keys(struct text_keys *keys, struct error *err)
+{
+    if (keys->layers == 0 && (keys->heads >= 0 || keys->ffn >= 0))
+        return error_set(err, "--shape: without layers (layers=0) there are no %s",
+                         keys->heads >= 0 ? "heads" : "feed-forward networks (ffn)");
+    keys->layers = keys->layers >= 0 ? keys->layers : 4;
+    keys->hidden = keys->hidden >= 0 ? keys->hidden : 256;
+    keys->positions = keys->positions >= 0 ? keys->positions : 512;
+    keys->ffn = keys->ffn >= 0 ? keys->ffn : 4 * keys->hidden;
+    if (keys->heads < 0)
+        keys->heads = keys->layers && keys->hidden / 64 ? keys->hidden / 64 : 1;
+    if (keys->hidden % keys->heads == 0)
+        return true;
+    return error_set(err, "--shape: hidden=%" PRId64 " is not a multiple of heads=%" PRId64,
+                     keys->hidden, keys->heads);
+}
+
 bool shape_from_text(struct shape *shape, const char *text, size_t vocab, size_t n_labels,
                      struct error *err)
 {
-    struct text_keys keys = {0};
+    struct text_keys keys = {-1, -1, -1, -1, -1};
     shape_defaults(shape, family_find("bert"));
     char *copy = memory_copy(text, strlen(text), err);
-    bool ok = copy && read_keys(&keys, copy, err);
+    bool ok = copy && read_keys(&keys, copy, err) && fill_keys(&keys, err);
     free(copy);
     if (!ok)
         return false;
-    int64_t hidden = keys.hidden ? keys.hidden : 256;
-    int64_t heads = keys.heads ? keys.heads : hidden / 64 ? hidden / 64 : 1;
-    if (hidden % heads != 0)
-        return error_set(err, "--shape: hidden=%" PRId64 " is not a multiple of heads=%" PRId64,
-                         hidden, heads);
     if (vocab < 1 || vocab > SHAPE_MAX_VOCAB || n_labels < 1 || n_labels > SHAPE_MAX_FFN)
         return error_set(err, "--shape: a vocabulary of %zu and %zu labels cannot be trained",
                          vocab, n_labels);
     shape->vocab = vocab;
     shape->pad = -1; /* the tokenizer's id 0 may be a text's first token: its row must learn */
     shape->n_labels = n_labels;
-    shape->hidden = shape->embed = shape->width = (size_t)hidden;
-    shape->head_size = (size_t)(hidden / heads);
+    shape->hidden = shape->embed = shape->width = (size_t)keys.hidden;
+    shape->head_size = (size_t)(keys.hidden / keys.heads);
     /* 0.02 is for 768 columns. The same deviation in a narrow model shrinks every product, so that
      * its first steps see almost no difference between texts: keep the variance of a sum instead.
      */
-    shape->initializer_range = (float)(0.02 * sqrt(768.0 / (double)hidden));
-    shape->positions = keys.positions ? (size_t)keys.positions : 512;
+    shape->initializer_range = (float)(0.02 * sqrt(768.0 / (double)keys.hidden));
+    shape->positions = (size_t)keys.positions;
     shape->classifier_dropout = shape->hidden_dropout;
-    shape->n_layers = keys.layers ? (size_t)keys.layers : 4;
+    shape->n_layers = (size_t)keys.layers;
+    if (shape->n_layers == 0) {
+        shape->pool = SHAPE_MEAN;
+        shape->no_pooler = shape->has_pooler = true;
+    }
     shape->layer = memory_zeroed(shape->n_layers, sizeof *shape->layer, err);
     if (!shape->layer)
         return false;
     for (size_t l = 0; l < shape->n_layers; l++)
-        shape->layer[l] = (struct layer_shape){
-            .heads = (size_t)heads, .ffn = keys.ffn ? (size_t)keys.ffn : 4 * shape->hidden};
+        shape->layer[l] =
+            (struct layer_shape){.heads = (size_t)keys.heads, .ffn = (size_t)keys.ffn};
     return true;
 }

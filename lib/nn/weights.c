@@ -124,7 +124,7 @@ static bool share_layers(struct weights *w, const struct weights_maker *maker, s
     size_t last = shape->n_layers - 1;
     for (size_t l = 1; l < shape->n_layers; l++)
         w->layer[l] = w->layer[0];
-    if (last == 0 || shape_first_only(shape, last) == shape_first_only(shape, 0))
+    if (shape_first_only(shape, last) == shape_first_only(shape, 0))
         return true;
     parts_of_layer(shape, 0, part);
     while (qkv->role != FAMILY_QUERY)
@@ -143,7 +143,8 @@ bool weights_make(struct weights *weights, const struct weights_maker *maker, st
     for (size_t i = 0; ok && i < n; i++)
         ok = make_part(weights, maker, &part[i], err);
     free(part);
-    return ok && (!family_shares_layers(shape->family) || share_layers(weights, maker, err));
+    bool shared = family_shares_layers(shape->family) && shape->n_layers > 1;
+    return ok && (!shared || share_layers(weights, maker, err));
 }
 
 /* ---- from a model ---- */

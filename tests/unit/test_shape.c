@@ -30,7 +30,8 @@ static void test_text(void)
 
     static const struct {
         const char *text, *message;
-    } bad[] = {{"layers=0", "--shape layers"},     {"layers=x", "--shape layers"},
+    } bad[] = {{"layers=-1", "--shape layers"},    {"layers=0,heads=2", "heads"},
+               {"layers=0,ffn=2", "ffn"},          {"layers=x", "--shape layers"},
                {"hidden=100,heads=3", "multiple"}, {"depth=3", "unknown key \"depth\""},
                {"layers", "not KEY=NUMBER"},       {"layers=2,layers=3", "twice"},
                {"ffn=99999999999", "--shape ffn"}, {"layers=2,,hidden=64", "not KEY=NUMBER"}};
