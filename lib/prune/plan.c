@@ -9,8 +9,7 @@
 #include "nn/parts.h"
 #include "prune/search.h"
 
-/* keep and n_tokens are set: what follows from them. */
-static bool finish(struct plan *plan, struct error *err)
+bool plan_finish(struct plan *plan, struct error *err)
 {
     if (!plan->how)
         return error_set(err, "no memory for the report");
@@ -50,15 +49,14 @@ bool plan_layers(struct plan *plan, const struct model *model, double share, enu
         plan->how = list ? json_pack("{s:s, s:s}", "method", "layers", "which", list)
                          : json_pack("{s:s, s:s, s:f}", "method", "layers", "which",
                                      layers_rule_name(rule), "keep", share);
-        ok = finish(plan, err);
+        ok = plan_finish(plan, err);
     }
     if (!ok)
         plan_free(plan);
     return ok;
 }
 
-/* Where a unit is not a layer's own there is nothing to remove in that layer. */
-static bool check_prunable(const struct shape *shape, const struct model *model, struct error *err)
+bool plan_check_units(const struct shape *shape, const struct model *model, struct error *err)
 {
     const char *why =
         family_shares_layers(shape->family) ? "all its layers share one set of heads and neurons"
@@ -81,7 +79,7 @@ bool plan_importance(struct plan *plan, struct model *model, const struct record
     if (records->n_tokens > records->n)
         plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
     bool ok =
-        shape_from_model(&plan->before, model, err) && check_prunable(&plan->before, model, err);
+        shape_from_model(&plan->before, model, err) && plan_check_units(&plan->before, model, err);
     if (ok)
         unit = search_units(&plan->before, plan->n_tokens, &n_units, err);
     ok = unit &&
@@ -95,7 +93,7 @@ bool plan_importance(struct plan *plan, struct model *model, const struct record
             search_cost_kept(unit, n_units) / search_cost(unit, n_units), "samples",
             (json_int_t)result.n_records, "sample_tokens", (json_int_t)result.n_tokens, "seed",
             (json_int_t)options->seed, "sample_loss", result.loss);
-        ok = finish(plan, err);
+        ok = plan_finish(plan, err);
     }
     free(unit);
     if (!ok)

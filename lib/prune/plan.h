@@ -45,6 +45,13 @@ bool plan_importance(struct plan *plan, struct model *model, const struct record
                      double share, const struct importance_options *options, struct device *dev,
                      const struct progress *progress, struct error *err) MUST_CHECK;
 
+/* For methods with files of their own. Where a unit is not a layer's own there is nothing to remove
+ * in that layer: refused. */
+bool plan_check_units(const struct shape *shape, const struct model *model,
+                      struct error *err) MUST_CHECK;
+/* before, keep, n_tokens and how are set (how NULL: no memory for it): what follows from them. */
+bool plan_finish(struct plan *plan, struct error *err) MUST_CHECK;
+
 void plan_free(struct plan *plan); /* safe on a zeroed struct */
 
 /* For millet.json: how, and the kept layers, heads and neurons. New reference. */
