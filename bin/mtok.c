@@ -11,6 +11,7 @@
 #include "io/output.h"
 #include "io/records.h"
 #include "text/audit.h"
+#include "text/grams.h"
 #include "text/learn.h"
 #include "text/tokenise.h"
 #include "text/tokenizer.h"
@@ -31,6 +32,7 @@ enum {
     OPTION_AUDIT,
     OPTION_JSON,
     OPTION_KEEP_TEXT,
+    OPTION_NGRAMS,
     OPTION_SKIP_BAD
 };
 
@@ -54,6 +56,8 @@ static const struct tool_option option_table[] = {
     {0, "audit", NULL, "report the defects of the data", OPTION_AUDIT},
     {0, "json", NULL, "with --audit: the report as JSON", OPTION_JSON},
     {0, "keep-text", NULL, "records carry their text", OPTION_KEEP_TEXT},
+    {0, "ngrams", "[=SPEC]", "records carry hashed n-grams; buckets=262144,chars=2-5,words=2",
+     OPTION_NGRAMS},
     {0, "skip-bad", NULL, "skip and count bad rows and unknown labels", OPTION_SKIP_BAD},
 };
 
@@ -69,6 +73,8 @@ struct options {
     size_t max_tokens, vocabulary; /* 0: not given */
     const char *algorithm;         /* NULL: not given */
     bool lower, json, keep_text, skip_bad, new_labels;
+    bool ngrams;                /* --ngrams; without SPEC, grams has no buckets */
+    struct records_grams grams; /* as SPEC says */
     const char *const *path;
     size_t n_paths;
 };
@@ -139,6 +145,11 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_KEEP_TEXT:
         opt->keep_text = true;
         break;
+    case OPTION_NGRAMS:
+        opt->ngrams = true;
+        if (tool_argument(tool) && !grams_parse(tool_argument(tool), &opt->grams, &tool->err))
+            tool_usage_error(tool, "--ngrams: %s", tool->err.text);
+        break;
     case OPTION_SKIP_BAD:
         opt->skip_bad = true;
         break;
@@ -170,6 +181,8 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--json needs --audit");
     if (opt->keep_text && mode != MODE_RECORDS)
         tool_usage_error(tool, "--keep-text and %s exclude each other", with);
+    if (opt->ngrams && mode != MODE_RECORDS)
+        tool_usage_error(tool, "--ngrams and %s exclude each other", with);
     if (opt->skip_bad && (mode == MODE_AUDIT || mode == MODE_DECODE))
         tool_usage_error(tool, "--skip-bad and %s exclude each other", with);
     if (opt->table.separator && mode != MODE_RECORDS && mode != MODE_LEARN)
@@ -197,6 +210,7 @@ static void parse(struct tool *tool, struct options *opt)
 static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t fingerprint)
 {
     char number[24], text[HASH_TEXT_BYTES], several[16 + RECORDS_SEPARATOR_BYTES];
+    char ngrams[16 + RECORDS_GRAMS_TEXT] = "--ngrams=";
     char *word[MAX_STAGE_WORDS];
     int n = 0;
     const struct {
@@ -213,11 +227,15 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
         {opt->format_name ? "--format" : NULL, opt->format_name},
         {opt->lower ? "--lower" : NULL, NULL},
         {opt->keep_text ? "--keep-text" : NULL, NULL},
+        {opt->ngrams ? ngrams : NULL, NULL},
         {opt->skip_bad ? "--skip-bad" : NULL, NULL},
     };
     snprintf(number, sizeof number, "%zu", opt->vocabulary ? opt->vocabulary : opt->max_tokens);
     snprintf(several, sizeof several, "--multi-label=%s",
              opt->table.separator ? opt->table.separator : "");
+    records_grams_text(&opt->grams, ngrams + strlen(ngrams));
+    if (!opt->grams.buckets)
+        strcpy(ngrams, "--ngrams");
     word[n++] = (char *)tool->name;
     for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
         if (given[i].name)
@@ -300,6 +318,19 @@ static void tell(const struct tool *tool, const struct tokenise_counts *c, doubl
                   (double)c->bytes / 1e6, seconds, (double)c->bytes / 1e6 / seconds);
 }
 
+/* What records carry: what --ngrams says, else what the model counts. */
+static bool decide_grams(struct tool *tool, const struct options *opt,
+                         const struct source_model *from, struct records_grams *grams)
+{
+    *grams = opt->grams;
+    if (grams->buckets || opt->mode != MODE_RECORDS)
+        return true;
+    if (from->has_config &&
+        !grams_of_config(from->model.config, from->model.name, grams, &tool->err))
+        return false;
+    return grams->buckets || !opt->ngrams || grams_parse("", grams, &tool->err);
+}
+
 static bool tokenise_text(struct tool *tool, const struct options *opt,
                           const struct source_model *from, struct output *output)
 {
@@ -317,6 +348,8 @@ static bool tokenise_text(struct tool *tool, const struct options *opt,
     /* A model of several labels wants them. */
     if (model && model->problem == MODEL_MULTI_LABEL && !how.table.separator)
         how.table.separator = default_separator;
+    if (!decide_grams(tool, opt, from, &how.grams))
+        return false;
     how.stage = make_stage(tool, opt, tokenizer_fingerprint(from->tokenizer));
     struct threads *team = how.stage ? threads_open(tool->threads, &tool->err) : NULL;
     if (!team) {
@@ -394,7 +427,8 @@ int main(int argc, char **argv)
         .purpose = "Turn labelled text into tokens; learn a vocabulary; audit the data.",
         .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--multi-label[=SEP]]\n"
                     "     [--new-labels] [--format FORMAT] [--max-tokens N]\n"
-                    "     [--ids | --keep-text] [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
+                    "     [--ids | --keep-text] [--ngrams[=SPEC]] [--skip-bad] [-j N] [-o FILE]\n"
+                    "     [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
                     "mtok --learn N [--algorithm NAME] [--lower] [--multi-label[=SEP]]\n"
                     "     [--skip-bad] [-j N] [-o FILE] [FILE...]\n"

@@ -182,6 +182,12 @@ struct hash128 cache_key(uint64_t model_fingerprint, const int32_t *id, size_t n
     return hash128_seeded(id, n_ids * sizeof *id, model_fingerprint);
 }
 
+struct hash128 cache_key_grams(struct hash128 key, const int32_t *gram, size_t n_grams)
+{
+    struct hash128 grams = hash128_seeded(gram, n_grams * sizeof *gram, key.low);
+    return (struct hash128){.high = grams.high ^ key.high, .low = grams.low};
+}
+
 static void key_bytes(struct hash128 key, uint8_t bytes[KEY_BYTES])
 {
     for (int i = 0; i < 8; i++) {

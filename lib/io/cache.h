@@ -19,6 +19,8 @@ struct cache *cache_open(const char *path, struct error *err) MUST_CHECK;
 bool cache_close(struct cache *cache, struct error *err) MUST_CHECK;
 
 struct hash128 cache_key(uint64_t model_fingerprint, const int32_t *id, size_t n_ids);
+/* The key of a record of which the model counts the n-grams too, from its cache_key(). */
+struct hash128 cache_key_grams(struct hash128 key, const int32_t *gram, size_t n_grams);
 
 /* found[i] says whether values[i * n_values …] was filled. An entry of another length is an error.
  */

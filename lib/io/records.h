@@ -25,6 +25,14 @@
 
 enum { RECORDS_FORMAT = 1, RECORDS_LABEL_UNKNOWN = -1, RECORDS_SEPARATOR_BYTES = 8 };
 
+enum {
+    RECORDS_GRAMS_MIN_BUCKETS = 16,
+    RECORDS_GRAMS_MAX_BUCKETS = 1 << 24, /* a weight of each for each label must fit in memory */
+    RECORDS_GRAMS_MAX_CHARS = 8,
+    RECORDS_GRAMS_MAX_WORDS = 5,
+    RECORDS_GRAMS_TEXT = 64 /* bytes of "buckets=…,chars=…,words=…" */
+};
+
 /* Which hashed n-grams the records carry beside their tokens; text/grams.h makes them. In stream.json
  * "grams": {"buckets": 262144, "chars": [2, 5], "words": 2}, the same in a model's config.json under
  * "millet_ngram". */
@@ -80,6 +88,18 @@ struct records_part {
 };
 
 void records_part_free(struct records_part *part);
+
+/* Are all numbers in range, and is there something to count? */
+bool records_grams_check(const struct records_grams *grams, struct error *err) MUST_CHECK;
+/* Without buckets nothing else matters. */
+bool records_grams_equal(const struct records_grams *a, const struct records_grams *b);
+/* As mtok --ngrams takes it, "none" without buckets. Returns `text`. */
+const char *records_grams_text(const struct records_grams *grams, char text[RECORDS_GRAMS_TEXT]);
+/* {"buckets": …, "chars": […, …], "words": …}. New reference, NULL: no memory. */
+json_t *records_grams_json(const struct records_grams *grams);
+/* Of such an object; other keys are no concern of this. `place` names it in messages. */
+bool records_grams_from_json(const json_t *object, const char *place, struct records_grams *grams,
+                             struct error *err) MUST_CHECK;
 
 struct records_reader;
 
@@ -165,5 +185,15 @@ bool records_check_kind(const struct records_header *header, const char *stream_
 bool records_check_model(const struct records_header *header, const char *stream_name,
                          uint64_t tokenizer, char *const *label, size_t n_labels,
                          const char *model_name, struct error *err) MUST_CHECK;
+
+/* Refuse streams with other n-grams than the first of those that become one. */
+bool records_header_agree_grams(const struct records_header *first, const char *first_place,
+                                const struct records_header *other, const char *other_place,
+                                struct error *err) MUST_CHECK;
+
+/* Refuse a stream without the n-grams that a model needs (no buckets: none), or with others. */
+bool records_check_grams(const struct records_header *header, const char *stream_name,
+                         const struct records_grams *grams, const char *model_name,
+                         struct error *err) MUST_CHECK;
 
 #endif

@@ -38,7 +38,8 @@ static bool copy_strings(char *const *from, size_t n_from, char ***to, size_t *n
 bool records_header_copy(const struct records_header *from, struct records_header *to,
                          struct error *err)
 {
-    *to = (struct records_header){.tokenizer = from->tokenizer, .max_tokens = from->max_tokens};
+    *to = (struct records_header){
+        .tokenizer = from->tokenizer, .max_tokens = from->max_tokens, .grams = from->grams};
     to->history = from->history ? json_deep_copy(from->history) : json_array();
     if (!to->history)
         error_set(err, "no memory for a history");
@@ -130,6 +131,17 @@ static bool parse_separator(struct records_header *header, const char *place, co
     return header->separator != NULL;
 }
 
+/* "grams": {…}, or no such key. */
+static bool parse_grams(struct records_header *header, const char *place, const json_t *object,
+                        struct error *err)
+{
+    const json_t *grams = json_object_get(object, "grams");
+    if (!grams)
+        return true;
+    return records_grams_from_json(grams, "\"grams\"", &header->grams, err) ||
+           error_at(err, "%s: ", place);
+}
+
 static bool parse_object(struct records_header *header, const char *place, const json_t *object,
                          struct error *err)
 {
@@ -148,7 +160,7 @@ static bool parse_object(struct records_header *header, const char *place, const
     header->history = json_deep_copy(history);
     if (!header->history)
         return error_set(err, "%s: no memory for \"history\"", place);
-    return parse_separator(header, place, object, err) &&
+    return parse_separator(header, place, object, err) && parse_grams(header, place, object, err) &&
            parse_strings(object, place, "labels", &header->label, &header->n_labels, err) &&
            parse_strings(object, place, "fields", &header->field, &header->n_fields, err);
 }
@@ -192,20 +204,23 @@ char *records_header_dump(const struct records_header *header, const char *const
     json_t *labels = string_array(header->label, header->n_labels);
     json_t *fields = string_array(header->field, header->n_fields);
     json_t *history = header->history ? json_copy(header->history) : json_array();
-    bool ok = labels && fields && history && (!stage || json_array_append(history, stage) == 0);
+    json_t *grams = header->grams.buckets ? records_grams_json(&header->grams) : NULL;
+    bool ok = labels && fields && history && (grams || !header->grams.buckets) &&
+              (!stage || json_array_append(history, stage) == 0);
     for (size_t i = 0; ok && i < n_fields; i++)
         if (!has_string(fields, field[i]))
             ok = json_array_append_new(fields, json_string(field[i])) == 0;
     json_t *object =
-        ok ? json_pack("{s:i, s:s, s:s, s:O, s:s*, s:I, s:O, s:O}", "millet", RECORDS_FORMAT,
+        ok ? json_pack("{s:i, s:s, s:s, s:O, s:s*, s:I, s:O*, s:O, s:O}", "millet", RECORDS_FORMAT,
                        "kind", "records", "tokenizer", tokenizer, "labels", labels, "multi_label",
-                       header->separator, "max_tokens", (json_int_t)header->max_tokens, "fields",
-                       fields, "history", history)
+                       header->separator, "max_tokens", (json_int_t)header->max_tokens, "grams",
+                       grams, "fields", fields, "history", history)
            : NULL;
     if (!object)
         error_set(err, "no memory for " RECORDS_FIRST_MEMBER ", or a label is not UTF-8");
     char *text = object && jobject_seal(object, err) ? jobject_dump(object, err) : NULL;
     json_decref(object);
+    json_decref(grams);
     json_decref(labels);
     json_decref(fields);
     json_decref(history);
@@ -227,6 +242,19 @@ static bool match_labels(char *const *label, size_t n, const char *what, char *c
            error_set(err, "%s: has %zu labels, but %s has %zu", what, n, other, n_other);
 }
 
+bool records_header_agree_grams(const struct records_header *first, const char *first_place,
+                                const struct records_header *other, const char *other_place,
+                                struct error *err)
+{
+    char has[RECORDS_GRAMS_TEXT], first_has[RECORDS_GRAMS_TEXT];
+    return records_grams_equal(&first->grams, &other->grams) ||
+           error_set(err,
+                     "%s: its records carry n-grams %s, but those of %s %s; make both with the "
+                     "same mtok -m MODEL or --ngrams",
+                     other_place, records_grams_text(&other->grams, has), first_place,
+                     records_grams_text(&first->grams, first_has));
+}
+
 bool records_header_match(const struct records_header *first, const char *first_place,
                           const struct records_header *other, const char *other_place,
                           struct error *err)
@@ -242,7 +270,8 @@ bool records_header_match(const struct records_header *first, const char *first_
                          "mtok --multi-label",
                          other_place, other->separator ? "any number of labels" : "one label",
                          first_place, first->separator ? "any number" : "one");
-    return match_labels(other->label, other->n_labels, other_place, first->label, first->n_labels,
+    return records_header_agree_grams(first, first_place, other, other_place, err) &&
+           match_labels(other->label, other->n_labels, other_place, first->label, first->n_labels,
                         first_place, err);
 }
 

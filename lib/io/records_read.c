@@ -202,6 +202,51 @@ static bool check_text(const struct check *check)
     return check_offsets(check, "text_offsets", part->text_offset, part->n, text->dim[0]);
 }
 
+/* The n-grams of record i: below `buckets`, ascending. */
+static bool check_record_grams(const struct check *check, size_t i, uint32_t buckets)
+{
+    const struct records_part *part = check->part;
+    for (int64_t k = part->gram_offset[i]; k < part->gram_offset[i + 1]; k++) {
+        int32_t id = part->gram[k];
+        if (id < 0 || (uint32_t)id >= buckets)
+            return error_set(check->err,
+                             "%s: record %" PRIu64 ": n-gram %" PRId32 "; expected 0 to %" PRIu32,
+                             check->place, check->first_record + i, id, buckets - 1);
+        if (k > part->gram_offset[i] && id < part->gram[k - 1])
+            return error_set(check->err,
+                             "%s: record %" PRIu64 ": n-gram %" PRId32 " after %" PRId32
+                             "; expected ascending n-grams",
+                             check->place, check->first_record + i, id, part->gram[k - 1]);
+    }
+    return true;
+}
+
+static bool check_grams(const struct check *check, const struct records_header *header)
+{
+    struct records_part *part = check->part;
+    const struct tensor_view *gram, *offset;
+    if (!header->grams.buckets)
+        return !safetensors_find(&part->st, "grams") ||
+               error_set(check->err,
+                         "%s: has the field \"grams\", but " RECORDS_FIRST_MEMBER
+                         " does not say which n-grams they are",
+                         check->place);
+    if (!find_field(check, "grams", DTYPE_I32, 1, true, &gram) ||
+        !find_field(check, "gram_offsets", DTYPE_I64, 1, true, &offset))
+        return false;
+    if (offset->dim[0] != part->n + 1)
+        return error_set(check->err, "%s: %" PRIu64 " n-gram offsets for %zu records", check->place,
+                         offset->dim[0], part->n);
+    part->gram = gram->data;
+    part->gram_offset = offset->data;
+    if (!check_offsets(check, "gram_offsets", part->gram_offset, part->n, gram->dim[0]))
+        return false;
+    for (size_t i = 0; i < part->n; i++)
+        if (!check_record_grams(check, i, header->grams.buckets))
+            return false;
+    return true;
+}
+
 static bool check_logits(const struct check *check, const struct records_header *header)
 {
     struct records_part *part = check->part;
@@ -249,7 +294,7 @@ static bool read_part(struct records_reader *reader, const struct tar_member *me
                                 .err = err};
     if (!check_checksum(&check) || !check_tokens(&check) ||
         !check_labels(&check, &reader->header) || !check_text(&check) ||
-        !check_logits(&check, &reader->header)) {
+        !check_grams(&check, &reader->header) || !check_logits(&check, &reader->header)) {
         records_part_free(part);
         return false;
     }

@@ -150,6 +150,10 @@ struct record records_get(const struct records_set *set, size_t i)
     }
     if (part->logits)
         record.logits = part->logits + k * set->header.n_labels;
+    if (part->gram) {
+        record.gram = part->gram + part->gram_offset[k];
+        record.n_grams = (size_t)(part->gram_offset[k + 1] - part->gram_offset[k]);
+    }
     if (part->text) {
         record.text = part->text + part->text_offset[k];
         record.n_text = (size_t)(part->text_offset[k + 1] - part->text_offset[k]);

@@ -14,6 +14,7 @@
 struct records_writer {
     struct output *output;
     struct tar_writer *tar;
+    bool grams; /* stream.json says that parts have them */
     size_t n_parts;
     uint64_t records, tokens;
     struct hash_stream *chain; /* over the hashes of the parts */
@@ -50,6 +51,7 @@ struct records_writer *records_writer_open(struct output *output,
         return NULL;
     }
     writer->output = output;
+    writer->grams = header->grams.buckets != 0;
     writer->chain = hash_stream_open();
     writer->tar = tar_writer_open(output, err);
     if (!writer->chain)
@@ -81,8 +83,8 @@ static const struct tensor_view *find_view(const struct tensor_view *tensor, siz
 }
 
 /* What a reader would refuse must not be written. */
-static bool check_fields(const struct tensor_view *tensor, size_t n_tensors, uint64_t *records,
-                         uint64_t *tokens, struct error *err)
+static bool check_fields(const struct records_writer *writer, const struct tensor_view *tensor,
+                         size_t n_tensors, uint64_t *records, uint64_t *tokens, struct error *err)
 {
     const struct tensor_view *id = find_view(tensor, n_tensors, "ids");
     const struct tensor_view *offset = find_view(tensor, n_tensors, "offsets");
@@ -96,6 +98,9 @@ static bool check_fields(const struct tensor_view *tensor, size_t n_tensors, uin
     if (id->rank != 1 || offset->rank != 1 || label->rank != 1 ||
         offset->dim[0] != label->dim[0] + (label != sets))
         return error_set(err, "ids, offsets and label of a part do not fit each other");
+    if (writer->grams != (find_view(tensor, n_tensors, "grams") != NULL))
+        return error_set(err, "a part %s n-grams, but " RECORDS_FIRST_MEMBER " says %s",
+                         writer->grams ? "has no" : "has", writer->grams ? "which" : "of none");
     *records = offset->dim[0] - (offset->dim[0] > 0);
     *tokens = id->dim[0];
     return true;
@@ -119,7 +124,7 @@ bool records_write(struct records_writer *writer, const struct tensor_view *tens
     char checksum[HASH_TEXT_BYTES];
     const char *const metadata[] = {"xxh3", checksum};
     uint64_t records = 0, tokens = 0, hash = 0;
-    if (!check_fields(tensor, n_tensors, &records, &tokens, err) ||
+    if (!check_fields(writer, tensor, n_tensors, &records, &tokens, err) ||
         !safetensors_data_hash(tensor, n_tensors, &hash, err))
         return false;
     hash_text(hash, checksum);

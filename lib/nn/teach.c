@@ -12,6 +12,7 @@
 #include "io/records.h"
 #include "io/source.h"
 #include "nn/classifier.h"
+#include "text/grams.h"
 #include "text/labels.h"
 #include "text/tokenizer.h"
 
@@ -20,6 +21,7 @@ struct teacher {
     struct classifier *classifier;
     uint64_t fingerprint; /* of weights and config */
     uint64_t tokenizer;
+    struct records_grams grams; /* which n-grams it counts; no buckets: none */
 };
 
 struct input {
@@ -114,6 +116,8 @@ static bool open_teacher(struct job *job, const char *path, struct device *dev,
     if (!model_open(&teacher->model, path, err))
         return false;
     job->n_teachers++;
+    if (!grams_of_config(teacher->model.config, teacher->model.name, &teacher->grams, err))
+        return false;
     struct tokenizer *tokenizer = tokenizer_open(teacher->model.bundle, err);
     if (!tokenizer)
         return error_at(err, "%s: ", teacher->model.name);
@@ -136,10 +140,15 @@ static bool open_input(struct job *job, const char *path, struct error *err)
     return input->reader != NULL;
 }
 
-/* Every input's tokenizer and labels are every teacher's. */
+/* Every input's tokenizer and labels are every teacher's, its n-grams those of the first input, which
+ * go into one header. */
 static bool check_input(const struct job *job, const struct input *input, struct error *err)
 {
     const struct records_header *header = records_reader_header(input->reader);
+    if (!records_header_agree_grams(records_reader_header(job->input[0].reader),
+                                    source_name(job->input[0].source), header,
+                                    source_name(input->source), err))
+        return false;
     for (size_t i = 0; i < job->n_teachers; i++) {
         const struct teacher *teacher = &job->teacher[i];
         if (!records_check_model(header, source_name(input->source), teacher->tokenizer,
@@ -147,7 +156,9 @@ static bool check_input(const struct job *job, const struct input *input, struct
                                  err) ||
             !records_check_kind(header, source_name(input->source),
                                 teacher->model.problem == MODEL_MULTI_LABEL, teacher->model.name,
-                                err))
+                                err) ||
+            !records_check_grams(header, source_name(input->source), &teacher->grams,
+                                 teacher->model.name, err))
             return false;
     }
     return true;
@@ -382,6 +393,18 @@ static bool compute_block(struct job *job, struct teacher *teacher, const struct
     return true;
 }
 
+/* A record's key: all that the teacher sees of it. */
+static struct hash128 record_key(const struct teacher *teacher, const struct records_part *part,
+                                 size_t i)
+{
+    struct hash128 key = cache_key(teacher->fingerprint, part->id + part->offset[i],
+                                   (size_t)(part->offset[i + 1] - part->offset[i]));
+    if (!teacher->grams.buckets)
+        return key;
+    return cache_key_grams(key, part->gram + part->gram_offset[i],
+                           (size_t)(part->gram_offset[i + 1] - part->gram_offset[i]));
+}
+
 /* One teacher's logits [n, n_labels] of a part: from the cache, the rest computed. */
 static bool ask_teacher(struct job *job, struct teacher *teacher, const struct records_part *part,
                         float *logits, struct error *err)
@@ -390,8 +413,7 @@ static bool ask_teacher(struct job *job, struct teacher *teacher, const struct r
     size_t n_missing = part->n;
     if (job->cache) {
         for (size_t i = 0; i < part->n; i++)
-            b->key[i] = cache_key(teacher->fingerprint, part->id + part->offset[i],
-                                  (size_t)(part->offset[i + 1] - part->offset[i]));
+            b->key[i] = record_key(teacher, part, i);
         if (!cache_get_many(job->cache, b->key, part->n, job->n_labels, logits, b->found, err))
             return false;
         n_missing = collect_missing(b, part->n);

@@ -155,7 +155,7 @@ static bool unknown_label(const struct job *job, uint64_t line, const char *labe
 static bool write_part(struct job *job, struct error *err)
 {
     const struct tokenise_block *b = job->block;
-    struct tensor_view tensor[6];
+    struct tensor_view tensor[8];
     size_t n = 0;
     tensor[n++] = tensor_view_1d("ids", DTYPE_I32, b->n_ids, b->id);
     tensor[n++] = tensor_view_1d("offsets", DTYPE_I64, b->n + 1, b->offset);
@@ -164,6 +164,10 @@ static bool write_part(struct job *job, struct error *err)
         tensor[n++] = tensor_view_1d("label_offsets", DTYPE_I64, b->n + 1, b->label_offset);
     } else
         tensor[n++] = tensor_view_1d("label", DTYPE_I32, b->n, b->label);
+    if (job->options->grams.buckets) {
+        tensor[n++] = tensor_view_1d("grams", DTYPE_I32, b->n_grams, b->gram);
+        tensor[n++] = tensor_view_1d("gram_offsets", DTYPE_I64, b->n + 1, b->gram_offset);
+    }
     if (job->options->keep_text) {
         tensor[n++] = tensor_view_1d("text", DTYPE_U8, b->n_text, b->text);
         tensor[n++] = tensor_view_1d("text_offsets", DTYPE_I64, b->n + 1, b->text_offset);
@@ -286,18 +290,31 @@ static bool tokenise_files(struct job *job, struct error *err)
 
 static bool open_writer(struct job *job, json_t **stage, struct error *err)
 {
-    static const char *const one[] = {"ids", "offsets", "label", "text", "text_offsets"};
-    static const char *const several[] = {"ids",           "offsets", "label_ids",
-                                          "label_offsets", "text",    "text_offsets"};
-    const char *separator = job->options->table.separator;
-    size_t n_fields = (separator ? 4U : 3U) + (job->options->keep_text ? 2U : 0U);
+    const struct tokenise_options *o = job->options;
+    const char *field[8];
+    size_t n = 0;
+    field[n++] = "ids";
+    field[n++] = "offsets";
+    if (o->table.separator) {
+        field[n++] = "label_ids";
+        field[n++] = "label_offsets";
+    } else
+        field[n++] = "label";
+    if (o->grams.buckets) {
+        field[n++] = "grams";
+        field[n++] = "gram_offsets";
+    }
+    if (o->keep_text) {
+        field[n++] = "text";
+        field[n++] = "text_offsets";
+    }
     struct records_header header = {.tokenizer = tokenizer_fingerprint(job->tokenizer),
                                     .label = job->labels.name,
                                     .n_labels = job->labels.n,
-                                    .separator = (char *)separator,
-                                    .max_tokens = job->max_tokens};
-    job->writer =
-        records_writer_open(job->output, &header, separator ? several : one, n_fields, *stage, err);
+                                    .separator = (char *)o->table.separator,
+                                    .max_tokens = job->max_tokens,
+                                    .grams = o->grams};
+    job->writer = records_writer_open(job->output, &header, field, n, *stage, err);
     *stage = NULL; /* stolen */
     return job->writer != NULL;
 }
@@ -338,8 +355,9 @@ bool tokenise(const char *const *path, size_t n_paths, const struct tokenizer *t
                       .counts = counts};
     *counts = (struct tokenise_counts){0};
     job.source = memory_zeroed(job.n_paths, sizeof *job.source, err);
-    job.block =
-        job.source ? tokenise_block_open(tokenizer, job.max_tokens, as_text, team, err) : NULL;
+    job.block = job.source ? tokenise_block_open(tokenizer, job.max_tokens, as_text,
+                                                 &options->grams, team, err)
+                           : NULL;
     bool ok = false;
     if (!job.block || as_text) {
         json_decref(options->stage);

@@ -20,8 +20,9 @@ enum tokenise_output {
 struct tokenise_options {
     struct table_options table;
     enum tokenise_output output;
-    size_t max_tokens;  /* 0: the tokenizer's model_max_length, else 512 */
-    bool keep_text;     /* records carry the text */
+    size_t max_tokens;          /* 0: the tokenizer's model_max_length, else 512 */
+    bool keep_text;             /* records carry the text */
+    struct records_grams grams; /* the hashed n-grams that records carry; no buckets: none */
     char *const *label; /* the model's labels; n_labels 0: labels are collected from the data,
                            sorted (a first pass over spooled input) */
     size_t n_labels;

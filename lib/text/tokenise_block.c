@@ -9,6 +9,9 @@
 /* What one member of the team has of its own. */
 struct block_worker {
     struct tokenizer_scratch *scratch;
+    struct grams *grams; /* NULL: none wanted */
+    int32_t *gram;
+    size_t n_grams, gram_capacity;
     int32_t *id;
     size_t n_ids, id_capacity;
     char *line;
@@ -21,8 +24,8 @@ struct block_worker {
 enum { ID_DIGITS = 11 }; /* of a 32-bit id and the separator */
 
 struct tokenise_block *tokenise_block_open(const struct tokenizer *tokenizer, size_t max_tokens,
-                                           bool as_text, const struct threads *team,
-                                           struct error *err)
+                                           bool as_text, const struct records_grams *grams,
+                                           const struct threads *team, struct error *err)
 {
     struct tokenise_block *b = memory_zeroed(1, sizeof *b, err);
     if (!b)
@@ -33,7 +36,8 @@ struct tokenise_block *tokenise_block_open(const struct tokenizer *tokenizer, si
     b->n_workers = team ? threads_count(team) : 1;
     b->worker = memory_zeroed(b->n_workers, sizeof *b->worker, err);
     for (size_t i = 0; b->worker && i < b->n_workers; i++)
-        if (!(b->worker[i].scratch = tokenizer_scratch_open(tokenizer, err))) {
+        if (!(b->worker[i].scratch = tokenizer_scratch_open(tokenizer, err)) ||
+            (grams->buckets && !(b->worker[i].grams = grams_open(grams, err)))) {
             tokenise_block_close(b);
             return NULL;
         }
@@ -50,6 +54,8 @@ void tokenise_block_close(struct tokenise_block *b)
         return;
     for (size_t i = 0; i < b->n_workers; i++) {
         tokenizer_scratch_close(b->worker[i].scratch);
+        grams_close(b->worker[i].grams);
+        free(b->worker[i].gram);
         free(b->worker[i].id);
         free(b->worker[i].line);
     }
@@ -57,13 +63,14 @@ void tokenise_block_close(struct tokenise_block *b)
     free(b->text);
     free(b->label_id);
     free(b->id);
+    free(b->gram);
     free(b->line);
     free(b);
 }
 
 void tokenise_block_clear(struct tokenise_block *b)
 {
-    b->n = b->n_text = b->n_ids = b->n_line = b->n_label_ids = 0;
+    b->n = b->n_text = b->n_ids = b->n_line = b->n_label_ids = b->n_grams = 0;
     b->truncated = b->empty = 0;
 }
 
@@ -135,13 +142,31 @@ static bool keep_ids(struct tokenise_block *b, struct block_worker *w, size_t ro
     return true;
 }
 
+/* The n-grams of a row: of its whole text, however many of its tokens are kept. */
+static bool keep_grams(struct tokenise_block *b, struct block_worker *w, size_t row)
+{
+    const int32_t *id;
+    size_t n, at = (size_t)b->text_offset[row];
+    if (!w->grams)
+        return true;
+    if (!grams_make(w->grams, b->text + at, (size_t)b->text_offset[row + 1] - at, &id, &n,
+                    &w->err) ||
+        !memory_grow(&w->gram, &w->gram_capacity, w->n_grams + n, sizeof *w->gram, &w->err))
+        return false;
+    if (n)
+        memcpy(w->gram + w->n_grams, id, n * sizeof *id);
+    w->n_grams += n;
+    b->gram_offset[row + 1] = (int64_t)n; /* lengths for now, as with ids */
+    return true;
+}
+
 static void work(void *context, size_t member, size_t n_members)
 {
     struct tokenise_block *b = context;
     struct block_worker *w = &b->worker[member];
     size_t begin, end, special = tokenizer_special_count(b->tokenizer);
     threads_share(b->n, member, n_members, &begin, &end);
-    w->n_ids = w->n_line = 0;
+    w->n_ids = w->n_line = w->n_grams = 0;
     w->truncated = w->empty = 0;
     for (size_t i = begin; i < end && !w->failed; i++) {
         const int32_t *id;
@@ -149,12 +174,35 @@ static void work(void *context, size_t member, size_t n_members)
         w->failed = !tokenizer_encode(b->tokenizer, w->scratch, b->text + at,
                                       (size_t)b->text_offset[i + 1] - at, b->max_tokens, &id, &n,
                                       &w->err) ||
-                    !keep_ids(b, w, i, id, n);
+                    !keep_ids(b, w, i, id, n) || !keep_grams(b, w, i);
         if (w->failed)
             return;
         w->truncated += tokenizer_truncated(w->scratch);
         w->empty += n == special;
     }
+}
+
+/* A member's results behind those of the members before it. */
+static bool gather(struct tokenise_block *b, const struct block_worker *w, struct error *err)
+{
+    if (!memory_grow(&b->id, &b->id_capacity, b->n_ids + (b->as_text ? 0 : w->n_ids) + 1,
+                     sizeof *b->id, err) ||
+        !memory_grow(&b->gram, &b->gram_capacity, b->n_grams + w->n_grams + 1, sizeof *b->gram,
+                     err) ||
+        !memory_grow(&b->line, &b->line_capacity, b->n_line + w->n_line + 1, 1, err))
+        return false;
+    if (!b->as_text && w->n_ids)
+        memcpy(b->id + b->n_ids, w->id, w->n_ids * sizeof *w->id);
+    if (w->n_grams)
+        memcpy(b->gram + b->n_grams, w->gram, w->n_grams * sizeof *w->gram);
+    if (w->n_line)
+        memcpy(b->line + b->n_line, w->line, w->n_line);
+    b->n_ids += w->n_ids;
+    b->n_grams += w->n_grams;
+    b->n_line += w->n_line;
+    b->truncated += w->truncated;
+    b->empty += w->empty;
+    return true;
 }
 
 bool tokenise_block_run(struct tokenise_block *b, struct threads *team, struct error *err)
@@ -166,21 +214,13 @@ bool tokenise_block_run(struct tokenise_block *b, struct threads *team, struct e
         struct block_worker *w = &b->worker[i];
         if (w->failed)
             return error_set(err, "%s", w->err.text);
-        if (!memory_grow(&b->id, &b->id_capacity, b->n_ids + (b->as_text ? 0 : w->n_ids) + 1,
-                         sizeof *b->id, err) ||
-            !memory_grow(&b->line, &b->line_capacity, b->n_line + w->n_line + 1, 1, err))
+        if (!gather(b, w, err))
             return false;
-        if (!b->as_text && w->n_ids)
-            memcpy(b->id + b->n_ids, w->id, w->n_ids * sizeof *w->id);
-        if (w->n_line)
-            memcpy(b->line + b->n_line, w->line, w->n_line);
-        b->n_ids += w->n_ids;
-        b->n_line += w->n_line;
-        b->truncated += w->truncated;
-        b->empty += w->empty;
     }
-    b->offset[0] = 0;
+    b->offset[0] = b->gram_offset[0] = 0;
     for (size_t i = 0; i < b->n && !b->as_text; i++)
         b->offset[i + 1] += b->offset[i];
+    for (size_t i = 0; i < b->n && b->worker[0].grams; i++)
+        b->gram_offset[i + 1] += b->gram_offset[i];
     return true;
 }

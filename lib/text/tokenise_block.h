@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/threads.h"
+#include "text/grams.h"
 #include "text/tokenizer.h"
 
 enum {
@@ -31,6 +32,9 @@ struct tokenise_block {
     int64_t offset[BLOCK_ROWS + 1];
     int32_t *id;
     size_t n_ids, id_capacity;
+    int64_t gram_offset[BLOCK_ROWS + 1]; /* where n-grams are wanted */
+    int32_t *gram;
+    size_t n_grams, gram_capacity;
     char *line; /* ids as text */
     size_t n_line, line_capacity;
     uint64_t truncated, empty;
@@ -42,9 +46,10 @@ struct tokenise_block {
     size_t n_workers;
 };
 
-/* as_text: results are lines of ids in `line`, not arrays. */
+/* as_text: results are lines of ids in `line`, not arrays. grams without buckets: no n-grams. */
 struct tokenise_block *tokenise_block_open(const struct tokenizer *tokenizer, size_t max_tokens,
-                                           bool as_text, const struct threads *team,
+                                           bool as_text, const struct records_grams *grams,
+                                           const struct threads *team,
                                            struct error *err) MUST_CHECK;
 void tokenise_block_close(struct tokenise_block *block); /* NULL is fine */
 
