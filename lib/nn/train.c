@@ -271,7 +271,8 @@ static bool judge(struct trainer *t, struct train_result *result, struct params_
         if (!trainer_evaluate(t, t->options->dev, &score, err) ||
             !log_dev(t, result->train_loss, score, err))
             return false;
-        better = !(score <= result->dev_score);
+        better =
+            !(score <= result->dev_score) && (t->epoch == t->options->epochs || trainer_ready(t));
         if (better)
             result->dev_score = score;
     }

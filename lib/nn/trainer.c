@@ -234,6 +234,16 @@ static bool fill_dev(struct trainer *t, const struct records_set *dev, size_t *n
     return true;
 }
 
+bool trainer_ready(const struct trainer *trainer)
+{
+    for (size_t i = 0; i < trainer->options->n_hooks; i++) {
+        const struct trainer_hook *hook = trainer->options->hook[i];
+        if (hook->ready && !hook->ready(hook->context, trainer))
+            return false;
+    }
+    return true;
+}
+
 bool trainer_before_evaluate(struct trainer *trainer, struct error *err)
 {
     return call_hooks(trainer, BEFORE_EVALUATE, err);

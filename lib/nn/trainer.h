@@ -41,6 +41,9 @@ struct trainer_hook {
      * that will be written; afterwards they may be others again. */
     bool (*before_evaluate)(void *context, struct trainer *trainer, struct error *err);
     bool (*after_evaluate)(void *context, struct trainer *trainer, struct error *err);
+    /* May the weights of now, after an epoch that is not the last, be the ones that are written? NULL:
+     * always. Asked before the dev set is scored. */
+    bool (*ready)(void *context, const struct trainer *trainer);
     /* Everything of the hook that the next step depends on; room for n. Returns how many. */
     size_t (*state)(void *context, struct trainer_buffer *buffer, size_t n);
 };
@@ -85,6 +88,9 @@ bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, dou
  * to find and nothing was found). */
 bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *score,
                       struct error *err) MUST_CHECK;
+
+/* Would every hook have the weights of now written? */
+bool trainer_ready(const struct trainer *trainer);
 
 /* Tell the hooks that the weights are looked at, and that it is over. */
 bool trainer_before_evaluate(struct trainer *trainer, struct error *err) MUST_CHECK;
