@@ -16,7 +16,7 @@
 enum { SEED_CHARS = 1, SEED_WORDS = 2 };
 enum { BLOCK_BITS = 8, BLOCK_CODES = 1 << BLOCK_BITS, N_BLOCKS = (UTF8_LAST + 1) >> BLOCK_BITS };
 enum { FOLDED_MAX = 2 * CODEPOINT_DECOMPOSED_MAX };
-enum { RADIX_BITS = 9, RADIX = 1 << RADIX_BITS, FEW = 32 };
+enum { RADIX_BITS = 9, SHORT_BITS = 6, SHORT = 600, FEW = 32 }; /* of sorting */
 
 /* An entry of the table of folded code points: the code point it becomes, and what it is. */
 enum {
@@ -296,26 +296,35 @@ static void sort_few(int32_t *id, size_t n)
     }
 }
 
-/* By the lowest digit first; every id is below buckets, so few digits do. */
+/* One pass: id to other, in order of `bits` bits from `shift` on. */
+static void sort_digit(const int32_t *id, int32_t *other, size_t n, unsigned shift, unsigned bits)
+{
+    uint32_t next[1 << RADIX_BITS], sum = 0, mask = (1u << bits) - 1;
+    memset(next, 0, (size_t)(mask + 1) * sizeof *next);
+    for (size_t i = 0; i < n; i++)
+        next[((uint32_t)id[i] >> shift) & mask]++;
+    for (uint32_t d = 0; d <= mask; d++) {
+        uint32_t count = next[d];
+        next[d] = sum;
+        sum += count;
+    }
+    for (size_t i = 0; i < n; i++)
+        other[next[((uint32_t)id[i] >> shift) & mask]++] = id[i];
+}
+
+/* By the lowest digit first; every id is below buckets, so few digits do. For a short text the sums
+ * over all values of a digit would cost more than another pass. */
 static bool sort(struct grams *g, struct error *err)
 {
+    unsigned bits = g->n < SHORT ? SHORT_BITS : RADIX_BITS;
     if (g->n <= FEW) {
         sort_few(g->id, g->n);
         return true;
     }
     if (!memory_grow(&g->other, &g->other_capacity, g->n, sizeof *g->other, err))
         return false;
-    for (unsigned shift = 0; (g->spec.buckets - 1) >> shift; shift += RADIX_BITS) {
-        uint32_t next[RADIX] = {0}, sum = 0;
-        for (size_t i = 0; i < g->n; i++)
-            next[((uint32_t)g->id[i] >> shift) % RADIX]++;
-        for (size_t d = 0; d < RADIX; d++) {
-            uint32_t count = next[d];
-            next[d] = sum;
-            sum += count;
-        }
-        for (size_t i = 0; i < g->n; i++)
-            g->other[next[((uint32_t)g->id[i] >> shift) % RADIX]++] = g->id[i];
+    for (unsigned shift = 0; (g->spec.buckets - 1) >> shift; shift += bits) {
+        sort_digit(g->id, g->other, g->n, shift, bits);
         int32_t *sorted = g->other;
         size_t capacity = g->other_capacity;
         g->other = g->id;
