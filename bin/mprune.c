@@ -56,10 +56,16 @@ static bool decide_importance(const struct means *means, struct plan *plan)
                            &means->tool->progress, &means->tool->err);
 }
 
+static bool decide_vocabulary(const struct means *means, struct plan *plan)
+{
+    return plan_whole(plan, means->model, &means->tool->err);
+}
+
 /* By method: fill the plan, which is zeroed. */
 static bool (*const decide_table[N_METHODS])(const struct means *means, struct plan *plan) = {
     [METHOD_LAYERS] = decide_layers,
     [METHOD_IMPORTANCE] = decide_importance,
+    [METHOD_VOCABULARY] = decide_vocabulary,
 };
 
 static bool decide(struct tool *tool, const struct options *opt, struct model *model,
@@ -137,22 +143,56 @@ static void tell_layers(const struct tool *tool, const struct plan *plan)
     }
 }
 
+/* Before a method runs: a stream that does not fit, or a size that is too small, is told at once. */
+static bool trim(struct tool *tool, const struct options *opt, struct model *model,
+                 struct vocabulary *vocabulary)
+{
+    struct shape shape;
+    if (!opt->n_vocab_from)
+        return true;
+    if (!shape_from_model(&shape, model, &tool->err))
+        return false;
+    bool ok = vocabulary_open(vocabulary, model, &shape, opt->vocab_from, opt->n_vocab_from,
+                              opt->vocab_size, &tool->err);
+    shape_free(&shape);
+    return ok;
+}
+
+static void tell_vocabulary(const struct tool *tool, const struct options *opt,
+                            const struct plan *plan, const struct vocabulary *vocabulary)
+{
+    const struct vocabulary_trim *words = &vocabulary->trim;
+    double row = (double)plan->before.embed * sizeof(float) / 1e6;
+    if (opt->n_vocab_from)
+        tool_note(tool,
+                  "%zu of %zu rows of the word table, %.1f of %.1f MB as fp32; %zu had to stay; "
+                  "%.3f%% of the stream's tokens stay as they are",
+                  words->n_kept, vocabulary->n_rows, row * (double)words->n_kept,
+                  row * (double)vocabulary->n_rows, words->n_least,
+                  words->tokens ? 100 * (double)words->covered / (double)words->tokens : 100.0);
+}
+
 static bool prune(struct tool *tool, const struct options *opt, struct output *output)
 {
     struct model model;
     struct plan plan = {.n_tokens = 0};
+    struct vocabulary vocabulary = {.n_rows = 0};
     if (!model_open(&model, opt->model, &tool->err))
         return false;
-    bool ok = decide(tool, opt, &model, &plan);
+    bool ok = trim(tool, opt, &model, &vocabulary) && decide(tool, opt, &model, &plan);
     if (ok) {
+        if (opt->n_vocab_from)
+            plan_vocabulary(&plan, &vocabulary);
         ok =
             (!output || write_model(tool, &model, &plan, output)) && write_report(tool, opt, &plan);
         if (ok) {
             tell_layers(tool, &plan);
+            tell_vocabulary(tool, opt, &plan, &vocabulary);
             tell(tool, &plan);
         }
         plan_free(&plan);
     }
+    vocabulary_close(&vocabulary);
     model_close(&model);
     return ok;
 }
@@ -169,8 +209,9 @@ int main(int argc, char **argv)
 {
     struct tool tool = {
         .name = "mprune",
-        .purpose = "Make a model smaller by removing layers, attention heads and neurons.",
-        .synopsis = "mprune -m MODEL --method layers (--keep SHARE [--which RULE] | --which LIST) "
+        .purpose = "Make a model smaller by removing layers, attention heads, neurons and words.",
+        .synopsis = "mprune -m MODEL --vocab-from STREAM [--vocab-size N] [-o FILE]\n"
+                    "mprune -m MODEL --method layers (--keep SHARE [--which RULE] | --which LIST) "
                     "[-o FILE]\n"
                     "mprune -m MODEL --method importance --keep SHARE [-o FILE] [STREAM...]",
         .example = "mprune -m teacher.tar --method importance --keep 50% train.taught |\n"

@@ -23,11 +23,15 @@ enum mprune_option {
     OPTION_WHICH,
     OPTION_SAMPLES,
     OPTION_BATCH_TOKENS,
+    OPTION_VOCAB_FROM,
+    OPTION_VOCAB_SIZE,
     OPTION_REPORT,
     OPTION_DRY_RUN
 };
 
-enum method { METHOD_LAYERS, METHOD_IMPORTANCE, N_METHODS };
+enum method { METHOD_LAYERS, METHOD_IMPORTANCE, METHOD_VOCABULARY, N_METHODS };
+
+enum { MAX_VOCAB_FROM = 64 };
 
 struct method_entry {
     const char *name;
@@ -47,6 +51,8 @@ struct options {
     enum layers_rule rule;
     size_t samples, batch_tokens;
     bool dry_run;
+    const char *vocab_from[MAX_VOCAB_FROM];
+    size_t n_vocab_from, vocab_size; /* vocab_size 0: not given */
     const char *const *path;
     size_t n_paths;
 };

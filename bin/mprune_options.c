@@ -16,6 +16,9 @@ const struct tool_option mprune_option_table[] = {
      OPTION_WHICH},
     {0, "samples", "N", "importance: at most N labelled records (2048)", OPTION_SAMPLES},
     {0, "batch-tokens", "N", "importance: tokens that run at a time (512)", OPTION_BATCH_TOKENS},
+    {0, "vocab-from", "STREAM", "trim the vocabulary to what occurs there; repeatable",
+     OPTION_VOCAB_FROM},
+    {0, "vocab-size", "N", "of that, at most N pieces, the most frequent", OPTION_VOCAB_SIZE},
     {0, "report", "FILE", "write what was kept, and figures, as JSON", OPTION_REPORT},
     {0, "dry-run", NULL, "decide and report, write no model", OPTION_DRY_RUN},
 };
@@ -25,6 +28,7 @@ const struct method_entry method_table[N_METHODS] = {
     [METHOD_LAYERS] = {"layers", OPTION_BIT(OPTION_WHICH), false},
     [METHOD_IMPORTANCE] = {"importance",
                            OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS), true},
+    [METHOD_VOCABULARY] = {"vocabulary", 0, false},
 };
 
 /* "layers, fisher or importance": the methods that take all of `takes`, into text. */
@@ -58,6 +62,14 @@ static enum method method_argument(struct tool *tool)
                      method_names(0, names, sizeof names));
 }
 
+static void add_vocab_from(struct tool *tool, struct options *opt)
+{
+    if (opt->n_vocab_from == MAX_VOCAB_FROM)
+        tool_usage_error(tool, "--vocab-from: more than %d streams; cat them into one",
+                         MAX_VOCAB_FROM);
+    opt->vocab_from[opt->n_vocab_from++] = tool_argument(tool);
+}
+
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
     switch ((enum mprune_option)id) {
@@ -82,6 +94,12 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_REPORT:
         opt->report = tool_argument(tool);
+        break;
+    case OPTION_VOCAB_FROM:
+        add_vocab_from(tool, opt);
+        break;
+    case OPTION_VOCAB_SIZE:
+        opt->vocab_size = (size_t)tool_argument_integer(tool, "--vocab-size", 1, MAX_COUNT);
         break;
     case OPTION_DRY_RUN:
         opt->dry_run = true;
@@ -134,11 +152,27 @@ static void check_taken(struct tool *tool, const struct options *opt)
     }
 }
 
+/* Trimming goes with every method, and without one it is all that is done. */
+static void check_vocabulary(struct tool *tool, struct options *opt)
+{
+    if (opt->vocab_size && !opt->n_vocab_from)
+        tool_usage_error(tool, "--vocab-size needs --vocab-from STREAM, which says what occurs");
+    if (opt->method == N_METHODS && opt->n_vocab_from)
+        opt->method = METHOD_VOCABULARY;
+    if (opt->method != METHOD_VOCABULARY)
+        return;
+    if (!opt->n_vocab_from)
+        tool_usage_error(tool, "--method vocabulary needs --vocab-from STREAM");
+    if (opt->keep > 0)
+        tool_usage_error(tool, "--keep needs a --method; --vocab-size N says how many pieces stay");
+}
+
 static void check_options(struct tool *tool, struct options *opt)
 {
     char names[256];
     if (!opt->model)
         tool_usage_error(tool, "-m is missing: the model to prune");
+    check_vocabulary(tool, opt);
     if (opt->method == N_METHODS)
         tool_usage_error(tool, "--method is missing: %s", method_names(0, names, sizeof names));
     const struct method_entry *method = &method_table[opt->method];
@@ -148,7 +182,8 @@ static void check_options(struct tool *tool, struct options *opt)
     if (opt->dry_run && tool->output)
         tool_usage_error(tool, "--dry-run writes no model; drop -o");
     check_report(tool, opt);
-    check_which(tool, opt);
+    if (opt->method != METHOD_VOCABULARY)
+        check_which(tool, opt);
     tool_check_stdin(tool, method->reads_stream);
 }
 

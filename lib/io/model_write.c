@@ -14,9 +14,17 @@
 
 /* What a tokenizer of Hugging Face may consist of: copied from model to model as it is. */
 static const char *const tokenizer_file[] = {
-    "added_tokens.json", "merges.txt",     "sentencepiece.bpe.model", "special_tokens_map.json",
-    "spiece.model",      "tokenizer.json", "tokenizer.model",         "tokenizer_config.json",
-    "vocab.json",        "vocab.txt",
+    "added_tokens.json",
+    "merges.txt",
+    "millet_vocabulary.json",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
 };
 enum { N_TOKENIZER_FILES = sizeof tokenizer_file / sizeof *tokenizer_file };
 

@@ -133,6 +133,18 @@ static bool add_of_layer(struct compact *compact, const struct tensor_view *view
     return true;
 }
 
+/* A tensor of the whole model: as it is, or with the rows of the words that stay. */
+static bool add_of_all(struct compact *compact, const struct tensor_view *view,
+                       const struct shape *shape, const struct keep *keep, struct error *err)
+{
+    size_t at = compact->n_tensors++;
+    compact->tensor[at] = *view;
+    if (!keep->vocabulary || !vocabulary_has_rows(keep->vocabulary, shape->family, view))
+        return true;
+    compact->owned[at] = vocabulary_cut(keep->vocabulary, &compact->tensor[at], err);
+    return compact->owned[at] != NULL;
+}
+
 static void compact_free(struct compact *compact)
 {
     for (size_t i = 0; i < compact->n_tensors; i++) {
@@ -204,7 +216,7 @@ static bool compact_build(struct compact *compact, struct model *model, const st
             ok = add_of_layer(compact, view, shape, keep, &tensor, err) ||
                  error_at(err, "%s: ", model->name);
         else if (ok)
-            compact->tensor[compact->n_tensors++] = *view;
+            ok = add_of_all(compact, view, shape, keep, err);
     }
     if (!ok)
         compact_free(compact);
@@ -212,8 +224,11 @@ static bool compact_build(struct compact *compact, struct model *model, const st
 }
 
 /* What joins millet.json; steals pruned. */
-static json_t *extra_of(const struct model *model, json_t *pruned, struct error *err)
+static json_t *extra_of(const struct model *model, const struct keep *keep, json_t *pruned,
+                        struct error *err)
 {
+    if (pruned && keep->vocabulary)
+        json_object_set_new(pruned, "vocabulary", vocabulary_json(keep->vocabulary));
     json_t *before = model->millet ? json_object_get(model->millet, "pruned") : NULL;
     if (before && pruned)
         json_object_set(pruned, "before", before);
@@ -226,12 +241,16 @@ bool compact_write(struct model *model, const struct shape *shape, const struct 
 {
     struct compact compact = {NULL, NULL, NULL, 0};
     struct shape left = {.layer = NULL};
-    json_t *config = NULL, *extra = extra_of(model, pruned, err);
+    json_t *config = NULL, *extra = extra_of(model, keep, pruned, err);
     bool ok = extra && check_patches(model, patch, n_patches, err) &&
               keep_shape(keep, shape, &left, err) &&
               compact_build(&compact, model, shape, keep, patch, n_patches, err);
     if (ok)
         config = shape_config(&left, model->config, model->n_labels ? model->label : NULL, err);
+    if (config && keep->vocabulary && !vocabulary_config(keep->vocabulary, config, err)) {
+        json_decref(config);
+        config = NULL;
+    }
     if (config) {
         struct model_writer_options options = {
             .from = model,
@@ -240,6 +259,8 @@ bool compact_write(struct model *model, const struct shape *shape, const struct 
             .n_tensors = compact.n_tensors,
             .stage = stage,
             .extra = extra,
+            .file = keep->vocabulary ? keep->vocabulary->trim.file : NULL,
+            .n_files = keep->vocabulary ? keep->vocabulary->trim.n_files : 0,
         };
         ok = model_write(output, &options, err);
     } else {

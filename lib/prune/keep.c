@@ -73,7 +73,7 @@ void keep_free(struct keep *keep)
         free(keep->layer[i].neuron);
     }
     free(keep->layer);
-    *keep = (struct keep){NULL, 0};
+    *keep = (struct keep){.n_layers = 0};
 }
 
 bool keep_shape(const struct keep *keep, const struct shape *from, struct shape *to,
@@ -82,6 +82,12 @@ bool keep_shape(const struct keep *keep, const struct shape *from, struct shape 
     if (!shape_copy(from, to, err))
         return false;
     to->n_layers = keep->n_layers;
+    if (keep->vocabulary) {
+        const struct vocabulary_trim *trim = &keep->vocabulary->trim;
+        to->vocab = trim->n_kept;
+        if (to->pad >= 0 && (size_t)to->pad < trim->n_before)
+            to->pad = trim->number[to->pad];
+    }
     for (size_t i = 0; i < keep->n_layers; i++)
         to->layer[i] =
             (struct layer_shape){.heads = keep->layer[i].n_heads, .ffn = keep->layer[i].n_neurons};

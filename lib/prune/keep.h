@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "nn/shape.h"
 #include "prune/search.h"
+#include "prune/vocabulary.h"
 
 struct keep_layer {
     size_t layer;
@@ -22,6 +23,7 @@ struct keep_layer {
 struct keep {
     struct keep_layer *layer; /* ascending; owned */
     size_t n_layers;
+    const struct vocabulary *vocabulary; /* borrowed; NULL: all rows of the word table stay */
 };
 
 /* The named layers (ascending), whole. */

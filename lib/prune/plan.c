@@ -56,6 +56,30 @@ bool plan_layers(struct plan *plan, const struct model *model, double share, enu
     return ok;
 }
 
+bool plan_whole(struct plan *plan, const struct model *model, struct error *err)
+{
+    *plan = (struct plan){.n_tokens = PLAN_TOKENS};
+    bool ok = shape_from_model(&plan->before, model, err);
+    size_t n = plan->before.n_layers, *layer = ok ? memory_array(n, sizeof *layer, err) : NULL;
+    for (size_t l = 0; layer && l < n; l++)
+        layer[l] = l;
+    ok = layer && keep_of_layers(&plan->keep, &plan->before, layer, n, err);
+    free(layer);
+    if (ok) {
+        plan->how = json_pack("{s:s}", "method", "vocabulary");
+        ok = plan_finish(plan, err);
+    }
+    if (!ok)
+        plan_free(plan);
+    return ok;
+}
+
+void plan_vocabulary(struct plan *plan, const struct vocabulary *vocabulary)
+{
+    plan->keep.vocabulary = vocabulary;
+    plan->after.vocab = vocabulary->trim.n_kept;
+}
+
 bool plan_check_units(const struct shape *shape, const struct model *model, struct error *err)
 {
     const char *why =
@@ -160,6 +184,8 @@ json_t *plan_report(const struct plan *plan, struct error *err)
     json_t *report = plan_pruned(plan, err);
     if (!report)
         return NULL;
+    if (plan->keep.vocabulary)
+        json_object_set_new(report, "vocabulary", vocabulary_json(plan->keep.vocabulary));
     if (json_object_set_new(report, "n_tokens", json_integer((json_int_t)plan->n_tokens)) == 0 &&
         json_object_set_new(report, "before", figures(&plan->before, plan->macs_before)) == 0 &&
         json_object_set_new(report, "after", figures(&plan->after, plan->macs_after)) == 0)

@@ -51,6 +51,10 @@ bool plan_check_units(const struct shape *shape, const struct model *model,
                       struct error *err) MUST_CHECK;
 /* before, keep, n_tokens and how are set (how NULL: no memory for it): what follows from them. */
 bool plan_finish(struct plan *plan, struct error *err) MUST_CHECK;
+/* Nothing of the encoder goes: for trimming the vocabulary alone. */
+bool plan_whole(struct plan *plan, const struct model *model, struct error *err) MUST_CHECK;
+/* The words that stay, borrowed, join what a method has decided. */
+void plan_vocabulary(struct plan *plan, const struct vocabulary *vocabulary);
 
 void plan_free(struct plan *plan); /* safe on a zeroed struct */
 

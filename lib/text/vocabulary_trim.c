@@ -129,8 +129,7 @@ static bool is_byte(const char *text, size_t n)
 static bool is_single(const struct choice *choice, struct piece piece)
 {
     size_t prefix = prefix_bytes(choice, piece);
-    const unsigned char *at =
-        (const unsigned char *)choice->spec->arena + piece.offset + prefix,
+    const unsigned char *at = (const unsigned char *)choice->spec->arena + piece.offset + prefix,
                         *end = at + piece.n - prefix;
     if (at == end)
         return false;
@@ -275,8 +274,7 @@ static bool choose(struct choice *choice, struct bundle *bundle, struct vocabula
     size_t size = choice->options->size;
     bool *named = memory_zeroed(spec->n_pieces, sizeof *named, err);
     choice->keep = memory_zeroed(spec->n_pieces, sizeof *choice->keep, err);
-    bool ok = named && choice->keep &&
-              (spec->kind != TOKENIZER_BPE || list_merges(choice, err)) &&
+    bool ok = named && choice->keep && (spec->kind != TOKENIZER_BPE || list_merges(choice, err)) &&
               vocabulary_trim_named(spec, bundle, named, err);
     if (ok) {
         take_musts(choice, named);

@@ -12,6 +12,7 @@
 #include "text/json_scan.h"
 #include "text/sentencepiece.h"
 #include "text/text_buffer.h"
+#include "text/vocabulary_map.h"
 
 /* Ids in parsed JSON: collected, or replaced. */
 struct visit {
@@ -350,8 +351,8 @@ static bool put_merge_lines(struct rewrite *to, const struct bundle_member *memb
         const char *next = line_at(at, end, &n), *space = memchr(at, ' ', n);
         bool yes = n >= 8 && memcmp(at, "#version", 8) == 0;
         if (!yes && space &&
-            !merge_stays(to, at, (size_t)(space - at), space + 1,
-                         (size_t)(at + n - space) - 1, &yes))
+            !merge_stays(to, at, (size_t)(space - at), space + 1, (size_t)(at + n - space) - 1,
+                         &yes))
             return false;
         if (yes && !(add(to, at, n) && add_text(to, "\n")))
             return false;
@@ -501,7 +502,8 @@ static bool collect(const struct tokenizer_spec *spec, const struct bundle_membe
             const char *bytes, *name = section_of(&key);
             size_t n;
             json_t *value = NULL;
-            if (!json_scan_skip(&scan, &bytes, &n, err) || (name && !(value = parse(bytes, n, err)))) {
+            if (!json_scan_skip(&scan, &bytes, &n, err) ||
+                (name && !(value = parse(bytes, n, err)))) {
                 more = -1;
                 break;
             }
@@ -531,7 +533,7 @@ bool vocabulary_trim_named(const struct tokenizer_spec *spec, struct bundle *bun
 bool vocabulary_trim_rewrite(const struct tokenizer_spec *spec, struct bundle *bundle,
                              struct vocabulary_trim *trim, struct error *err)
 {
-    trim->file = memory_zeroed(N_KNOWN, sizeof *trim->file, err);
+    trim->file = memory_zeroed(N_KNOWN + 1, sizeof *trim->file, err);
     for (size_t i = 0; trim->file && i < N_KNOWN; i++) {
         struct rewrite to = {.spec = spec, .number = trim->number, .err = err};
         if (!bundle_find(bundle, known[i].name))
@@ -546,5 +548,9 @@ bool vocabulary_trim_rewrite(const struct tokenizer_spec *spec, struct bundle *b
         trim->file[trim->n_files++] = (struct bundle_member){
             .name = known[i].name, .bytes = (const uint8_t *)to.out.bytes, .n = to.out.n};
     }
-    return trim->file != NULL;
+    char *map = trim->file ? vocabulary_map_text(trim, bundle, err) : NULL;
+    if (map)
+        trim->file[trim->n_files++] = (struct bundle_member){
+            .name = VOCABULARY_MAP_FILE, .bytes = (const uint8_t *)map, .n = strlen(map)};
+    return map != NULL;
 }
