@@ -135,7 +135,7 @@ END
     done <<'END'
 --method layers --keep 50%|-m is missing
 -m model.tar --keep 50%|--method is missing
--m model.tar --method magic --keep 50%|"magic" is not layers or importance
+-m model.tar --method magic --keep 50%|"magic" is not layers
 -m model.tar --method layers|--keep is missing
 -m model.tar --method importance data.tok|--keep is missing
 -m model.tar --method layers --keep 0|--keep
