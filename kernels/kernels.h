@@ -64,6 +64,8 @@ struct weight {
 /* Prepared by a device. linear: y = x Wᵀ + b, W [out, in]. table: rows to gather. */
 struct linear;
 struct table_weights;
+/* Of features that few of a text are not 0: W [classes, features], summed by columns. */
+struct bag_weights;
 
 /* Packed sequences. `offset` is device memory, [n + 1]. */
 struct seqs {
@@ -172,6 +174,10 @@ struct device_ops {
     struct table_weights *(*table_bind)(struct device *dev, float *w, size_t rows, size_t cols,
                                         struct error *err);
     void (*table_free)(struct device *dev, struct table_weights *table);
+    /* Copies W [classes, features] (I8: with a scale per class, and used as I8). */
+    struct bag_weights *(*bag_prepare)(struct device *dev, const struct weight *weight,
+                                       struct error *err);
+    void (*bag_free)(struct device *dev, struct bag_weights *bag);
 
     /* ---- forward ---- */
     /* out [T, H] = word[id] + position[place] + type[0]; id and place [T] are device memory. word
@@ -205,6 +211,10 @@ struct device_ops {
     void (*mean_pool)(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
                       act *y);
     void (*dropout)(struct device *dev, act *x, size_t n, struct dropout dropout); /* in place */
+    /* out [n, classes] += sum over k in offset[i] … offset[i+1]-1 of value[k] W[:, feature[k]]: a
+     * linear classifier on sparse features. feature, value and offset [n + 1] are device memory. */
+    void (*bag)(struct device *dev, const struct bag_weights *bag, const int32_t *feature,
+                const float *value, const int32_t *offset, size_t n, act *out);
 
     /* ---- backward (gradients of activations are written, of parameters added to) ---- */
     /* dx [rows, in] = dy W (NULL: not wanted); dw += dyᵀ x (NULL: not wanted); db += column sums

@@ -66,6 +66,13 @@ void cpu_linear_backward(struct device *dev, const struct linear *linear, const 
 void cpu_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
                            const act *dy, size_t n, act *dpre);
 
+/* ---- sparse features: bag.c ---- */
+struct bag_weights *cpu_bag_prepare(struct device *dev, const struct weight *weight,
+                                    struct error *err);
+void cpu_bag_free(struct device *dev, struct bag_weights *bag);
+void cpu_bag(struct device *dev, const struct bag_weights *bag, const int32_t *feature,
+             const float *value, const int32_t *offset, size_t n, act *out);
+
 /* ---- tables and rows: embed.c ---- */
 struct table_weights *cpu_table_prepare(struct device *dev, const struct weight *weight,
                                         struct error *err);

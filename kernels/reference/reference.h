@@ -44,6 +44,11 @@ double reference_epilogue_slope(enum epilogue epilogue, double x);
 void reference_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
                                  const act *dy, size_t n, act *dpre);
 
+struct bag_weights *reference_bag_prepare(struct device *dev, const struct weight *weight,
+                                          struct error *err);
+void reference_bag_free(struct device *dev, struct bag_weights *bag);
+void reference_bag(struct device *dev, const struct bag_weights *bag, const int32_t *feature,
+                   const float *value, const int32_t *offset, size_t n, act *out);
 struct table_weights *reference_table_prepare(struct device *dev, const struct weight *weight,
                                               struct error *err);
 struct table_weights *reference_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
