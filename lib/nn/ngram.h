@@ -1,0 +1,110 @@
+/* ngram.h: the n-gram part of a model: a linear classifier on hashed n-grams of characters and
+ * words, in microseconds a text. It stands alone ("model_type": "millet-ngram") or beside an
+ * encoder, whose logits are added to its own.
+ *
+ *     feature of a kept bucket   (1 + ln times it occurs) * idf, the vector scaled to length 1
+ *     its logits                 bias + W feature
+ *     the model's                encoder_gate * the encoder's + ngram_gate * these
+ *
+ * Weighting: Salton and Buckley 1988 (sublinear tf, idf, cosine); hashing: Weinberger et al. 2009.
+ *
+ * In the model's files: config.json "millet_ngram": {"buckets", "chars": [min, max], "words",
+ * "encoder_gate", "ngram_gate"}; tensors "millet.ngram.weight" [classes, rows] (F32, F16, BF16, or
+ * I8 with "millet.ngram.weight_scale" F32 [classes]), "millet.ngram.bucket" I32 [rows], ascending:
+ * the hash of each row, "millet.ngram.idf" [rows], "millet.ngram.bias" [classes].
+ */
+#ifndef MILLET_NN_NGRAM_H
+#define MILLET_NN_NGRAM_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "io/model.h"
+#include "io/records.h"
+#include "kernels/kernels.h"
+
+#define NGRAM_KEY        "millet_ngram" /* in config.json */
+#define NGRAM_PREFIX     "millet.ngram."
+#define NGRAM_MODEL_TYPE "millet-ngram"
+
+enum { NGRAM_TENSORS = 4, NGRAM_MAX_BUCKETS = 1 << 28 };
+
+/* The part as data; free with ngram_part_free(). */
+struct ngram_part {
+    struct records_grams grams;
+    size_t classes, rows;
+    double encoder_gate, ngram_gate;
+    int32_t *bucket; /* [rows], owned */
+    float *idf;      /* [rows], owned */
+    float *bias;     /* [classes], owned */
+    void *weight;    /* [classes, rows] of `type`, owned */
+    enum dtype type;
+    float *scale; /* [classes], owned, of I8; else NULL */
+};
+
+bool ngram_of_model(const struct model *model); /* has an n-gram part */
+bool ngram_alone(const struct model *model);    /* has nothing else */
+/* Whether a tensor is one of the part's. */
+bool ngram_owns(const char *tensor_name);
+
+/* Read and check everything: keys, sizes, order of the buckets, values finite, bytes verified. */
+bool ngram_part_read(struct ngram_part *part, const struct model *model,
+                     struct error *err) MUST_CHECK;
+void ngram_part_free(struct ngram_part *part); /* safe on a zeroed struct */
+
+/* The tensors of a part whose weight is F32; names are static, data the part's. */
+void ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS]);
+/* Set the key of config.json. */
+bool ngram_part_configure(const struct ngram_part *part, json_t *config,
+                          struct error *err) MUST_CHECK;
+/* config.json of a model that is an n-gram part alone. New reference; NULL: failed. */
+json_t *ngram_part_config(const struct ngram_part *part, char *const *label, bool multi_label,
+                          struct error *err);
+
+/* Row of each kept bucket, and the feature vector of a text. */
+struct ngram_index {
+    uint32_t buckets;
+    int32_t *row;     /* [buckets]: -1: not kept; owned */
+    const float *idf; /* [rows], borrowed */
+};
+bool ngram_index_open(struct ngram_index *index, uint32_t buckets, const int32_t *bucket,
+                      size_t rows, const float *idf, struct error *err) MUST_CHECK;
+void ngram_index_close(struct ngram_index *index);
+/* gram [n]: a record's, ascending, below buckets. At most n features into feature and value, by
+ * ascending row; returns how many. */
+size_t ngram_features(const struct ngram_index *index, const int32_t *gram, size_t n,
+                      int32_t *feature, float *value);
+
+/* A part ready to answer on a device. */
+struct ngram;
+
+/* Borrows part and device. */
+struct ngram *ngram_open(const struct ngram_part *part, struct device *dev,
+                         struct error *err) MUST_CHECK;
+void ngram_close(struct ngram *ngram); /* NULL is fine */
+
+/* What one thread needs to ask; zeroed at first. */
+struct ngram_scratch {
+    struct device *dev; /* the device or a lane of it */
+    int32_t *feature, *offset;
+    float *value;
+    size_t room_features, room_values, room_offsets;
+    void *block; /* on the device */
+    size_t block_bytes;
+};
+void ngram_scratch_free(struct ngram_scratch *scratch);
+
+/* logits [n, classes] on the host of records whose n-grams are gram[gram_offset[i] …], without the
+ * gate. Thread-safe where each thread has its scratch. */
+bool ngram_run(const struct ngram *ngram, struct ngram_scratch *scratch, const int32_t *gram,
+               const int64_t *gram_offset, size_t n, float *logits, struct error *err) MUST_CHECK;
+
+/* Refuse a stream whose n-grams are not those the model was made for, with how to make them. */
+bool ngram_check_stream(const struct records_grams *wanted, const struct records_header *header,
+                        const char *stream_name, const char *model_name,
+                        struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,232 @@
+/* ngram_part.c: the n-gram part in the files of a model. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/jobject.h"
+#include "core/memory.h"
+#include "nn/ngram.h"
+#include "nn/weights.h"
+
+bool ngram_of_model(const struct model *model)
+{
+    return json_is_object(json_object_get(model->config, NGRAM_KEY));
+}
+
+bool ngram_alone(const struct model *model)
+{
+    const char *type = json_string_value(json_object_get(model->config, "model_type"));
+    return type && strcmp(type, NGRAM_MODEL_TYPE) == 0;
+}
+
+bool ngram_owns(const char *tensor_name)
+{
+    return strncmp(tensor_name, NGRAM_PREFIX, sizeof NGRAM_PREFIX - 1) == 0;
+}
+
+void ngram_part_free(struct ngram_part *part)
+{
+    free(part->bucket);
+    free(part->idf);
+    free(part->bias);
+    free(part->weight);
+    free(part->scale);
+    *part = (struct ngram_part){0};
+}
+
+/* ---- reading ---- */
+
+static bool read_chars(struct records_grams *grams, const json_t *object, const char *place,
+                       struct error *err)
+{
+    const json_t *chars = json_object_get(object, "chars");
+    json_int_t min = json_integer_value(json_array_get(chars, 0));
+    json_int_t max = json_integer_value(json_array_get(chars, 1));
+    if (!json_is_array(chars) || json_array_size(chars) != 2 || min < 0 || max < min || max > 64 ||
+        (min == 0) != (max == 0))
+        return error_set(
+            err, "%s: \"chars\" is not [MIN, MAX], two lengths from 1 to 64, or [0, 0]", place);
+    grams->char_min = (uint32_t)min;
+    grams->char_max = (uint32_t)max;
+    return true;
+}
+
+static bool read_key(struct ngram_part *part, const struct model *model, struct error *err)
+{
+    char place[512];
+    int64_t buckets = 0, words = 0;
+    const json_t *object = json_object_get(model->config, NGRAM_KEY);
+    snprintf(place, sizeof place, "%s: config.json: " NGRAM_KEY, model->name);
+    part->encoder_gate = part->ngram_gate = 1;
+    if (!json_is_object(object))
+        return error_set(err, "%s: not there; the model has no n-gram part", place);
+    if (!jobject_integer(object, place, "buckets", true, 1, NGRAM_MAX_BUCKETS, &buckets, err) ||
+        !jobject_integer(object, place, "words", true, 0, 64, &words, err) ||
+        !read_chars(&part->grams, object, place, err) ||
+        !jobject_number(object, place, "encoder_gate", !ngram_alone(model), &part->encoder_gate,
+                        err) ||
+        !jobject_number(object, place, "ngram_gate", true, &part->ngram_gate, err))
+        return false;
+    part->grams.buckets = (uint32_t)buckets;
+    part->grams.word_max = (uint32_t)words;
+    return (isfinite(part->encoder_gate) && isfinite(part->ngram_gate)) ||
+           error_set(err, "%s: a gate is not finite", place);
+}
+
+/* A tensor of the part: [n], or [n, cols] where cols is not 0; verified. */
+static const struct tensor_view *find(const struct model *model, const char *name, bool matrix,
+                                      struct error *err)
+{
+    char found[64];
+    const struct tensor_view *view = model_find(model, name);
+    if (!view) {
+        error_set(err, "%s: config.json has \"" NGRAM_KEY "\", but there is no tensor %s",
+                  model->name, name);
+        return NULL;
+    }
+    if (view->rank != (matrix ? 2 : 1)) {
+        tensor_view_describe(view, found, sizeof found);
+        error_set(err, "%s: tensor %s is %s, expected a %s", model->name, name, found,
+                  matrix ? "matrix" : "vector");
+        return NULL;
+    }
+    return bundle_verify(model->bundle, view->data, (size_t)view->bytes, err) ? view : NULL;
+}
+
+/* A vector of n floats, of any float type, in new memory. */
+static float *read_floats(const struct model *model, const char *name, size_t n, struct error *err)
+{
+    char found[64];
+    const struct tensor_view *view = find(model, name, false, err);
+    if (!view)
+        return NULL;
+    if (!dtype_is_float(view->type) || view->dim[0] != n) {
+        tensor_view_describe(view, found, sizeof found);
+        error_set(err, "%s: tensor %s is %s, expected [%zu] of floats", model->name, name, found,
+                  n);
+        return NULL;
+    }
+    if (!weights_finite(view)) {
+        error_set(err, "%s: tensor %s holds NaN or infinity; the model is damaged", model->name,
+                  name);
+        return NULL;
+    }
+    float *values = memory_array(n, sizeof *values, err);
+    if (values)
+        dtype_to_float(view->type, view->data, n, values);
+    return values;
+}
+
+static bool read_buckets(struct ngram_part *part, const struct model *model, struct error *err)
+{
+    const struct tensor_view *view = find(model, NGRAM_PREFIX "bucket", false, err);
+    if (!view)
+        return false;
+    if (view->type != DTYPE_I32 || view->dim[0] > part->grams.buckets)
+        return error_set(err, "%s: tensor %s is not I32, or has more rows than there are buckets",
+                         model->name, view->name);
+    part->rows = (size_t)view->dim[0];
+    part->bucket = memory_array(part->rows, sizeof *part->bucket, err);
+    if (!part->bucket)
+        return false;
+    memcpy(part->bucket, view->data, part->rows * sizeof *part->bucket);
+    for (size_t r = 0; r < part->rows; r++)
+        if (part->bucket[r] < 0 || (uint32_t)part->bucket[r] >= part->grams.buckets ||
+            (r > 0 && part->bucket[r] <= part->bucket[r - 1]))
+            return error_set(err,
+                             "%s: tensor %s: row %zu is %d; expected ascending numbers below "
+                             "\"buckets\", %u",
+                             model->name, view->name, r, (int)part->bucket[r],
+                             (unsigned)part->grams.buckets);
+    return true;
+}
+
+static bool read_weight(struct ngram_part *part, const struct model *model, struct error *err)
+{
+    char found[64];
+    const struct tensor_view *view = find(model, NGRAM_PREFIX "weight", true, err);
+    if (!view)
+        return false;
+    tensor_view_describe(view, found, sizeof found);
+    if (view->dim[1] != part->rows || view->dim[0] == 0 || view->dim[0] > INT32_MAX ||
+        !(dtype_is_float(view->type) || view->type == DTYPE_I8))
+        return error_set(err,
+                         "%s: tensor %s is %s, expected [classes, %zu] of floats or of I8 with a "
+                         "scale",
+                         model->name, view->name, found, part->rows);
+    if (!weights_finite(view))
+        return error_set(err, "%s: tensor %s holds NaN or infinity; the model is damaged",
+                         model->name, view->name);
+    part->classes = (size_t)view->dim[0];
+    part->type = view->type;
+    part->weight = memory_copy(view->data, (size_t)view->bytes, err);
+    if (part->type == DTYPE_I8)
+        part->scale = read_floats(model, NGRAM_PREFIX "weight_scale", part->classes, err);
+    return part->weight && (part->type != DTYPE_I8 || part->scale);
+}
+
+bool ngram_part_read(struct ngram_part *part, const struct model *model, struct error *err)
+{
+    *part = (struct ngram_part){0};
+    bool ok = model_check_weights(model, err) && read_key(part, model, err) &&
+              read_buckets(part, model, err) && read_weight(part, model, err);
+    if (ok) {
+        part->idf = read_floats(model, NGRAM_PREFIX "idf", part->rows, err);
+        part->bias = part->idf ? read_floats(model, NGRAM_PREFIX "bias", part->classes, err) : NULL;
+        ok = part->bias != NULL;
+    }
+    if (ok && model->n_labels && model->n_labels != part->classes)
+        ok = error_set(err, "%s: config.json names %zu labels, the n-gram part has %zu classes",
+                       model->name, model->n_labels, part->classes);
+    if (!ok)
+        ngram_part_free(part);
+    return ok;
+}
+
+/* ---- writing ---- */
+
+void ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS])
+{
+    tensor[0] =
+        tensor_view_2d(NGRAM_PREFIX "weight", DTYPE_F32, part->classes, part->rows, part->weight);
+    tensor[1] = tensor_view_1d(NGRAM_PREFIX "bucket", DTYPE_I32, part->rows, part->bucket);
+    tensor[2] = tensor_view_1d(NGRAM_PREFIX "idf", DTYPE_F32, part->rows, part->idf);
+    tensor[3] = tensor_view_1d(NGRAM_PREFIX "bias", DTYPE_F32, part->classes, part->bias);
+}
+
+bool ngram_part_configure(const struct ngram_part *part, json_t *config, struct error *err)
+{
+    const struct records_grams *grams = &part->grams;
+    json_t *object = json_pack("{s:I, s:[I, I], s:I, s:f, s:f}", "buckets",
+                               (json_int_t)grams->buckets, "chars", (json_int_t)grams->char_min,
+                               (json_int_t)grams->char_max, "words", (json_int_t)grams->word_max,
+                               "encoder_gate", part->encoder_gate, "ngram_gate", part->ngram_gate);
+    return (object && json_object_set_new(config, NGRAM_KEY, object) == 0) ||
+           error_set(err, "no memory for config.json");
+}
+
+json_t *ngram_part_config(const struct ngram_part *part, char *const *label, bool multi_label,
+                          struct error *err)
+{
+    enum model_problem problem = multi_label ? MODEL_MULTI_LABEL : MODEL_SINGLE_LABEL;
+    json_t *names = json_object(), *ids = json_object();
+    bool ok = names && ids;
+    for (size_t i = 0; ok && i < part->classes; i++) {
+        char key[24];
+        snprintf(key, sizeof key, "%zu", i);
+        ok = json_object_set_new(names, key, json_string(label[i])) == 0 &&
+             json_object_set_new(ids, label[i], json_integer((json_int_t)i)) == 0;
+    }
+    json_t *config =
+        json_pack("{s:s, s:s, s:O, s:O}", "model_type", NGRAM_MODEL_TYPE, "problem_type",
+                  model_problem_name(problem), "id2label", names, "label2id", ids);
+    json_decref(names);
+    json_decref(ids);
+    if (ok && config && ngram_part_configure(part, config, err) &&
+        model_state_type(config, DTYPE_F32, err))
+        return config;
+    json_decref(config);
+    error_set(err, "no memory for config.json, or a label that is not UTF-8");
+    return NULL;
+}
