@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "nn/batch.h"
 #include "nn/encoder.h"
+#include "nn/parts.h"
 #include "nn/weights.h"
 
 enum { DEFAULT_BATCH_TOKENS = 512 };
@@ -23,12 +24,19 @@ struct lane {
     struct device *dev;
     struct encoder *encoder;
     struct batch batch;
+    struct ngram_scratch scratch;
+    float *ngram; /* the n-gram part's logits of a run */
+    size_t room_ngram;
     struct error err;
 };
 
 struct classifier {
+    bool has_encoder, has_ngram;
     struct shape shape;
     struct weights weights;
+    struct ngram_part part;
+    struct ngram *ngram; /* NULL: none */
+    size_t n_labels;
     struct model *model;
     struct threads *team;
     size_t batch_tokens;
@@ -42,8 +50,7 @@ struct classifier {
 /* One call of classifier_run(). */
 struct job {
     struct classifier *classifier;
-    const int64_t *offset;
-    const int32_t *id;
+    const struct classifier_texts *texts;
     float *logits;
     size_t n_runs;
     atomic_size_t next;
@@ -53,7 +60,9 @@ struct job {
 static bool open_lane(struct classifier *c, struct lane *lane, struct device *dev,
                       struct error *err)
 {
-    lane->dev = dev;
+    lane->dev = lane->scratch.dev = dev;
+    if (!c->has_encoder)
+        return true;
     batch_init(&lane->batch, dev, &c->shape, 0, false);
     lane->encoder = encoder_open(dev, &c->shape, false, err);
     return lane->encoder != NULL;
@@ -62,8 +71,11 @@ static bool open_lane(struct classifier *c, struct lane *lane, struct device *de
 static void close_lane(struct lane *lane)
 {
     encoder_close(lane->encoder);
-    if (lane->dev)
+    if (lane->dev) {
         batch_free(&lane->batch);
+        ngram_scratch_free(&lane->scratch);
+    }
+    free(lane->ngram);
 }
 
 static bool open_lanes(struct classifier *c, struct device *dev, struct error *err)
@@ -80,6 +92,27 @@ static bool open_lanes(struct classifier *c, struct device *dev, struct error *e
     return open_lane(c, &c->whole, dev, err);
 }
 
+static bool open_encoder(struct classifier *c, struct device *dev, struct error *err)
+{
+    if (!shape_from_model(&c->shape, c->model, err) ||
+        !weights_prepare(&c->weights, &c->shape, c->model, dev, err))
+        return false;
+    c->n_labels = c->shape.n_labels;
+    return true;
+}
+
+static bool open_ngram(struct classifier *c, struct device *dev, struct error *err)
+{
+    if (!ngram_part_read(&c->part, c->model, err))
+        return false;
+    if (c->has_encoder && c->part.classes != c->n_labels)
+        return error_set(err, "%s: the n-gram part tells %zu labels apart, the encoder %zu",
+                         c->model->name, c->part.classes, c->n_labels);
+    c->n_labels = c->part.classes;
+    c->ngram = ngram_open(&c->part, dev, err);
+    return c->ngram != NULL;
+}
+
 struct classifier *classifier_open(struct model *model, struct device *dev, struct threads *team,
                                    size_t batch_tokens, struct error *err)
 {
@@ -89,8 +122,10 @@ struct classifier *classifier_open(struct model *model, struct device *dev, stru
     c->model = model;
     c->team = team;
     c->batch_tokens = batch_tokens ? batch_tokens : DEFAULT_BATCH_TOKENS;
-    if (model_check_problem(model, err) && shape_from_model(&c->shape, model, err) &&
-        weights_prepare(&c->weights, &c->shape, model, dev, err) && open_lanes(c, dev, err))
+    c->has_encoder = !ngram_alone(model);
+    c->has_ngram = !c->has_encoder || ngram_of_model(model);
+    if (model_check_problem(model, err) && (!c->has_encoder || open_encoder(c, dev, err)) &&
+        (!c->has_ngram || open_ngram(c, dev, err)) && open_lanes(c, dev, err))
         return c;
     classifier_close(c);
     return NULL;
@@ -107,19 +142,52 @@ void classifier_close(struct classifier *classifier)
     free(classifier->run);
     weights_free(&classifier->weights);
     shape_free(&classifier->shape);
+    ngram_close(classifier->ngram);
+    ngram_part_free(&classifier->part);
     free(classifier);
+}
+
+size_t classifier_labels(const struct classifier *classifier)
+{
+    return classifier->n_labels;
 }
 
 const struct shape *classifier_shape(const struct classifier *classifier)
 {
-    return &classifier->shape;
+    return classifier->has_encoder ? &classifier->shape : NULL;
+}
+
+const struct ngram_part *classifier_ngram(const struct classifier *classifier)
+{
+    return classifier->has_ngram ? &classifier->part : NULL;
+}
+
+size_t classifier_parameters(const struct classifier *classifier)
+{
+    const struct classifier *c = classifier;
+    return (c->has_encoder ? parts_parameters(&c->shape) : 0) +
+           (c->has_ngram ? c->part.classes * (c->part.rows + 1) : 0);
+}
+
+double classifier_macs(const struct classifier *classifier, size_t n_tokens, size_t n_grams)
+{
+    const struct classifier *c = classifier;
+    return (c->has_encoder ? shape_macs(&c->shape, n_tokens) : 0) +
+           (c->has_ngram ? (double)c->part.classes * (double)n_grams : 0);
 }
 
 /* Every record: at least one token, no more than positions, ids inside the vocabulary. */
-static bool check_records(const struct classifier *c, const int64_t *offset, const int32_t *id,
+static bool check_records(const struct classifier *c, const struct classifier_texts *texts,
                           size_t n, struct error *err)
 {
-    for (size_t i = 0; i < n; i++) {
+    const int64_t *offset = texts->offset;
+    const int32_t *id = texts->id;
+    if (c->has_ngram && !texts->gram && !texts->ngram)
+        return error_set(err,
+                         "the records carry no n-grams, which %s needs; make the stream with "
+                         "mtok -m %s",
+                         c->model->name, c->model->name);
+    for (size_t i = 0; c->has_encoder && i < n; i++) {
         int64_t length = offset[i + 1] - offset[i];
         if (length < 1)
             return error_set(
@@ -181,26 +249,58 @@ static bool finite_logits(const float *logits, size_t rows, size_t cols, size_t 
     return true;
 }
 
-/* Records [begin, end) through one lane. */
-static bool run_lane(const struct job *job, struct lane *lane, size_t begin, size_t end)
+/* The encoder's logits of records [begin, end). */
+static bool run_encoder(const struct job *job, struct lane *lane, size_t begin, size_t end,
+                        float *logits)
 {
     struct classifier *c = job->classifier;
     struct batch *batch = &lane->batch;
-    size_t n = end - begin, n_tokens = (size_t)(job->offset[end] - job->offset[begin]);
-    float *logits = job->logits + begin * c->shape.n_labels;
+    const int64_t *offset = job->texts->offset;
+    size_t n = end - begin, n_tokens = (size_t)(offset[end] - offset[begin]);
     batch_clear(batch);
     for (size_t i = begin; i < end; i++)
-        if (!batch_add(batch, job->id + job->offset[i],
-                       (size_t)(job->offset[i + 1] - job->offset[i]), -1, NULL, &lane->err))
+        if (!batch_add(batch, job->texts->id + offset[i], (size_t)(offset[i + 1] - offset[i]), -1,
+                       NULL, &lane->err))
             return false;
     if (!weights_verify_rows(&c->weights, batch->id, n_tokens, &lane->err) ||
         !batch_upload(batch, &lane->err) ||
         !encoder_reserve(lane->encoder, n_tokens, n, &lane->err))
         return false;
     const act *out = encoder_forward(lane->encoder, &c->weights, batch, NULL);
-    lane->dev->op->act_download(lane->dev, logits, out, n * c->shape.n_labels);
-    return lane->dev->op->sync(lane->dev, &lane->err) &&
-           finite_logits(logits, n, c->shape.n_labels, begin, c->model->name, &lane->err);
+    lane->dev->op->act_download(lane->dev, logits, out, n * c->n_labels);
+    return lane->dev->op->sync(lane->dev, &lane->err);
+}
+
+/* The n-gram part's logits of records [begin, end), given or computed, join the encoder's. */
+static bool add_ngram(const struct job *job, struct lane *lane, size_t begin, size_t end,
+                      float *logits)
+{
+    struct classifier *c = job->classifier;
+    const struct classifier_texts *texts = job->texts;
+    const struct ngram_part *part = &c->part;
+    size_t n = (end - begin) * c->n_labels;
+    const float *ngram = texts->ngram ? texts->ngram + begin * c->n_labels : NULL;
+    if (!ngram) {
+        if (!memory_grow(&lane->ngram, &lane->room_ngram, n, sizeof *lane->ngram, &lane->err) ||
+            !ngram_run(c->ngram, &lane->scratch, texts->gram, texts->gram_offset + begin,
+                       end - begin, lane->ngram, &lane->err))
+            return false;
+        ngram = lane->ngram;
+    }
+    float encoder_gate = (float)part->encoder_gate, ngram_gate = (float)part->ngram_gate;
+    for (size_t i = 0; i < n; i++)
+        logits[i] = (c->has_encoder ? encoder_gate * logits[i] : 0) + ngram_gate * ngram[i];
+    return true;
+}
+
+/* Records [begin, end) through one lane. */
+static bool run_lane(const struct job *job, struct lane *lane, size_t begin, size_t end)
+{
+    struct classifier *c = job->classifier;
+    float *logits = job->logits + begin * c->n_labels;
+    return (!c->has_encoder || run_encoder(job, lane, begin, end, logits)) &&
+           (!c->has_ngram || add_ngram(job, lane, begin, end, logits)) &&
+           finite_logits(logits, end - begin, c->n_labels, begin, c->model->name, &lane->err);
 }
 
 static void work(void *context, size_t member, size_t n_members)
@@ -238,17 +338,18 @@ static bool run_whole(const struct job *job, struct error *err)
     return run_lane(job, &c->whole, c->run[0], c->run[1]) || take_error(&c->whole, err);
 }
 
-bool classifier_run(struct classifier *classifier, const int64_t *offset, const int32_t *id,
-                    size_t n, float *logits, struct error *err)
+bool classifier_answer(struct classifier *classifier, const struct classifier_texts *texts,
+                       size_t n, float *logits, struct error *err)
 {
-    struct job job = {.classifier = classifier, .offset = offset, .id = id, .logits = logits};
+    struct job job = {.classifier = classifier, .texts = texts, .logits = logits};
+    const int64_t *offset = texts->offset;
     if (n == 0)
         return true;
-    if (!check_records(classifier, offset, id, n, err) ||
+    if (!check_records(classifier, texts, n, err) ||
         !cut_runs(classifier, offset, n, &job.n_runs, err))
         return false;
     /* The same values either way: no row depends on how rows are shared out. */
-    bool alone = job.n_runs == 1 && classifier->n_lanes > 1 &&
+    bool alone = classifier->has_encoder && job.n_runs == 1 && classifier->n_lanes > 1 &&
                  (double)n * shape_macs(&classifier->shape, (size_t)(offset[n] - offset[0]) / n) >=
                      shared_macs;
     if (alone)
@@ -261,4 +362,11 @@ bool classifier_run(struct classifier *classifier, const int64_t *offset, const 
         if (!take_error(&classifier->lane[i], err))
             job.failed = true;
     return !job.failed;
+}
+
+bool classifier_run(struct classifier *classifier, const int64_t *offset, const int32_t *id,
+                    size_t n, float *logits, struct error *err)
+{
+    const struct classifier_texts texts = {.offset = offset, .id = id};
+    return classifier_answer(classifier, &texts, n, logits, err);
 }

@@ -1,4 +1,5 @@
-/* classifier.h: a model ready to answer: weights prepared on a device, records in, logits out.
+/* classifier.h: a model ready to answer: weights prepared on a device, records in, logits out. A
+ * model is an encoder, an n-gram part (ngram.h), or both, whose logits are added.
  *
  * Parallel over sequences: each lane of the device takes runs of records (cut by a token budget)
  * through all layers by itself; an atomic counter hands them out. The result for a record does not
@@ -15,6 +16,7 @@
 #include "core/threads.h"
 #include "io/model.h"
 #include "kernels/kernels.h"
+#include "nn/ngram.h"
 #include "nn/shape.h"
 
 struct classifier;
@@ -25,10 +27,31 @@ struct classifier;
 struct classifier *classifier_open(struct model *model, struct device *dev, struct threads *team,
                                    size_t batch_tokens, struct error *err) MUST_CHECK;
 void classifier_close(struct classifier *classifier);
+size_t classifier_labels(const struct classifier *classifier); /* outputs */
+/* The encoder's; NULL: the model is an n-gram part alone. */
 const struct shape *classifier_shape(const struct classifier *classifier);
+/* NULL: the model is an encoder alone. */
+const struct ngram_part *classifier_ngram(const struct classifier *classifier);
+/* Values that were learnt, of both parts. */
+size_t classifier_parameters(const struct classifier *classifier);
+/* Multiply-adds of a text of so many tokens and n-grams. */
+double classifier_macs(const struct classifier *classifier, size_t n_tokens, size_t n_grams);
 
-/* logits [n, n_labels] of n records given as ids [offset[0] … offset[n]). Ids outside the
- * vocabulary and records longer than the positions are errors that name the record. */
+/* n records. */
+struct classifier_texts {
+    const int64_t *offset;      /* [n + 1] */
+    const int32_t *id;          /* tokens [offset[0] … offset[n]) */
+    const int64_t *gram_offset; /* [n + 1] */
+    const int32_t *gram;        /* n-grams, as in records.h; NULL: the stream has none */
+    const float *ngram;         /* [n, n_labels]: logits in place of the n-gram part's; or NULL */
+};
+
+/* logits [n, n_labels]. Ids outside the vocabulary, records longer than the positions and records
+ * without the n-grams that the model needs are errors that name the record or the remedy. */
+bool classifier_answer(struct classifier *classifier, const struct classifier_texts *texts,
+                       size_t n, float *logits, struct error *err) MUST_CHECK;
+
+/* The same of records without n-grams. */
 bool classifier_run(struct classifier *classifier, const int64_t *offset, const int32_t *id,
                     size_t n, float *logits, struct error *err) MUST_CHECK;
 

@@ -169,25 +169,3 @@ bool ngram_run(const struct ngram *ngram, struct ngram_scratch *scratch, const i
     op->act_download(dev, logits, out, n * classes);
     return op->sync(dev, err);
 }
-
-bool ngram_check_stream(const struct records_grams *wanted, const struct records_header *header,
-                        const char *stream_name, const char *model_name, struct error *err)
-{
-    const struct records_grams *found = &header->grams;
-    if (found->buckets == 0)
-        return error_set(err,
-                         "%s: the records carry no n-grams, which %s needs; make the stream with "
-                         "mtok -m %s",
-                         stream_name, model_name, model_name);
-    if (found->buckets == wanted->buckets && found->char_min == wanted->char_min &&
-        found->char_max == wanted->char_max && found->word_max == wanted->word_max)
-        return true;
-    return error_set(err,
-                     "%s: n-grams of %" PRIu32 " to %" PRIu32 " characters and up to %" PRIu32
-                     " words in %" PRIu32 " buckets; %s needs %" PRIu32 " to %" PRIu32
-                     " characters, up to %" PRIu32 " words, %" PRIu32
-                     " buckets: make the stream with mtok -m %s",
-                     stream_name, found->char_min, found->char_max, found->word_max, found->buckets,
-                     model_name, wanted->char_min, wanted->char_max, wanted->word_max,
-                     wanted->buckets, model_name);
-}

@@ -102,9 +102,4 @@ void ngram_scratch_free(struct ngram_scratch *scratch);
 bool ngram_run(const struct ngram *ngram, struct ngram_scratch *scratch, const int32_t *gram,
                const int64_t *gram_offset, size_t n, float *logits, struct error *err) MUST_CHECK;
 
-/* Refuse a stream whose n-grams are not those the model was made for, with how to make them. */
-bool ngram_check_stream(const struct records_grams *wanted, const struct records_header *header,
-                        const char *stream_name, const char *model_name,
-                        struct error *err) MUST_CHECK;
-
 #endif

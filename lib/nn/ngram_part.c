@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "nn/ngram.h"
 #include "nn/weights.h"
+#include "text/grams.h"
 
 bool ngram_of_model(const struct model *model)
 {
@@ -37,39 +38,19 @@ void ngram_part_free(struct ngram_part *part)
 
 /* ---- reading ---- */
 
-static bool read_chars(struct records_grams *grams, const json_t *object, const char *place,
-                       struct error *err)
-{
-    const json_t *chars = json_object_get(object, "chars");
-    json_int_t min = json_integer_value(json_array_get(chars, 0));
-    json_int_t max = json_integer_value(json_array_get(chars, 1));
-    if (!json_is_array(chars) || json_array_size(chars) != 2 || min < 0 || max < min || max > 64 ||
-        (min == 0) != (max == 0))
-        return error_set(
-            err, "%s: \"chars\" is not [MIN, MAX], two lengths from 1 to 64, or [0, 0]", place);
-    grams->char_min = (uint32_t)min;
-    grams->char_max = (uint32_t)max;
-    return true;
-}
-
 static bool read_key(struct ngram_part *part, const struct model *model, struct error *err)
 {
     char place[512];
-    int64_t buckets = 0, words = 0;
     const json_t *object = json_object_get(model->config, NGRAM_KEY);
     snprintf(place, sizeof place, "%s: config.json: " NGRAM_KEY, model->name);
     part->encoder_gate = part->ngram_gate = 1;
     if (!json_is_object(object))
         return error_set(err, "%s: not there; the model has no n-gram part", place);
-    if (!jobject_integer(object, place, "buckets", true, 1, NGRAM_MAX_BUCKETS, &buckets, err) ||
-        !jobject_integer(object, place, "words", true, 0, 64, &words, err) ||
-        !read_chars(&part->grams, object, place, err) ||
+    if (!grams_of_config(model->config, model->name, &part->grams, err) ||
         !jobject_number(object, place, "encoder_gate", !ngram_alone(model), &part->encoder_gate,
                         err) ||
         !jobject_number(object, place, "ngram_gate", true, &part->ngram_gate, err))
         return false;
-    part->grams.buckets = (uint32_t)buckets;
-    part->grams.word_max = (uint32_t)words;
     return (isfinite(part->encoder_gate) && isfinite(part->ngram_gate)) ||
            error_set(err, "%s: a gate is not finite", place);
 }

@@ -45,9 +45,9 @@ struct part_buffers {
     size_t *twin;        /* [n]: an earlier record with the same ids, or itself */
     size_t *slot;        /* [n_slots]: hash table over `missing`; SIZE_MAX is free */
     size_t n_slots;
-    int64_t *offset; /* [block + 1] */
-    int32_t *id;
-    size_t id_capacity;
+    int64_t *offset, *gram_offset; /* [block + 1] */
+    int32_t *id, *gram;
+    size_t id_capacity, gram_capacity;
     float *block; /* [block, n_labels] */
     struct hash128 *block_key;
     size_t capacity; /* records */
@@ -168,7 +168,7 @@ static bool check_teachers(const struct job *job, struct error *err)
 {
     for (size_t i = 0; i < job->n_teachers; i++) {
         const struct teacher *teacher = &job->teacher[i], *first = &job->teacher[0];
-        size_t outputs = classifier_shape(teacher->classifier)->n_labels;
+        size_t outputs = classifier_labels(teacher->classifier);
         if (teacher->model.n_labels != outputs)
             return error_set(err,
                              "%s: config.json names %zu labels but the classifier has %zu outputs; "
@@ -270,7 +270,9 @@ static void buffers_free(struct part_buffers *b)
     free(b->twin);
     free(b->slot);
     free(b->offset);
+    free(b->gram_offset);
     free(b->id);
+    free(b->gram);
     free(b->block);
     free(b->block_key);
     *b = (struct part_buffers){.n_slots = 0};
@@ -299,11 +301,12 @@ static bool buffers_reserve(struct job *job, size_t n, struct error *err)
     b->twin = memory_array(n, sizeof *b->twin, err);
     b->slot = memory_array(b->n_slots, sizeof *b->slot, err);
     b->offset = memory_array(job->block + 1, sizeof *b->offset, err);
+    b->gram_offset = memory_array(job->block + 1, sizeof *b->gram_offset, err);
     b->block = memory_array(job->block * job->n_labels, sizeof *b->block, err);
     b->block_key = memory_array(job->block, sizeof *b->block_key, err);
     b->capacity = n;
     return b->each && b->mean && b->sum && b->key && b->found && b->missing && b->twin && b->slot &&
-           b->offset && b->block && b->block_key;
+           b->offset && b->gram_offset && b->block && b->block_key;
 }
 
 /* Records that a teacher cannot take, by their number in the input: blocks would hide it. */
@@ -313,7 +316,7 @@ static bool check_records(const struct job *job, const struct input *input,
     for (size_t t = 0; t < job->n_teachers; t++) {
         const struct shape *shape = classifier_shape(job->teacher[t].classifier);
         const char *name = job->teacher[t].model.name, *from = source_name(input->source);
-        for (size_t i = 0; i < part->n; i++) {
+        for (size_t i = 0; shape && i < part->n; i++) {
             uint64_t record = before + i + 1;
             int64_t begin = part->offset[i], end = part->offset[i + 1];
             if (begin == end)
@@ -362,26 +365,42 @@ static size_t collect_missing(struct part_buffers *b, size_t n)
     return n_missing;
 }
 
+/* Runs `missing` of a packed array, one after another. */
+static bool gather(const int32_t *from, const int64_t *offset, const size_t *missing, size_t n,
+                   int32_t **to, size_t *capacity, int64_t *to_offset, struct error *err)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all += (size_t)(offset[missing[i] + 1] - offset[missing[i]]);
+    if (!memory_grow(to, capacity, all + 1, sizeof **to, err)) /* NULL would mean: none */
+        return false;
+    to_offset[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t begin = offset[missing[i]], count = offset[missing[i] + 1] - begin;
+        memcpy(*to + to_offset[i], from + begin, (size_t)count * sizeof **to);
+        to_offset[i + 1] = to_offset[i] + count;
+    }
+    return true;
+}
+
 /* Compute records missing[0 … n-1] (at most a block), store them, and put their logits where they
  * belong. */
 static bool compute_block(struct job *job, struct teacher *teacher, const struct records_part *part,
                           const size_t *missing, size_t n, float *logits, struct error *err)
 {
     struct part_buffers *b = &job->buffer;
-    size_t n_tokens = 0;
-    for (size_t i = 0; i < n; i++)
-        n_tokens += (size_t)(part->offset[missing[i] + 1] - part->offset[missing[i]]);
-    if (!memory_grow(&b->id, &b->id_capacity, n_tokens, sizeof *b->id, err))
+    bool grams = teacher->grams.buckets > 0;
+    if (!gather(part->id, part->offset, missing, n, &b->id, &b->id_capacity, b->offset, err) ||
+        (grams && !gather(part->gram, part->gram_offset, missing, n, &b->gram, &b->gram_capacity,
+                          b->gram_offset, err)))
         return false;
-    b->offset[0] = 0;
-    for (size_t i = 0; i < n; i++) {
-        int64_t begin = part->offset[missing[i]], count = part->offset[missing[i] + 1] - begin;
-        memcpy(b->id + b->offset[i], part->id + begin, (size_t)count * sizeof *b->id);
-        b->offset[i + 1] = b->offset[i] + count;
-        if (job->cache)
-            b->block_key[i] = b->key[missing[i]];
-    }
-    if (!classifier_run(teacher->classifier, b->offset, b->id, n, b->block, err))
+    for (size_t i = 0; job->cache && i < n; i++)
+        b->block_key[i] = b->key[missing[i]];
+    const struct classifier_texts texts = {.offset = b->offset,
+                                           .id = b->id,
+                                           .gram_offset = b->gram_offset,
+                                           .gram = grams ? b->gram : NULL};
+    if (!classifier_answer(teacher->classifier, &texts, n, b->block, err))
         return error_at(err, "%s: ", teacher->model.name);
     if (job->cache &&
         !cache_put_many(job->cache, b->block_key, n, job->n_labels, b->block, NULL, err))

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "core/memory.h"
-#include "nn/parts.h"
 
 /* One subject at work on the set; also the context of its timing callbacks. */
 struct work {
@@ -89,8 +88,12 @@ static bool time_single(void *context, size_t i, struct error *err)
 {
     const struct work *work = context;
     struct record record = records_get(work->set, i);
-    return classifier_run(work->subject->classifier, (const int64_t[]){0, (int64_t)record.n_ids},
-                          record.id, 1, work->logits, err);
+    const struct classifier_texts texts = {.offset = (const int64_t[]){0, (int64_t)record.n_ids},
+                                           .id = record.id,
+                                           .gram_offset =
+                                               (const int64_t[]){0, (int64_t)record.n_grams},
+                                           .gram = record.gram};
+    return classifier_answer(work->subject->classifier, &texts, 1, work->logits, err);
 }
 
 static bool measure(struct work *work, size_t n_subjects, const struct evaluate_options *options,
@@ -115,6 +118,15 @@ static bool measure(struct work *work, size_t n_subjects, const struct evaluate_
     return true;
 }
 
+static double mean_grams(const struct records_set *set)
+{
+    double n = 0;
+    for (size_t p = 0; p < set->n_parts; p++)
+        if (set->part[p].gram_offset)
+            n += (double)set->part[p].gram_offset[set->part[p].n];
+    return set->n ? n / (double)set->n : 0;
+}
+
 /* Quality and size of one subject whose predictions are made. */
 static bool describe(const struct work *work, const int32_t *label, const struct report *report,
                      struct report_subject *to, struct error *err)
@@ -130,9 +142,10 @@ static bool describe(const struct work *work, const int32_t *label, const struct
     to->is_model = work->subject->is_model;
     if (!to->is_model)
         return true;
-    const struct shape *shape = classifier_shape(work->subject->classifier);
-    to->parameters = parts_parameters(shape);
-    to->macs = shape_macs(shape, (size_t)lround(report->mean_tokens));
+    const struct classifier *classifier = work->subject->classifier;
+    to->parameters = classifier_parameters(classifier);
+    to->macs = classifier_macs(classifier, (size_t)lround(report->mean_tokens),
+                               (size_t)lround(mean_grams(work->set)));
     for (size_t t = 0; t < work->subject->model.n_tensors; t++)
         to->bytes += work->subject->model.tensor[t].bytes;
     return true;

@@ -34,6 +34,13 @@ void subject_close(struct subject *subject)
     *subject = (struct subject){0};
 }
 
+static bool check_grams(const struct subject *subject, const struct records_header *header,
+                        const char *stream_name, struct error *err)
+{
+    const struct ngram_part *part = classifier_ngram(subject->classifier);
+    return !part || records_check_grams(header, stream_name, &part->grams, subject->name, err);
+}
+
 bool subject_check(const struct subject *subject, const struct records_header *header,
                    const char *stream_name, struct error *err)
 {
@@ -47,7 +54,8 @@ bool subject_check(const struct subject *subject, const struct records_header *h
         return records_check_model(header, stream_name, subject->tokenizer, subject->model.label,
                                    subject->model.n_labels, subject->name, err) &&
                records_check_kind(header, stream_name, subject->model.problem == MODEL_MULTI_LABEL,
-                                  subject->name, err);
+                                  subject->name, err) &&
+               check_grams(subject, header, stream_name, err);
     if (header->n_labels == 0)
         return error_set(
             err,
@@ -64,7 +72,7 @@ bool subject_is_multi_label(const struct subject *subject, const struct records_
 
 size_t subject_n_labels(const struct subject *subject, const struct records_header *header)
 {
-    return subject->is_model ? classifier_shape(subject->classifier)->n_labels : header->n_labels;
+    return subject->is_model ? classifier_labels(subject->classifier) : header->n_labels;
 }
 
 const char *subject_label(const struct subject *subject, const struct records_header *header,
@@ -90,7 +98,11 @@ bool subject_logits(const struct subject *subject, const struct records_part *pa
                     struct subject_place place, size_t n_labels, float *logits, struct error *err)
 {
     if (subject->is_model) {
-        if (!classifier_run(subject->classifier, part->offset, part->id, part->n, logits, err))
+        const struct classifier_texts texts = {.offset = part->offset,
+                                               .id = part->id,
+                                               .gram_offset = part->gram_offset,
+                                               .gram = part->gram};
+        if (!classifier_answer(subject->classifier, &texts, part->n, logits, err))
             return fail_at(place, err);
     } else if (part->logits)
         memcpy(logits, part->logits, part->n * n_labels * sizeof *logits);
