@@ -100,7 +100,7 @@ $(ARCHIVE): $(LIB_OBJ)
 
 $(BINS): $(BIN_DIR)/%: $(B)/bin/%.o $(TOOL_OBJ) $(B)/version.o $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(ARCHIVE) -o $@ $(ALL_LIBS)
 
 # bin/TOOL_*.c belong to TOOL.
 $(foreach t,$(TOOLS),$(eval $(BIN_DIR)/$t: $(patsubst %.c,$(B)/%.o,$(wildcard bin/$t_*.c))))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bin/mstudent_options.h"
+#include "bin/mstudent_student.h"
 #include "bin/tool.h"
 #include "core/hash.h"
 #include "core/log.h"
@@ -97,6 +98,10 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
         if (!run->log)
             return false;
     }
+    if (!tool_open_device(tool, &run->device, &run->team) ||
+        !mstudent_student(tool, a, &run->model, tokenizer_size(run->tokenizer), &run->records,
+                          run->device))
+        return false;
     if (a->shape &&
         !shape_from_text(&shape, a->shape, tokenizer_size(run->tokenizer),
                          run->records.header.n_labels ? run->records.header.n_labels : 1, err))
@@ -104,12 +109,9 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
     a->train.log = run->log;
     a->train.dev = run->has_dev ? &run->dev : NULL;
     hash_text(run->records.fingerprint, fingerprint);
-    bool ok = tool_open_device(tool, &run->device, &run->team);
-    if (ok) {
-        json_t *stage = tool_stage(tool, fingerprint);
-        ok = train(&run->model, a->shape ? &shape : NULL, &run->records, &a->train, run->device,
-                   &tool->progress, stage, run->output, &result, err);
-    }
+    json_t *stage = tool_stage(tool, fingerprint);
+    bool ok = train(&run->model, a->shape ? &shape : NULL, &run->records, &a->train, run->device,
+                    &tool->progress, stage, run->output, &result, err);
     shape_free(&shape);
     struct log *log = run->log;
     run->log = NULL;
@@ -140,8 +142,8 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mstudent",
         .purpose = "Train a model on a record stream: fine-tune, distil, or start from a shape.",
-        .synopsis =
-            "mstudent -m MODEL [--shape SHAPE] [--kd KD] [--dev STREAM] [options] [STREAM...]",
+        .synopsis = "mstudent -m MODEL [--shape SHAPE | --from-layers LAYERS] [--kd KD] [--dev "
+                    "STREAM] [options] [STREAM...]",
         .example = "mtok -m teacher train.csv | mteach -m teacher > train.taught\n"
                    "mstudent -m teacher --shape layers=4,hidden=256 --kd alpha=0.9 train.taught > "
                    "student.tar",

@@ -8,6 +8,10 @@
 enum option_id {
     OPTION_MODEL = 1000,
     OPTION_SHAPE,
+    OPTION_FROM_LAYERS,
+    OPTION_HEADS,
+    OPTION_FFN,
+    OPTION_HIDDEN,
     OPTION_KD,
     OPTION_DEV,
     OPTION_EPOCHS,
@@ -27,6 +31,11 @@ enum option_id {
 const struct tool_option mstudent_option[] = {
     {'m', "model", "MODEL", "start from MODEL; with --shape, only its tokenizer", OPTION_MODEL},
     {0, "shape", "SHAPE", "random weights: layers=4,hidden=256,heads=4,ffn=1024", OPTION_SHAPE},
+    {0, "from-layers", "LAYERS", "start from so many layers of MODEL, or from these: 0,3,6,9",
+     OPTION_FROM_LAYERS},
+    {0, "heads", "N", "keep N attention heads of each layer", OPTION_HEADS},
+    {0, "ffn", "N", "keep N feed-forward neurons of each layer", OPTION_FFN},
+    {0, "hidden", "N", "keep N columns of the hidden states", OPTION_HIDDEN},
     {0, "kd", "KD", "distil the logits: alpha=0.9,temperature=2", OPTION_KD},
     {0, "dev", "STREAM", "score after each epoch, keep the best", OPTION_DEV},
     {0, "epochs", "N", "passes over the records; default 3", OPTION_EPOCHS},
@@ -76,6 +85,20 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     case OPTION_SHAPE:
         a->shape = tool_argument(tool);
         check_shape(tool, a->shape);
+        break;
+    case OPTION_FROM_LAYERS:
+        a->student.layers = tool_argument(tool);
+        if (!student_check_layers(a->student.layers, &tool->err))
+            tool_usage_error(tool, "%s", tool->err.text);
+        break;
+    case OPTION_HEADS:
+        a->student.heads = (size_t)tool_argument_integer(tool, "--heads", 1, 1 << 20);
+        break;
+    case OPTION_FFN:
+        a->student.ffn = (size_t)tool_argument_integer(tool, "--ffn", 1, 1 << 20);
+        break;
+    case OPTION_HIDDEN:
+        a->student.hidden = (size_t)tool_argument_integer(tool, "--hidden", 1, 1 << 20);
         break;
     case OPTION_KD:
         train->distil = true;
@@ -136,6 +159,14 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
     if (!a->model)
         tool_usage_error(tool,
                          "-m MODEL is missing: the model to start from, or whose tokenizer to use");
+    const struct student_choice *cut = &a->student;
+    if (a->shape && (cut->layers || cut->heads || cut->ffn || cut->hidden))
+        tool_usage_error(tool, "--shape and %s clash: a shape starts at random, %s from a model",
+                         cut->layers  ? "--from-layers"
+                         : cut->heads ? "--heads"
+                         : cut->ffn   ? "--ffn"
+                                      : "--hidden",
+                         cut->layers ? "layers come" : "a narrower student comes");
     if (a->shape && a->train.new_head)
         tool_usage_error(tool,
                          "--shape and --new-head clash: with a shape everything starts at random");

@@ -3,10 +3,12 @@
 #define MILLET_BIN_MSTUDENT_OPTIONS_H
 
 #include "bin/tool.h"
+#include "nn/student.h"
 #include "nn/train.h"
 
 struct arguments {
     const char *model, *shape, *dev, *log;
+    struct student_choice student; /* all zero: the model as it is */
     struct train_options train;
 };
 

@@ -222,54 +222,59 @@ const struct tensor_view *parts_require_tensor(const struct model *model, const 
     return require(model, name, rows, cols, "", err);
 }
 
-/* Which sizes of a config give the rows and columns of a role's matrix or table, or the columns of
- * its norm; those of the position and type tables and of the embedding's norm: shape_embed_norm_width.
- */
-enum size { SIZE_NONE, VOCAB, HIDDEN, EMBED, WIDTH, HEADS, FFN, POSITIONS, TYPES, LABELS };
-
 static const struct {
-    enum size rows, cols;
+    enum parts_size rows, cols;
 } sizes[FAMILY_ROLES] = {
-    [FAMILY_WORD] = {VOCAB, EMBED},
-    [FAMILY_POSITION] = {POSITIONS, SIZE_NONE},
-    [FAMILY_TYPE] = {TYPES, SIZE_NONE},
-    [FAMILY_EMBED_PROJECTION] = {HIDDEN, EMBED},
-    [FAMILY_POOLER] = {HIDDEN, HIDDEN},
-    [FAMILY_CLASSIFIER] = {LABELS, HIDDEN},
-    [FAMILY_NARROW] = {WIDTH, HIDDEN},
-    [FAMILY_NARROW_NORM] = {SIZE_NONE, WIDTH},
-    [FAMILY_SHARED] = {WIDTH, HIDDEN},
-    [FAMILY_SHARED_NORM] = {SIZE_NONE, WIDTH},
-    [FAMILY_QUERY] = {HEADS, WIDTH},
-    [FAMILY_KEY] = {HEADS, WIDTH},
-    [FAMILY_VALUE] = {HEADS, HIDDEN},
-    [FAMILY_CONTEXT] = {WIDTH, HEADS},
-    [FAMILY_NORM1] = {SIZE_NONE, WIDTH},
-    [FAMILY_STACK_IN] = {FFN, WIDTH},
-    [FAMILY_STACK_OUT] = {WIDTH, FFN},
-    [FAMILY_STACK_NORM] = {SIZE_NONE, WIDTH},
-    [FAMILY_FFN_IN] = {FFN, WIDTH},
-    [FAMILY_FFN_OUT] = {WIDTH, FFN},
-    [FAMILY_NORM2] = {SIZE_NONE, WIDTH},
-    [FAMILY_WIDEN] = {HIDDEN, WIDTH},
-    [FAMILY_WIDEN_NORM] = {SIZE_NONE, HIDDEN},
+    [FAMILY_WORD] = {PARTS_VOCAB, PARTS_EMBED},
+    [FAMILY_POSITION] = {PARTS_POSITIONS, PARTS_NONE},
+    [FAMILY_TYPE] = {PARTS_TYPES, PARTS_NONE},
+    [FAMILY_EMBED_PROJECTION] = {PARTS_HIDDEN, PARTS_EMBED},
+    [FAMILY_POOLER] = {PARTS_HIDDEN, PARTS_HIDDEN},
+    [FAMILY_CLASSIFIER] = {PARTS_LABELS, PARTS_HIDDEN},
+    [FAMILY_NARROW] = {PARTS_WIDTH, PARTS_HIDDEN},
+    [FAMILY_NARROW_NORM] = {PARTS_NONE, PARTS_WIDTH},
+    [FAMILY_SHARED] = {PARTS_WIDTH, PARTS_HIDDEN},
+    [FAMILY_SHARED_NORM] = {PARTS_NONE, PARTS_WIDTH},
+    [FAMILY_QUERY] = {PARTS_HEADS, PARTS_WIDTH},
+    [FAMILY_KEY] = {PARTS_HEADS, PARTS_WIDTH},
+    [FAMILY_VALUE] = {PARTS_HEADS, PARTS_HIDDEN},
+    [FAMILY_CONTEXT] = {PARTS_WIDTH, PARTS_HEADS},
+    [FAMILY_NORM1] = {PARTS_NONE, PARTS_WIDTH},
+    [FAMILY_STACK_IN] = {PARTS_FFN, PARTS_WIDTH},
+    [FAMILY_STACK_OUT] = {PARTS_WIDTH, PARTS_FFN},
+    [FAMILY_STACK_NORM] = {PARTS_NONE, PARTS_WIDTH},
+    [FAMILY_FFN_IN] = {PARTS_FFN, PARTS_WIDTH},
+    [FAMILY_FFN_OUT] = {PARTS_WIDTH, PARTS_FFN},
+    [FAMILY_NORM2] = {PARTS_NONE, PARTS_WIDTH},
+    [FAMILY_WIDEN] = {PARTS_HIDDEN, PARTS_WIDTH},
+    [FAMILY_WIDEN_NORM] = {PARTS_NONE, PARTS_HIDDEN},
 };
 
-static const char *size_key(const struct shape *shape, enum size size)
+enum parts_size parts_rows(enum family_role role)
+{
+    return sizes[role].rows;
+}
+
+enum parts_size parts_columns(enum family_role role)
+{
+    return sizes[role].cols;
+}
+
+static const char *size_key(const struct shape *shape, enum parts_size size)
 {
     const struct family_keys *key = &shape->family->keys;
     const char *embed = key->embed ? key->embed : key->hidden;
     const char *const keys[] = {
-        [SIZE_NONE] = shape->family->embedding == FAMILY_TRIGRAM ? key->hidden : embed,
-        [VOCAB] = "vocab_size",
-        [HIDDEN] = key->hidden,
-        [EMBED] = embed,
-        [WIDTH] = shape->family->bottleneck ? "intra_bottleneck_size" : key->hidden,
-        [HEADS] = key->heads,
-        [FFN] = key->ffn,
-        [POSITIONS] = "max_position_embeddings",
-        [TYPES] = key->types,
-        [LABELS] = "id2label",
+        [PARTS_NONE] = shape->family->embedding == FAMILY_TRIGRAM ? key->hidden : embed,
+        [PARTS_VOCAB] = "vocab_size",
+        [PARTS_HIDDEN] = key->hidden,
+        [PARTS_EMBED] = embed,
+        [PARTS_WIDTH] = shape->family->bottleneck ? "intra_bottleneck_size" : key->hidden,
+        [PARTS_HEADS] = key->heads,
+        [PARTS_FFN] = key->ffn,
+        [PARTS_POSITIONS] = "max_position_embeddings",
+        [PARTS_TYPES] = key->types,
+        [PARTS_LABELS] = "id2label",
     };
     return keys[size];
 }

@@ -32,6 +32,24 @@ size_t parts_of_head(const struct shape *shape, struct part part[PARTS_BESIDE]);
 /* Layers with tensors of their own: 1 where all share. */
 size_t parts_layers(const struct shape *shape);
 
+/* Which sizes of a shape give the rows and columns of a role's matrix or table, or the columns of its
+ * norm; those of the position and type tables and of the embedding's norm: shape_embed_norm_width().
+ */
+enum parts_size {
+    PARTS_NONE,
+    PARTS_VOCAB,
+    PARTS_HIDDEN,
+    PARTS_EMBED,
+    PARTS_WIDTH,
+    PARTS_HEADS, /* heads × head_size of the layer */
+    PARTS_FFN,   /* of the layer */
+    PARTS_POSITIONS,
+    PARTS_TYPES,
+    PARTS_LABELS
+};
+enum parts_size parts_rows(enum family_role role);
+enum parts_size parts_columns(enum family_role role);
+
 /* All of them. Free with free(). */
 struct part *parts_list(const struct shape *shape, size_t *n, struct error *err) MUST_CHECK;
 size_t parts_parameters(const struct shape *shape);
