@@ -7,6 +7,9 @@
 #include "core/memory.h"
 #include "core/rng.h"
 
+/* Quantiles of the normal distribution. */
+static const double normal_975 = 1.959963984540054, normal_950 = 1.6448536269514722;
+
 /* log of n! ; the reentrant form, because plain lgamma() writes the global `signgam`. Long double
  * keeps the difference of three large logarithms good to 1e-9 at a billion records. */
 static long double log_factorial(uint64_t n)
@@ -38,11 +41,55 @@ double significance_mcnemar(uint64_t lost, uint64_t won)
     return fmin(1, 2 * tail);
 }
 
+/* Of n (q + d, q, rest) with the most likely q for the difference d: the positive root of
+ * 2n q^2 + B q + C = 0, where the likelihood of q does not change. */
+double significance_tango(uint64_t n, uint64_t lost, uint64_t won, double d)
+{
+    double count = (double)n, l = (double)lost, w = (double)won;
+    double b = (2 * count - w + l) * d - w - l, c = -l * d * (1 - d);
+    double root = sqrt(fmax(0, b * b - 8 * count * c));
+    /* Of two forms of the root that which subtracts no near-equals. */
+    double q = b <= 0 ? (root - b) / (4 * count) : -2 * c / (root + b);
+    double variance = count * (2 * q + d * (1 - d)), distance = w - l - count * d;
+    if (variance <= 0) /* all records won, or all lost, is certain there */
+        return distance > 0 ? INFINITY : distance < 0 ? -INFINITY : 0;
+    return distance / sqrt(variance);
+}
+
+/* The difference at which the statistic, which falls with it, is z. */
+static double tango_limit(uint64_t n, uint64_t lost, uint64_t won, double z)
+{
+    double low = -1, high = 1;
+    for (int i = 0; i < 100 && low < high; i++) {
+        double middle = low + (high - low) / 2;
+        if (significance_tango(n, lost, won, middle) > z)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low + (high - low) / 2;
+}
+
+struct interval significance_tango_ci95(uint64_t n, uint64_t lost, uint64_t won)
+{
+    if (n == 0)
+        return (struct interval){-1, 1};
+    return (struct interval){tango_limit(n, lost, won, normal_975),
+                             tango_limit(n, lost, won, -normal_975)};
+}
+
+double significance_noninferior(uint64_t n, uint64_t lost, uint64_t won, double margin,
+                                double *lowest)
+{
+    *lowest = n ? tango_limit(n, lost, won, normal_950) : -1;
+    return n ? 0.5 * erfc(significance_tango(n, lost, won, -margin) / sqrt(2)) : 1;
+}
+
 struct interval significance_wilson(uint64_t right, uint64_t n)
 {
     if (n == 0)
         return (struct interval){0, 1};
-    const double z = 1.959963984540054; /* 97.5 % quantile of the normal distribution */
+    const double z = normal_975;
     double count = (double)n, share = (double)right / count, zz = z * z / count;
     double centre = (share + zz / 2) / (1 + zz);
     double half = z / (1 + zz) * sqrt(share * (1 - share) / count + zz / (4 * count));

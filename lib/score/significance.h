@@ -35,6 +35,22 @@ struct interval significance_wilson(uint64_t right, uint64_t n);
 bool significance_bootstrap(uint64_t n, uint64_t lost, uint64_t won, size_t n_resamples,
                             uint64_t seed, struct interval *interval, struct error *err) MUST_CHECK;
 
+/* A difference of two shares of the same n records, by the score test of Tango (1998, "Equivalence
+ * test and confidence interval for the difference in proportions for the paired-sample design"):
+ * the standardised distance of (won - lost) / n from `difference`, its variance under the most
+ * likely shares with that difference. Approximately normal; unlike Wald's it stands with few or no
+ * records that set the two apart. lost + won <= n, n > 0, difference in [-1, 1]. */
+double significance_tango(uint64_t n, uint64_t lost, uint64_t won, double difference);
+
+/* The interval of all differences that the test does not refuse: 95 % two-sided. n 0: [-1, 1]. */
+struct interval significance_tango_ci95(uint64_t n, uint64_t lost, uint64_t won);
+
+/* Not worse by `margin` (a share, above 0) or more? One-sided p of the hypothesis that it is: below
+ * 0.05, non-inferiority is shown. *lowest: the one-sided 95 % lower limit of the difference, above
+ * -margin exactly when p < 0.05. */
+double significance_noninferior(uint64_t n, uint64_t lost, uint64_t won, double margin,
+                                double *lowest);
+
 /* Quantile of n > 0 sorted values, linear between neighbours (type 7 of Hyndman and Fan 1996). */
 double significance_quantile(const double *sorted, size_t n, double share);
 /* Ascending, for the above. */

@@ -153,8 +153,120 @@ static void test_quantile(void)
            "quantiles");
 }
 
+/* ---- a difference against a margin ---- */
+
+/* log likelihood of q, with q + d won and q lost. */
+static double likelihood(double q, double d, unsigned n, unsigned lost, unsigned won)
+{
+    double shares[3] = {q + d, q, 1 - 2 * q - d}, counts[3] = {won, lost, n - won - lost}, sum = 0;
+    for (int i = 0; i < 3; i++)
+        if (counts[i] > 0)
+            sum += shares[i] > 0 ? counts[i] * log(shares[i]) : -1e300;
+    return sum;
+}
+
+/* The statistic by its definition: q by search over all it can be, which the likelihood, being
+ * concave, allows. */
+static double searched(unsigned n, unsigned lost, unsigned won, double d)
+{
+    double low = fmax(0, -d), high = (1 - d) / 2;
+    for (int i = 0; i < 200; i++) {
+        double a = low + (high - low) / 3, b = high - (high - low) / 3;
+        if (likelihood(a, d, n, lost, won) < likelihood(b, d, n, lost, won))
+            low = a;
+        else
+            high = b;
+    }
+    double q = (low + high) / 2;
+    return ((double)won - (double)lost - n * d) / sqrt(n * (2 * q + d * (1 - d)));
+}
+
+static void test_tango(void)
+{
+    bool ok = true;
+    static const double difference[] = {-0.7, -0.2, -0.01, 0, 0.01, 0.3, 0.8};
+    for (unsigned n = 1; n <= 12; n++)
+        for (unsigned lost = 0; lost <= n; lost++)
+            for (unsigned won = 0; won + lost <= n; won++)
+                for (size_t i = 0; i < sizeof difference / sizeof *difference; i++)
+                    if (won + lost > 0 || difference[i] != 0) {
+                        double d = difference[i];
+                        ok &= near(significance_tango(n, lost, won, d), searched(n, lost, won, d),
+                                   1e-5);
+                    }
+    tap_ok(ok, "Tango's statistic with the most likely shares found by search");
+    tap_ok(near(significance_tango(100, 4, 12, 0), 8 / sqrt(16), 1e-12),
+           "without a difference it is McNemar's");
+    tap_ok(near(significance_tango(50, 0, 0, -0.02), sqrt(50 * 0.02 / 0.98), 1e-12) &&
+               near(significance_tango(50, 0, 0, 0.02), -sqrt(50 * 0.02 / 0.98), 1e-12) &&
+               significance_tango(50, 0, 0, 0) == 0,
+           "no record sets them apart: by hand");
+    ok = true;
+    for (unsigned n = 1; n <= 40; n += 3)
+        for (unsigned lost = 0; lost <= n; lost += 2)
+            for (unsigned won = 0; won + lost <= n; won += 3) {
+                struct interval a = significance_tango_ci95(n, lost, won),
+                                b = significance_tango_ci95(n, won, lost);
+                double share = ((double)won - lost) / n;
+                ok &= a.low <= share && share <= a.high && a.low >= -1 && a.high <= 1;
+                ok &= near(a.low, -b.high, 1e-9) && near(a.high, -b.low, 1e-9);
+                if (won < n)
+                    ok &= near(significance_tango(n, lost, won, a.high), -1.959963984540054, 1e-6);
+                if (lost < n)
+                    ok &= near(significance_tango(n, lost, won, a.low), 1.959963984540054, 1e-6);
+            }
+    tap_ok(ok, "the interval ends where the test refuses, and mirrors");
+    struct interval none = significance_tango_ci95(0, 0, 0);
+    tap_ok(none.low == -1 && none.high == 1, "of no records: all is possible");
+}
+
+/* Chance of (lost, won) among n of a trinomial. */
+static double trinomial(unsigned n, unsigned lost, unsigned won, double q, double d)
+{
+    double log_mass =
+        lgamma(n + 1.) - lgamma(lost + 1.) - lgamma(won + 1.) - lgamma(n - lost - won + 1.);
+    return exp(log_mass + likelihood(q, d, n, lost, won));
+}
+
+/* What the test promises, by enumeration of all outcomes: where the model is worse by exactly the
+ * margin, it says otherwise in about 5 % of the cases, whatever share of records sets the two
+ * apart. */
+static void test_noninferior(void)
+{
+    enum { N = 150 };
+    static double p[N + 1][N + 1];
+    double margin = 0.05, lowest, worst = 0;
+    bool agree = true;
+    for (unsigned lost = 0; lost <= N; lost++)
+        for (unsigned won = 0; won + lost <= N; won++) {
+            p[lost][won] = significance_noninferior(N, lost, won, margin, &lowest);
+            agree &= (p[lost][won] < 0.05) == (lowest > -margin);
+        }
+    tap_ok(agree, "p below 0.05 exactly when the lower limit is above the margin");
+    for (double q = margin; q < 0.4; q += 0.05) {
+        double refused = 0;
+        for (unsigned lost = 0; lost <= N; lost++)
+            for (unsigned won = 0; won + lost <= N; won++)
+                if (p[lost][won] < 0.05)
+                    refused += trinomial(N, lost, won, q, -margin);
+        worst = fmax(worst, refused);
+        tap_ok(refused > 0.02 && refused < 0.065,
+               "worse by the margin, %.2f lost: shown in %.2f %%", q, 100 * refused);
+    }
+    double a = significance_noninferior(3000, 60, 60, 0.01, &lowest);
+    /* sqrt(120) + records apart; Wald's 30 / sqrt(120) is near. */
+    tap_ok(a < 0.005 && lowest < 0 && lowest > -0.01, "an even split of 120 among 3000, 1 point");
+    a = significance_noninferior(3000, 300, 300, 0.01, &lowest);
+    tap_ok(a > 0.1 && lowest < -0.01, "an even split of 600 among 3000 shows nothing at 1 point");
+    tap_ok(significance_noninferior(0, 0, 0, 0.01, &lowest) == 1 && lowest == -1, "no records");
+    a = significance_noninferior(5000000000, 1000000000, 1000100000, 1e-5, &lowest);
+    tap_ok(a < 0.01 && lowest > -1e-5, "billions");
+}
+
 int main(void)
 {
+    test_tango();
+    test_noninferior();
     test_mcnemar();
     test_wilson();
     test_bootstrap();
