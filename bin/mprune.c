@@ -36,13 +36,14 @@ struct means {
     const struct options *opt;
     struct model *model;
     const struct records_set *records; /* the model's own; NULL: the method reads no stream */
-    struct device *dev;                /* likewise */
+    struct device *dev;                /* NULL: nothing runs */
+    struct budget *budget;             /* what may stay */
 };
 
 static bool decide_layers(const struct means *means, struct plan *plan)
 {
     const struct options *opt = means->opt;
-    return plan_layers(plan, means->model, opt->keep, opt->rule, opt->list, &means->tool->err);
+    return plan_layers(plan, means->model, means->budget, opt->rule, opt->list, &means->tool->err);
 }
 
 static bool decide_importance(const struct means *means, struct plan *plan)
@@ -52,7 +53,7 @@ static bool decide_importance(const struct means *means, struct plan *plan)
         .batch_tokens = means->opt->batch_tokens,
         .seed = means->tool->seed,
     };
-    return plan_importance(plan, means->model, means->records, means->opt->keep, &how, means->dev,
+    return plan_importance(plan, means->model, means->records, means->budget, &how, means->dev,
                            &means->tool->progress, &means->tool->err);
 }
 
@@ -71,18 +72,30 @@ static bool (*const decide_table[N_METHODS])(const struct means *means, struct p
 static bool decide(struct tool *tool, const struct options *opt, struct model *model,
                    struct plan *plan)
 {
-    struct means means = {.tool = tool, .opt = opt, .model = model};
-    if (!method_table[opt->method].reads_stream)
-        return decide_table[opt->method](&means, plan);
-    struct threads *team = NULL;
+    struct budget budget = {.share = opt->keep,
+                            .speedup = opt->speedup,
+                            .remeasure = opt->remeasure,
+                            .progress = &tool->progress};
+    struct means means = {.tool = tool, .opt = opt, .model = model, .budget = &budget};
+    bool reads = method_table[opt->method].reads_stream, ok = true;
     struct records_set records;
-    if (!records_set_open(&records, opt->path, opt->n_paths, &tool->err))
-        return false;
-    means.records = &records;
-    bool ok = check_records(tool, model, &records) && tool_open_device(tool, &means.dev, &team) &&
-              decide_table[opt->method](&means, plan);
-    tool_close_device(means.dev, team);
-    records_set_close(&records);
+    if (reads) {
+        if (!records_set_open(&records, opt->path, opt->n_paths, &tool->err))
+            return false;
+        means.records = &records;
+        ok = check_records(tool, model, &records);
+    }
+    if (ok && (reads || opt->speedup > 0)) {
+        ok = tool_open_device(tool, &means.dev, &budget.team);
+        budget.dev = means.dev;
+    }
+    ok = ok && decide_table[opt->method](&means, plan);
+    if (ok)
+        mprune_tell_speed(tool, opt, &budget);
+    tool_close_device(means.dev, budget.team);
+    budget_free(&budget);
+    if (reads)
+        records_set_close(&records);
     return ok;
 }
 
@@ -211,9 +224,11 @@ int main(int argc, char **argv)
         .name = "mprune",
         .purpose = "Make a model smaller by removing layers, attention heads, neurons and words.",
         .synopsis = "mprune -m MODEL --vocab-from STREAM [--vocab-size N] [-o FILE]\n"
-                    "mprune -m MODEL --method layers (--keep SHARE [--which RULE] | --which LIST) "
-                    "[-o FILE]\n"
-                    "mprune -m MODEL --method importance --keep SHARE [-o FILE] [STREAM...]",
+                    "mprune -m MODEL --method layers (--keep SHARE | --speedup FACTOR) "
+                    "[--which RULE] [-o FILE]\n"
+                    "mprune -m MODEL --method layers --which LIST [-o FILE]\n"
+                    "mprune -m MODEL --method importance (--keep SHARE | --speedup FACTOR) "
+                    "[-o FILE] [STREAM...]",
         .example = "mprune -m teacher.tar --method importance --keep 50% train.taught |\n"
                    "    mstudent -m - --kd alpha=0.9,temperature=2 train.taught > half.tar",
         .option = mprune_option_table,

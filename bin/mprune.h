@@ -1,5 +1,6 @@
-/* mprune.h: what mprune's two files share: the methods, each with the options it takes, and what
- * the command line says (mprune_options.c reads it, mprune.c does it).
+/* mprune.h: what mprune's files share: the methods, each with the options it takes, and what
+ * the command line says (mprune_options.c reads it, mprune.c does it,
+ * mprune_speed.c explains what speed costs).
  *
  * A new method: a name in enum method, a row in method_table (mprune_options.c), a function in
  * decide_table (mprune.c). A new option: an id, a row in option_table, a member of struct options,
@@ -20,6 +21,9 @@ enum mprune_option {
     OPTION_MODEL = 1000,
     OPTION_METHOD,
     OPTION_KEEP,
+    OPTION_SPEEDUP,
+    OPTION_REMEASURE,
+    OPTION_EXPLAIN,
     OPTION_WHICH,
     OPTION_SAMPLES,
     OPTION_BATCH_TOKENS,
@@ -46,8 +50,10 @@ struct options {
     enum method method; /* N_METHODS: not given */
     uint64_t given;     /* OPTION_BIT()s of all that was said */
     double keep;        /* 0: not given */
-    const char *which;  /* NULL: not given */
-    const char *list;   /* --which is a list */
+    double speedup;     /* 0: not given */
+    bool remeasure, explain;
+    const char *which; /* NULL: not given */
+    const char *list;  /* --which is a list */
     enum layers_rule rule;
     size_t samples, batch_tokens;
     bool dry_run;
@@ -62,5 +68,10 @@ extern const size_t mprune_n_options;
 
 /* After tool_init(). A mistake finishes the process (2). */
 void mprune_parse(struct tool *tool, struct options *opt);
+
+/* What a speed-up asked for was predicted and timed to be; with --explain, the costs. */
+struct budget;
+void mprune_tell_speed(const struct tool *tool, const struct options *opt,
+                       const struct budget *budget);
 
 #endif

@@ -12,6 +12,11 @@ const struct tool_option mprune_option_table[] = {
     {'m', "model", "MODEL", "the model to prune (required)", OPTION_MODEL},
     {0, "method", "METHOD", "layers or importance (required)", OPTION_METHOD},
     {0, "keep", "SHARE", "how much stays: 75% or 0.75, of layers or multiply-adds", OPTION_KEEP},
+    {0, "speedup", "FACTOR", "instead of --keep: how many times as fast on this machine, 2.56x",
+     OPTION_SPEEDUP},
+    {0, "remeasure", NULL, "speedup: time this machine anew, whatever the cache holds",
+     OPTION_REMEASURE},
+    {0, "explain", NULL, "speedup: print what heads, neurons and layers cost here", OPTION_EXPLAIN},
     {0, "which", "RULE", "layers: drop top, middle, bottom, alternate; or a list to keep",
      OPTION_WHICH},
     {0, "samples", "N", "importance: at most N labelled records (2048)", OPTION_SAMPLES},
@@ -24,10 +29,15 @@ const struct tool_option mprune_option_table[] = {
 };
 const size_t mprune_n_options = sizeof mprune_option_table / sizeof *mprune_option_table;
 
+#define BITS_SPEED                                                                                 \
+    (OPTION_BIT(OPTION_SPEEDUP) | OPTION_BIT(OPTION_REMEASURE) | OPTION_BIT(OPTION_EXPLAIN))
+
 const struct method_entry method_table[N_METHODS] = {
-    [METHOD_LAYERS] = {"layers", OPTION_BIT(OPTION_WHICH), false},
+    [METHOD_LAYERS] = {"layers", OPTION_BIT(OPTION_WHICH) | BITS_SPEED, false},
     [METHOD_IMPORTANCE] = {"importance",
-                           OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS), true},
+                           OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
+                               BITS_SPEED,
+                           true},
     [METHOD_VOCABULARY] = {"vocabulary", 0, false},
 };
 
@@ -70,6 +80,23 @@ static void add_vocab_from(struct tool *tool, struct options *opt)
     opt->vocab_from[opt->n_vocab_from++] = tool_argument(tool);
 }
 
+/* "2.56x" or "2.56" */
+static double speedup_argument(struct tool *tool)
+{
+    char text[32];
+    double factor = 0;
+    size_t n = strlen(tool_argument(tool));
+    if (n > 0 && n < sizeof text) {
+        memcpy(text, tool_argument(tool), n + 1);
+        if (text[n - 1] == 'x')
+            text[n - 1] = '\0';
+        if (number_real(text, "--speedup", 1, 1000, &factor, &tool->err))
+            return factor;
+    }
+    tool_usage_error(tool, "--speedup: \"%s\" is not a factor from 1x to 1000x, such as 2.56x",
+                     tool_argument(tool));
+}
+
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
     switch ((enum mprune_option)id) {
@@ -82,6 +109,15 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_KEEP:
         if (!number_fraction(tool_argument(tool), "--keep", &opt->keep, &tool->err))
             tool_usage_error(tool, "%s", tool->err.text);
+        break;
+    case OPTION_SPEEDUP:
+        opt->speedup = speedup_argument(tool);
+        break;
+    case OPTION_REMEASURE:
+        opt->remeasure = true;
+        break;
+    case OPTION_EXPLAIN:
+        opt->explain = true;
         break;
     case OPTION_WHICH:
         opt->which = tool_argument(tool);
@@ -118,10 +154,16 @@ static void check_which(struct tool *tool, struct options *opt)
                              opt->which);
         opt->list = opt->which;
     }
-    if (opt->list && opt->keep > 0)
-        tool_usage_error(tool, "--which %s names the layers to keep; drop --keep", opt->list);
-    if (!opt->list && !(opt->keep > 0))
-        tool_usage_error(tool, "--keep is missing: how much stays, for example 50%%");
+    if (opt->keep > 0 && opt->speedup > 0)
+        tool_usage_error(tool, "--keep and --speedup both say how much stays; give one");
+    if (opt->list && (opt->keep > 0 || opt->speedup > 0))
+        tool_usage_error(tool, "--which %s names the layers to keep; drop --%s", opt->list,
+                         opt->keep > 0 ? "keep" : "speedup");
+    if (!opt->list && !(opt->keep > 0) && !(opt->speedup > 0))
+        tool_usage_error(tool, "--keep is missing: how much stays, for example 50%%; or --speedup, "
+                               "for example 2x");
+    if ((opt->remeasure || opt->explain) && !(opt->speedup > 0))
+        tool_usage_error(tool, "--%s needs --speedup", opt->explain ? "explain" : "remeasure");
 }
 
 static void check_report(struct tool *tool, const struct options *opt)

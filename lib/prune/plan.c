@@ -20,15 +20,16 @@ bool plan_finish(struct plan *plan, struct error *err)
     return true;
 }
 
-static bool choose_layers(struct plan *plan, double share, enum layers_rule rule, const char *list,
-                          struct error *err)
+static bool choose_layers(struct plan *plan, const struct model *model, struct budget *budget,
+                          enum layers_rule rule, const char *list, struct error *err)
 {
     size_t n_layers = plan->before.n_layers, k = 0, *layer = NULL;
     if (list) {
         if (!layers_parse(list, n_layers, &layer, &k, err))
             return false;
     } else {
-        k = layers_count(n_layers, share);
+        if (!budget_layers(budget, model, &plan->before, plan->n_tokens, &k, err))
+            return false;
         layer = memory_array(k, sizeof *layer, err);
         if (!layer)
             return false;
@@ -39,17 +40,17 @@ static bool choose_layers(struct plan *plan, double share, enum layers_rule rule
     return ok;
 }
 
-bool plan_layers(struct plan *plan, const struct model *model, double share, enum layers_rule rule,
-                 const char *list, struct error *err)
+bool plan_layers(struct plan *plan, const struct model *model, struct budget *budget,
+                 enum layers_rule rule, const char *list, struct error *err)
 {
     *plan = (struct plan){.n_tokens = PLAN_TOKENS};
-    bool ok =
-        shape_from_model(&plan->before, model, err) && choose_layers(plan, share, rule, list, err);
+    bool ok = shape_from_model(&plan->before, model, err) &&
+              choose_layers(plan, model, budget, rule, list, err);
     if (ok) {
-        plan->how = list ? json_pack("{s:s, s:s}", "method", "layers", "which", list)
-                         : json_pack("{s:s, s:s, s:f}", "method", "layers", "which",
-                                     layers_rule_name(rule), "keep", share);
-        ok = plan_finish(plan, err);
+        plan->how = json_pack("{s:s, s:s}", "method", "layers", "which",
+                              list ? list : layers_rule_name(rule));
+        ok = (list || budget_tell(budget, plan->how)) ? plan_finish(plan, err)
+                                                      : error_set(err, "no memory for the report");
     }
     if (!ok)
         plan_free(plan);
@@ -93,8 +94,8 @@ bool plan_check_units(const struct shape *shape, const struct model *model, stru
 }
 
 bool plan_importance(struct plan *plan, struct model *model, const struct records_set *records,
-                     double share, const struct importance_options *options, struct device *dev,
-                     const struct progress *progress, struct error *err)
+                     struct budget *budget, const struct importance_options *options,
+                     struct device *dev, const struct progress *progress, struct error *err)
 {
     *plan = (struct plan){.n_tokens = 1};
     struct importance_result result = {0, 0, 0};
@@ -109,15 +110,15 @@ bool plan_importance(struct plan *plan, struct model *model, const struct record
     ok = unit &&
          importance_score(model, &plan->before, records, options, dev, progress, unit, n_units,
                           &result, err) &&
-         search_keep(unit, n_units, share * search_cost(unit, n_units), err) &&
+         budget_keep(budget, model, &plan->before, plan->n_tokens, unit, n_units, err) &&
          keep_of_units(&plan->keep, &plan->before, unit, n_units, err);
     if (ok) {
-        plan->how = json_pack(
-            "{s:s, s:f, s:f, s:I, s:I, s:I, s:f}", "method", "importance", "keep", share, "kept",
-            search_cost_kept(unit, n_units) / search_cost(unit, n_units), "samples",
-            (json_int_t)result.n_records, "sample_tokens", (json_int_t)result.n_tokens, "seed",
-            (json_int_t)options->seed, "sample_loss", result.loss);
-        ok = plan_finish(plan, err);
+        plan->how =
+            json_pack("{s:s, s:I, s:I, s:I, s:f}", "method", "importance", "samples",
+                      (json_int_t)result.n_records, "sample_tokens", (json_int_t)result.n_tokens,
+                      "seed", (json_int_t)options->seed, "sample_loss", result.loss);
+        ok = budget_tell(budget, plan->how) ? plan_finish(plan, err)
+                                            : error_set(err, "no memory for the report");
     }
     free(unit);
     if (!ok)

@@ -13,6 +13,7 @@
 #include "io/records.h"
 #include "kernels/kernels.h"
 #include "nn/shape.h"
+#include "prune/budget.h"
 #include "prune/compact.h"
 #include "prune/importance.h"
 #include "prune/keep.h"
@@ -35,15 +36,16 @@ struct plan {
  * memory. */
 float *plan_patch(struct plan *plan, const char *name, size_t n, struct error *err) MUST_CHECK;
 
-/* share: of the layers, when list is NULL; else list names the layers to keep ("0,2,5") and share
- * and rule do not matter. */
-bool plan_layers(struct plan *plan, const struct model *model, double share, enum layers_rule rule,
-                 const char *list, struct error *err) MUST_CHECK;
+/* list NULL: as many layers as the budget says, by the rule; else it names the layers to keep
+ * ("0,2,5") and budget and rule do not matter. */
+bool plan_layers(struct plan *plan, const struct model *model, struct budget *budget,
+                 enum layers_rule rule, const char *list, struct error *err) MUST_CHECK;
 
-/* share: of the encoder's multiply-adds for a text of the stream's mean length. */
+/* The budget's share is of the encoder's multiply-adds for a text of the stream's mean length. */
 bool plan_importance(struct plan *plan, struct model *model, const struct records_set *records,
-                     double share, const struct importance_options *options, struct device *dev,
-                     const struct progress *progress, struct error *err) MUST_CHECK;
+                     struct budget *budget, const struct importance_options *options,
+                     struct device *dev, const struct progress *progress,
+                     struct error *err) MUST_CHECK;
 
 /* For methods with files of their own. Where a unit is not a layer's own there is nothing to remove
  * in that layer: refused. */

@@ -264,7 +264,9 @@ static void what_is_said(void)
     struct plan plan;
     tiny_make(&tiny, 6);
     tiny_model(&tiny, &model, "whole");
-    tiny_must(plan_layers(&plan, &model, 0.67, LAYERS_BOTTOM, NULL, &err), &err);
+    tiny_must(
+        plan_layers(&plan, &model, &(struct budget){.share = 0.67}, LAYERS_BOTTOM, NULL, &err),
+        &err);
     json_t *report = plan_report(&plan, &err), *layer = NULL;
     tiny_must(report != NULL, &err);
     layer = json_array_get(json_object_get(report, "layers"), 0);
@@ -280,7 +282,8 @@ static void what_is_said(void)
     json_decref(report);
     compact(&model, &plan.before, &plan.keep, &small, "small");
     plan_free(&plan);
-    tiny_must(plan_layers(&plan, &small, 0.5, LAYERS_TOP, NULL, &err), &err);
+    tiny_must(plan_layers(&plan, &small, &(struct budget){.share = 0.5}, LAYERS_TOP, NULL, &err),
+              &err);
     compact(&small, &plan.before, &plan.keep, &smaller, "smaller");
     tap_ok(json_object_get(json_object_get(smaller.millet, "pruned"), "before") != NULL,
            "pruned twice: the first time is told too");

@@ -1,0 +1,79 @@
+#!/usr/bin/env bats
+# mprune --speedup: what is reported and kept. Nothing here asserts a time.
+
+load helper
+
+setup_file() {
+    small_model "$BATS_FILE_TMPDIR"
+    cd "$BATS_FILE_TMPDIR" || return 1
+    mstudent -q -j 1 -m vocab.tar --shape layers=3,hidden=64,heads=4,ffn=256 --epochs 1 \
+        -o deep.tar data.tok
+}
+
+setup() {
+    enter_scratch
+    ln -s "$BATS_FILE_TMPDIR"/*.t?? "$BATS_FILE_TMPDIR/data.csv" .
+    export XDG_CACHE_HOME=$PWD/cache
+}
+
+@test "importance: the model is smaller; asked, predicted and timed are reported" {
+    run --separate-stderr mprune -j 1 -m deep.tar --method importance --speedup 1.5x \
+        --report report.json -o fast.tar data.tok
+    assert_status 0
+    assert_says 'asked to be 1.5 times as fast; predicted'
+    [ "$(stat -c %s fast.tar)" -lt "$(stat -Lc %s deep.tar)" ]
+    for key in speedup predicted_speedup measured_speedup; do
+        grep -q "\"$key\": [0-9]" report.json
+    done
+    run mscore -q -j 1 -m fast.tar --predict data.tok
+    assert_status 0
+    [ "${#lines[@]}" -eq 60 ]
+}
+
+@test "the table of costs is kept, explained, and measured anew when asked or damaged" {
+    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --dry-run data.tok
+    assert_status 0
+    assert_says 'measured now, kept in' 'more for neurons:' 'another layer of one head'
+    run ls cache/millet
+    [ "${#lines[@]}" -eq 1 ]
+    [[ "$output" == latency-*.json ]]
+    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --dry-run data.tok
+    assert_says 'read from'
+    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --remeasure \
+        --dry-run data.tok
+    assert_says 'measured now, kept in'
+    echo '{}' > "$(echo cache/millet/*)"
+    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --dry-run data.tok
+    assert_status 0
+    assert_says 'measured now, kept in'
+}
+
+@test "layers: fewer of them" {
+    run mprune -j 1 -m deep.tar --method layers --speedup 1.6x --explain -o fast.tar
+    assert_status 0
+    assert_says 'another layer' 'asked to be 1.6'
+    [ "$(stat -c %s fast.tar)" -lt "$(stat -Lc %s deep.tar)" ]
+}
+
+@test "a speed that cannot be met says the nearest" {
+    run mprune -j 1 -m deep.tar --method importance --speedup 900x --dry-run data.tok
+    assert_status 1
+    assert_says 'cannot be met' 'ask for at most'
+}
+
+@test "what does not go together is refused" {
+    run mprune -m deep.tar --method layers --speedup 2x --keep 50%
+    assert_status 2
+    assert_says '--keep and --speedup both'
+    run mprune -m deep.tar --method layers --speedup 2x --which 0,1
+    assert_status 2
+    assert_says 'drop --speedup'
+    run mprune -m deep.tar --method layers --keep 50% --explain
+    assert_status 2
+    assert_says '--explain needs --speedup'
+    for factor in 0.5 x two 2y 1e9; do
+        run mprune -m deep.tar --method layers --speedup "$factor"
+        assert_status 2
+        assert_says "\"$factor\" is not a factor"
+    done
+}
