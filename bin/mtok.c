@@ -13,6 +13,7 @@
 #include "text/audit.h"
 #include "text/grams.h"
 #include "text/learn.h"
+#include "text/remap.h"
 #include "text/tokenise.h"
 #include "text/tokenizer.h"
 
@@ -33,7 +34,8 @@ enum {
     OPTION_JSON,
     OPTION_KEEP_TEXT,
     OPTION_NGRAMS,
-    OPTION_SKIP_BAD
+    OPTION_SKIP_BAD,
+    OPTION_REMAP
 };
 
 enum { MAX_TOKENS = 1000000, MIN_VOCABULARY = 10, MAX_VOCABULARY = 1000000, MAX_STAGE_WORDS = 32 };
@@ -50,6 +52,8 @@ static const struct tool_option option_table[] = {
     {0, "max-tokens", "N", "cut texts to N tokens, special tokens included", OPTION_MAX_TOKENS},
     {0, "ids", NULL, "print ids as text, one record a line", OPTION_IDS},
     {0, "decode", NULL, "turn record streams back to text", OPTION_DECODE},
+    {0, "remap", NULL, "renumber record streams for a model whose vocabulary was trimmed",
+     OPTION_REMAP},
     {0, "learn", "N", "learn a vocabulary of N pieces; write a model", OPTION_LEARN},
     {0, "algorithm", "NAME", "with --learn: wordpiece or unigram; wordpiece", OPTION_ALGORITHM},
     {0, "lower", NULL, "with --learn: lower-case and strip accents", OPTION_LOWER},
@@ -61,9 +65,10 @@ static const struct tool_option option_table[] = {
     {0, "skip-bad", NULL, "skip and count bad rows and unknown labels", OPTION_SKIP_BAD},
 };
 
-enum mode { MODE_RECORDS, MODE_IDS, MODE_DECODE, MODE_LEARN, MODE_AUDIT };
+enum mode { MODE_RECORDS, MODE_IDS, MODE_DECODE, MODE_LEARN, MODE_AUDIT, MODE_REMAP };
 static const char default_separator[] = "|";
-static const char *const mode_option[] = {NULL, "--ids", "--decode", "--learn", "--audit"};
+static const char *const mode_option[] = {NULL,      "--ids",   "--decode",
+                                          "--learn", "--audit", "--remap"};
 
 struct options {
     enum mode mode;
@@ -121,6 +126,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_DECODE:
         set_mode(tool, opt, MODE_DECODE);
+        break;
+    case OPTION_REMAP:
+        set_mode(tool, opt, MODE_REMAP);
         break;
     case OPTION_LEARN:
         set_mode(tool, opt, MODE_LEARN);
@@ -183,16 +191,17 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--keep-text and %s exclude each other", with);
     if (opt->ngrams && mode != MODE_RECORDS)
         tool_usage_error(tool, "--ngrams and %s exclude each other", with);
-    if (opt->skip_bad && (mode == MODE_AUDIT || mode == MODE_DECODE))
+    bool streams = mode == MODE_DECODE || mode == MODE_REMAP;
+    if (opt->skip_bad && (mode == MODE_AUDIT || streams))
         tool_usage_error(tool, "--skip-bad and %s exclude each other", with);
     if (opt->table.separator && mode != MODE_RECORDS && mode != MODE_LEARN)
         tool_usage_error(tool, "--multi-label and %s exclude each other", with);
     if (opt->new_labels && mode != MODE_RECORDS)
         tool_usage_error(tool, "--new-labels and %s exclude each other", with);
-    if (opt->max_tokens && (mode == MODE_LEARN || mode == MODE_DECODE))
+    if (opt->max_tokens && (mode == MODE_LEARN || streams))
         tool_usage_error(tool, "--max-tokens and %s exclude each other", with);
-    if (mode == MODE_DECODE && table)
-        tool_usage_error(tool, "--decode reads record streams: drop --text, --label and --format");
+    if (streams && table)
+        tool_usage_error(tool, "%s reads record streams: drop --text, --label and --format", with);
     tool_check_stdin(tool, true);
 }
 
@@ -229,6 +238,7 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
         {opt->keep_text ? "--keep-text" : NULL, NULL},
         {opt->ngrams ? ngrams : NULL, NULL},
         {opt->skip_bad ? "--skip-bad" : NULL, NULL},
+        {opt->mode == MODE_REMAP ? "--remap" : NULL, NULL},
     };
     snprintf(number, sizeof number, "%zu", opt->vocabulary ? opt->vocabulary : opt->max_tokens);
     snprintf(several, sizeof several, "--multi-label=%s",
@@ -385,12 +395,28 @@ static bool learn(struct tool *tool, const struct options *opt, struct output *o
     return ok;
 }
 
+static bool remap_streams(struct tool *tool, const struct options *opt,
+                          const struct source_model *from, struct output *output)
+{
+    struct remap_counts counts;
+    json_t *stage = make_stage(tool, opt, tokenizer_fingerprint(from->tokenizer));
+    bool ok =
+        stage && remap(opt->path, opt->n_paths, from->bundle ? from->bundle : from->model.bundle,
+                       from->tokenizer, stage, output, &counts, &tool->err);
+    if (ok && counts.tokenised)
+        tool_note(tool, "%llu of %llu records hold pieces that are gone: tokenised again",
+                  (unsigned long long)counts.tokenised, (unsigned long long)counts.records);
+    return ok;
+}
+
 static bool work(struct tool *tool, const struct options *opt, const struct source_model *from,
                  struct output *output)
 {
     switch (opt->mode) {
     case MODE_DECODE:
         return tokenise_decode(opt->path, opt->n_paths, from->tokenizer, output, &tool->err);
+    case MODE_REMAP:
+        return remap_streams(tool, opt, from, output);
     case MODE_LEARN:
         return learn(tool, opt, output);
     case MODE_AUDIT: {
@@ -409,7 +435,7 @@ static bool work(struct tool *tool, const struct options *opt, const struct sour
 
 static void run(struct tool *tool, const struct options *opt)
 {
-    bool binary = opt->mode == MODE_RECORDS || opt->mode == MODE_LEARN;
+    bool binary = opt->mode != MODE_IDS && opt->mode != MODE_DECODE && opt->mode != MODE_AUDIT;
     struct source_model from = {0};
     struct output *output = output_open(tool->output, binary && !tool->force, &tool->err);
     if (!output)
@@ -430,6 +456,7 @@ int main(int argc, char **argv)
                     "     [--ids | --keep-text] [--ngrams[=SPEC]] [--skip-bad] [-j N] [-o FILE]\n"
                     "     [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
+                    "mtok -m MODEL --remap [-o FILE] [STREAM...]\n"
                     "mtok --learn N [--algorithm NAME] [--lower] [--multi-label[=SEP]]\n"
                     "     [--skip-bad] [-j N] [-o FILE] [FILE...]\n"
                     "mtok --audit [-m MODEL] [--json] [-o FILE] [FILE...]",

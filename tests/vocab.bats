@@ -106,3 +106,47 @@ config() {
     run mscore -q -m small.tar --predict part.tok
     assert_fails "tokenizer"
 }
+
+@test "mtok --remap: a taught stream in the ids of the trimmed model, logits and all" {
+    mteach -q -j 1 -m model.tar -o part.taught part.tok
+    mprune -q -m model.tar --vocab-from part.tok -o small.tar
+    mtok -q -m small.tar --remap -o small.taught part.taught
+    mscore -q -j 1 -m small.tar --predict small.taught > after
+    mscore -q -j 1 -m model.tar --predict part.taught > before
+    assert_same before after
+    tar xOf small.taught part-00000000.safetensors | grep -aq '"logits"'
+    mstudent -q -j 1 -m small.tar --kd alpha=0.9,temperature=2 --epochs 1 -o student.tar small.taught
+    # The same as tokenising its text anew, but for what the teacher said.
+    mtok -q -m small.tar part.csv | mtok -q -m small.tar --decode > text
+    run mtok -q -m small.tar --decode small.taught
+    assert_status 0
+    [ "$output" = "$(cat text)" ]
+}
+
+@test "mtok --remap: records with pieces that are gone need their text" {
+    head -3 data.csv | mtok -q -m model.tar -o few.tok
+    mprune -q -m model.tar --vocab-from few.tok -o small.tar
+    run bash -c 'set -o pipefail; mtok -m small.tar --remap data.tok > lost.tok'
+    assert_fails "of 60 records hold pieces that are gone, and carry no text" "--keep-text"
+    mtok -q -m model.tar --keep-text -o kept.tok data.csv
+    run --separate-stderr mtok -m small.tar --remap -o small.tok kept.tok
+    assert_status 0
+    assert_says "tokenised again"
+    mtok -q -m small.tar --keep-text -o fresh.tok data.csv
+    [ "$(mscore -q -j 1 -m small.tar --predict small.tok)" = "$(mscore -q -j 1 -m small.tar --predict fresh.tok)" ]
+}
+
+@test "mtok --remap: what it refuses" {
+    mprune -q -m model.tar --vocab-from part.tok -o small.tar
+    run mtok -m model.tar --remap -o x.tok part.tok
+    assert_fails "was not trimmed"
+    mtok -q -m small.tar -o small.tok part.csv
+    run mtok -m small.tar --remap -o x.tok small.tok
+    assert_fails "has the trimmed tokenizer's ids already"
+    mtok -q -m unigram.tar -o other.tok part.csv
+    run mtok -m small.tar --remap -o x.tok other.tok
+    assert_fails "is not of the tokenizer that was trimmed"
+    run mtok -m small.tar --remap --keep-text part.tok
+    assert_status 2
+    [ ! -e x.tok ]
+}
