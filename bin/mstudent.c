@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bin/mstudent_options.h"
 #include "bin/mstudent_student.h"
@@ -74,8 +75,17 @@ static void tell(const struct tool *tool, const struct train_result *result,
                   result->n_left_out, result->n_left_out > 1 ? "s" : "", a->model,
                   result->n_left_out > 1 ? "them" : "it", result->left_out,
                   result->n_left_out > 1 ? ", ..." : "");
+    if (a->train.resume && !result->resumed)
+        tool_note(tool, "%s was not there; the run began at the beginning", a->train.checkpoint);
+    if (result->other_device[0])
+        tool_note(tool,
+                  "the checkpoint was made by \"%s\": the weights may differ in their last bits "
+                  "from a run that was not interrupted",
+                  result->other_device);
     if (!tool->verbose)
         return;
+    if (result->resumed)
+        tool_note(tool, "went on after step %zu", result->resumed_step);
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
               result->train_loss);
     if (a->dev)
@@ -94,7 +104,7 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
     if (!run->output || !open_inputs(tool, run, a, path, n))
         return false;
     if (a->log) {
-        run->log = log_open(a->log, err);
+        run->log = a->train.checkpoint ? log_continue(a->log, err) : log_open(a->log, err);
         if (!run->log)
             return false;
     }
@@ -107,6 +117,7 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
                          run->records.header.n_labels ? run->records.header.n_labels : 1, err))
         return false;
     a->train.log = run->log;
+    a->train.stop = tool_catch_stop();
     a->train.dev = run->has_dev ? &run->dev : NULL;
     hash_text(run->records.fingerprint, fingerprint);
     json_t *stage = tool_stage(tool, fingerprint);
@@ -121,9 +132,11 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
     return ok;
 }
 
-static void finish(struct tool *tool, struct run *run, bool ok)
+static void finish(struct tool *tool, struct run *run, const struct arguments *a, bool ok)
 {
-    tool_end_output(tool, run->output, ok, true);
+    /* A run that has its model needs no checkpoint, and the next one may use the name. */
+    if (tool_end_output(tool, run->output, ok, true) && a->train.checkpoint)
+        unlink(a->train.checkpoint);
     struct error later = ERROR_INIT; /* the first cause is kept */
     if (!log_close(run->log, &later))
         error_set(&tool->err, "%s", later.text);
@@ -157,6 +170,6 @@ int main(int argc, char **argv)
     tool_init(&tool, argc, argv,
               TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE);
     mstudent_parse(&tool, &arguments, &path, &n);
-    finish(&tool, &run, work(&tool, &run, &arguments, path, n));
+    finish(&tool, &run, &arguments, work(&tool, &run, &arguments, path, n));
     return tool_finish(&tool);
 }

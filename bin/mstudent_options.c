@@ -25,7 +25,10 @@ enum option_id {
     OPTION_NEW_HEAD,
     OPTION_POOL,
     OPTION_LOG,
-    OPTION_LOG_EVERY
+    OPTION_LOG_EVERY,
+    OPTION_CHECKPOINT,
+    OPTION_CHECKPOINT_EVERY,
+    OPTION_RESUME
 };
 
 const struct tool_option mstudent_option[] = {
@@ -51,6 +54,10 @@ const struct tool_option mstudent_option[] = {
      OPTION_POOL},
     {0, "log", "FILE", "one JSON object per logging step", OPTION_LOG},
     {0, "log-every", "N", "steps between two log lines; default 10", OPTION_LOG_EVERY},
+    {0, "checkpoint", "FILE", "keep the state of the run in FILE", OPTION_CHECKPOINT},
+    {0, "checkpoint-every", "N", "steps between two, or 30s: seconds; default 60s",
+     OPTION_CHECKPOINT_EVERY},
+    {0, "resume", NULL, "go on from the checkpoint, if it is there", OPTION_RESUME},
 };
 
 const size_t mstudent_n_options = sizeof mstudent_option / sizeof mstudent_option[0];
@@ -143,6 +150,19 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     case OPTION_LOG_EVERY:
         train->log_every = (size_t)tool_argument_integer(tool, "--log-every", 1, 1 << 30);
         break;
+    case OPTION_CHECKPOINT:
+        train->checkpoint = tool_argument(tool);
+        tool_leave_unsaid(tool);
+        break;
+    case OPTION_CHECKPOINT_EVERY:
+        tool_argument_every(tool, "--checkpoint-every", &train->checkpoint_steps,
+                            &train->checkpoint_seconds);
+        tool_leave_unsaid(tool);
+        break;
+    case OPTION_RESUME:
+        train->resume = true;
+        tool_leave_unsaid(tool);
+        break;
     }
 }
 
@@ -155,6 +175,7 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
     *path = tool_operands(tool, n);
     if (a->log)
         tool_check_written(tool, "--log", a->log);
+    tool_check_checkpoint(tool, a->train.checkpoint, a->train.resume);
     a->train.seed = tool->seed;
     if (!a->model)
         tool_usage_error(tool,

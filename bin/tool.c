@@ -26,6 +26,16 @@ static void want_progress(int signal_number)
     progress_wanted = 1;
 }
 
+/* The signal that asked for an end. */
+static volatile sig_atomic_t stop_wanted;
+
+static void want_stop(int signal_number)
+{
+    stop_wanted = signal_number;
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+}
+
 /* ---- messages ---- */
 
 static void write_stderr(const char *text, size_t n)
@@ -167,6 +177,19 @@ static void catch_progress_signal(void)
     sigaction(SIGUSR1, &action, NULL);
 }
 
+const volatile sig_atomic_t *tool_catch_stop(void)
+{
+    static const int stopping[] = {SIGTERM, SIGINT};
+    for (size_t i = 0; i < sizeof stopping / sizeof *stopping; i++) {
+        struct sigaction action;
+        if (sigaction(stopping[i], NULL, &action) != 0 || action.sa_handler == SIG_IGN)
+            continue;
+        action = (struct sigaction){.sa_handler = want_stop, .sa_flags = SA_RESTART};
+        sigaction(stopping[i], &action, NULL);
+    }
+    return &stop_wanted;
+}
+
 void tool_init(struct tool *tool, int argc, char **argv, unsigned common)
 {
     occupy_standard_descriptors();
@@ -179,7 +202,8 @@ void tool_init(struct tool *tool, int argc, char **argv, unsigned common)
     size_t n = argc > 0 ? (size_t)argc : 1;
     tool->operand = memory_zeroed(n, sizeof *tool->operand, &tool->err);
     tool->input = memory_zeroed(n, sizeof *tool->input, &tool->err);
-    if (!tool->operand || !tool->input)
+    tool->unsaid = memory_zeroed(n, sizeof *tool->unsaid, &tool->err);
+    if (!tool->operand || !tool->input || !tool->unsaid)
         exit(tool_finish(tool));
 
     if (common & TOOL_PROGRESS)
@@ -249,6 +273,12 @@ int tool_finish(struct tool *tool)
                   progress_clock() - tool->started, (double)memory_peak() / 1e6);
     free(tool->operand);
     free(tool->input);
+    free(tool->unsaid);
+    tool->unsaid = NULL;
     tool->operand = tool->input = NULL;
+    if (tool->err.set && stop_wanted) {
+        signal(stop_wanted, SIG_DFL);
+        raise(stop_wanted);
+    }
     return tool->err.set ? TOOL_FAILED : TOOL_OK;
 }

@@ -8,6 +8,7 @@
 #define MILLET_BIN_TOOL_H
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -53,7 +54,9 @@ struct tool {
     const char **operand,
         **input; /* owned; input: arguments of options that name a MODEL or STREAM */
     size_t n_operands, n_inputs;
+    bool *unsaid;        /* owned, [argc]: words that histories leave out */
     int next;            /* place in argv */
+    int option_at;       /* of the option just returned */
     const char *cluster; /* rest of "-vq", NULL between arguments */
     bool only_operands;  /* after -- */
     double started;
@@ -97,6 +100,13 @@ double tool_argument_real(struct tool *tool, const char *what, double min, doubl
 void tool_argument_once(struct tool *tool, const char *what, const char **value);
 /* --kd: "alpha=0.9,temperature=2" of the option just returned; a key left out stays as it was. */
 void tool_argument_kd(struct tool *tool, double *alpha, double *temperature);
+/* The option just returned says how a run is kept, not what it makes: histories leave it out. */
+void tool_leave_unsaid(struct tool *tool);
+/* --checkpoint-every: "500" is steps, "30s" seconds (steps 0). */
+void tool_argument_every(struct tool *tool, const char *what, size_t *steps, double *seconds);
+/* Exits 2 when --checkpoint (NULL: not given) cannot be one, or --resume stands without it. After
+ * tool_operands(). */
+void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume);
 /* For a second file that a tool writes (--log, --report, --cache): exits 2 when it is the output, an
  * operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
 void tool_check_written(struct tool *tool, const char *option, const char *path);
@@ -117,6 +127,10 @@ json_t *tool_stage(const struct tool *tool, const char *input_fingerprint);
  * of which nothing is written yet, the next tool of the pipe gets our message instead of "empty
  * input". output NULL: it could not be opened. true: all is written. */
 bool tool_end_output(struct tool *tool, struct output *output, bool ok, bool binary);
+/* From now on the first SIGTERM or SIGINT (unless the parent has it ignored) only sets what is
+ * returned; a second one ends the process. tool_finish() of a run that failed after it dies of it, as
+ * shells expect: status 128 + its number. */
+const volatile sig_atomic_t *tool_catch_stop(void);
 /* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last
  * call of every main(). A reader that left (EPIPE) is a failure without a message. */
 int tool_finish(struct tool *tool);

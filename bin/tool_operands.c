@@ -75,7 +75,7 @@ json_t *tool_stage(const struct tool *tool, const char *input_fingerprint)
         return NULL;
     int n = 0;
     for (int i = 0; i < tool->argc; i++)
-        if (!is_operand(tool, tool->argv[i]))
+        if (!tool->unsaid[i] && !is_operand(tool, tool->argv[i]))
             kept[n++] = tool->argv[i];
     json_t *stage = model_history_stage(tool->name, tool_version, n, kept, input_fingerprint);
     free(kept);

@@ -181,6 +181,7 @@ static const struct tool_option *scan(struct tool *tool)
         return option;
     }
     while (tool->next < tool->argc) {
+        tool->option_at = tool->next;
         const char *word = tool->argv[tool->next++];
         if (tool->only_operands || word[0] != '-' || word[1] == '\0') {
             tool->operand[tool->n_operands++] = word;
@@ -237,6 +238,12 @@ static void take_common(struct tool *tool, int id)
     case ID_VERSION:
         show_version(tool);
     }
+}
+
+void tool_leave_unsaid(struct tool *tool)
+{
+    for (int i = tool->option_at; i < tool->next; i++)
+        tool->unsaid[i] = true;
 }
 
 int tool_next_option(struct tool *tool)

@@ -453,7 +453,7 @@ flip() {
         [ ! -s said ] || break
         sleep 0.1
     done
-    kill "$loud" "$quiet" 2> /dev/null || :
+    kill -KILL "$loud" "$quiet" 2> /dev/null || :
     wait "$loud" "$quiet" || :
     grep -q '^mstudent: .* [0-9]*/[0-9]* ' said
     [ ! -s hidden ]

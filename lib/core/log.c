@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/memory.h"
@@ -13,15 +14,14 @@ struct log {
     char *path;
 };
 
-struct log *log_open(const char *path, struct error *err)
+static struct log *open_log(const char *path, int how, struct error *err)
 {
     struct log *log = memory_zeroed(1, sizeof *log, err);
     if (!log)
         return NULL;
     log->path = memory_copy(path, strlen(path), err);
     /* O_APPEND: several processes may share the file, each line lands whole. */
-    log->fd =
-        log->path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666) : -1;
+    log->fd = log->path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | how, 0666) : -1;
     if (log->fd < 0) {
         error_set_errno(err, "%s: cannot write the log", path);
         free(log->path);
@@ -29,6 +29,29 @@ struct log *log_open(const char *path, struct error *err)
         return NULL;
     }
     return log;
+}
+
+struct log *log_open(const char *path, struct error *err)
+{
+    return open_log(path, O_TRUNC, err);
+}
+
+struct log *log_continue(const char *path, struct error *err)
+{
+    return open_log(path, 0, err);
+}
+
+uint64_t log_bytes(const struct log *log)
+{
+    struct stat st;
+    return fstat(log->fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+bool log_rewind(struct log *log, uint64_t bytes, struct error *err)
+{
+    if (log_bytes(log) <= bytes || ftruncate(log->fd, (off_t)bytes) == 0)
+        return true;
+    return error_set_errno(err, "%s: cannot cut the log", log->path);
 }
 
 static bool write_all(int fd, const char *bytes, size_t n)

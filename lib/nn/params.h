@@ -81,6 +81,15 @@ void params_refresh(struct params *params);
 bool params_zero_grad(struct params *params, const struct batch *batch,
                       struct encoder_rows_grad *rows, struct error *err) MUST_CHECK;
 
+/* How many rows are marked. */
+size_t params_touched(const uint8_t *touched, size_t rows);
+/* The touched rows of w, m or v of a table, one behind the other on the host, owned by the caller
+ * (NULL: no memory); and the rows that `touched` marks back. */
+float *params_gather(const struct params *params, const struct params_table *table,
+                     const float *values, struct error *err) MUST_CHECK;
+void params_scatter(const struct params *params, const struct params_table *table,
+                    const uint8_t *touched, const float *copy, float *values);
+
 /* A copy of the weights on the host: the block and the touched rows. Replaces what *copy held. */
 struct params_copy {
     float *block, *word, *position;

@@ -20,23 +20,47 @@ static bool next_run(const uint8_t *touched, size_t rows, size_t *begin, size_t 
     return *begin < rows;
 }
 
+size_t params_touched(const uint8_t *touched, size_t rows)
+{
+    size_t n = 0;
+    for (size_t r = 0; r < rows; r++)
+        n += touched[r];
+    return n;
+}
+
+float *params_gather(const struct params *params, const struct params_table *table,
+                     const float *values, struct error *err)
+{
+    size_t h = table->cols, begin = 0, end = 0;
+    float *copy = memory_array(params_touched(table->touched, table->rows) * h, sizeof *copy, err),
+          *to = copy;
+    while (copy && next_run(table->touched, table->rows, &begin, &end)) {
+        params->dev->op->download(params->dev, to, values + begin * h,
+                                  (end - begin) * h * sizeof *to);
+        to += (end - begin) * h;
+    }
+    return copy;
+}
+
+void params_scatter(const struct params *params, const struct params_table *table,
+                    const uint8_t *touched, const float *copy, float *values)
+{
+    size_t h = table->cols, begin = 0, end = 0;
+    while (next_run(touched, table->rows, &begin, &end)) {
+        params->dev->op->upload(params->dev, values + begin * h, copy,
+                                (end - begin) * h * sizeof *copy);
+        copy += (end - begin) * h;
+    }
+}
+
 static bool save_table(const struct params *p, const struct params_table *table, float **copy,
                        uint8_t **touched, struct error *err)
 {
-    size_t h = table->cols, n = 0, begin = 0, end = 0;
-    for (size_t r = 0; r < table->rows; r++)
-        n += table->touched[r];
-    float *values = memory_array(n * h, sizeof *values, err);
-    void *mask = memory_copy(table->touched, table->rows, err);
-    if (!values || !mask) {
+    float *values = params_gather(p, table, table->w, err);
+    void *mask = values ? memory_copy(table->touched, table->rows, err) : NULL;
+    if (!mask) {
         free(values);
-        free(mask);
         return false;
-    }
-    float *to = values;
-    while (next_run(table->touched, table->rows, &begin, &end)) {
-        p->dev->op->download(p->dev, to, table->w + begin * h, (end - begin) * h * sizeof *to);
-        to += (end - begin) * h;
     }
     free(*copy);
     free(*touched);
@@ -56,22 +80,13 @@ bool params_save(const struct params *params, struct params_copy *copy, struct e
            save_table(params, &params->position, &copy->position, &copy->position_touched, err);
 }
 
-static void restore_table(const struct params *p, const struct params_table *table,
-                          const float *copy, const uint8_t *touched)
-{
-    size_t h = table->cols, begin = 0, end = 0;
-    while (next_run(touched, table->rows, &begin, &end)) {
-        p->dev->op->upload(p->dev, table->w + begin * h, copy, (end - begin) * h * sizeof *copy);
-        copy += (end - begin) * h;
-    }
-}
-
 void params_restore(struct params *params, const struct params_copy *copy)
 {
     const struct device_ops *op = params->dev->op;
     op->upload(params->dev, params->w, copy->block, params->n * sizeof *params->w);
-    restore_table(params, &params->word, copy->word, copy->word_touched);
-    restore_table(params, &params->position, copy->position, copy->position_touched);
+    params_scatter(params, &params->word, copy->word_touched, copy->word, params->word.w);
+    params_scatter(params, &params->position, copy->position_touched, copy->position,
+                   params->position.w);
     params_refresh(params);
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/memory.h"
 #include "nn/objective.h"
+#include "nn/train_state.h"
 #include "nn/trainer.h"
 #include "text/labels.h"
 
@@ -24,7 +25,8 @@ void train_defaults(struct train_options *options)
                                       .dropout = -1,
                                       .alpha = 0.9,
                                       .temperature = 2,
-                                      .log_every = 10};
+                                      .log_every = 10,
+                                      .checkpoint_seconds = 60};
 }
 
 /* ---- checks ---- */
@@ -206,7 +208,9 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
                                           .attention = shape->attention_dropout,
                                           .classifier = shape->classifier_dropout};
     t->lr = o->lr > 0 ? o->lr : from ? 1e-4 : 5e-4;
-    t->last_loss = NAN;
+    t->last_loss = t->dev_score = NAN;
+    t->saved_step = SIZE_MAX;
+    t->epoch = 1;
     batch_init(&t->batch, t->dev, shape, o->distil ? shape->n_labels : 0, true);
     batch_init(&t->dev_batch, t->dev, shape, 0, false);
     objective_init(&t->batch, &t->records->header, shape->n_labels);
@@ -235,6 +239,8 @@ static void close_trainer(struct trainer *t)
     free(t->length);
     free(t->usable);
     free(t->step_end);
+    json_decref(t->identity);
+    params_copy_free(&t->best);
     encoder_close(t->encoder);
     batch_free(&t->batch);
     batch_free(&t->dev_batch);
@@ -260,8 +266,7 @@ static bool log_dev(const struct trainer *t, double loss, double score, struct e
 }
 
 /* The score on dev of the weights as they would be written, and a copy of them if it is the best. */
-static bool judge(struct trainer *t, struct train_result *result, struct params_copy *best,
-                  struct error *err)
+static bool judge(struct trainer *t, struct error *err)
 {
     double score = 0;
     if (!trainer_before_evaluate(t, err))
@@ -269,40 +274,35 @@ static bool judge(struct trainer *t, struct train_result *result, struct params_
     bool better = !t->options->dev;
     if (t->options->dev) {
         if (!trainer_evaluate(t, t->options->dev, &score, err) ||
-            !log_dev(t, result->train_loss, score, err))
+            !log_dev(t, t->train_loss, score, err))
             return false;
-        better =
-            !(score <= result->dev_score) && (t->epoch == t->options->epochs || trainer_ready(t));
+        better = !(score <= t->dev_score) && (t->epoch == t->options->epochs || trainer_ready(t));
         if (better)
-            result->dev_score = score;
+            t->dev_score = score;
     }
     if (better)
-        result->best_epoch = t->epoch;
+        t->best_epoch = t->epoch;
     if (t->options->dev && better && t->epoch < t->options->epochs &&
-        !params_save(&t->params, best, err))
+        !params_save(&t->params, &t->best, err))
         return false;
     /* After the last epoch the weights stay those that will be written. */
     return t->epoch == t->options->epochs || trainer_after_evaluate(t, err);
 }
 
-static bool run_epochs(struct trainer *t, struct train_result *result, struct error *err)
+static bool run_epochs(struct trainer *t, struct error *err)
 {
-    struct params_copy best = {0};
-    bool ok = true;
-    result->dev_score = NAN;
-    for (t->epoch = 1; ok && t->epoch <= t->options->epochs; t->epoch++) {
+    for (; t->epoch <= t->options->epochs; trainer_next_epoch(t)) {
         struct schedule schedule;
-        ok = plan(t, t->epoch, &schedule, err);
-        if (!ok)
-            break;
-        ok = trainer_epoch(t, &schedule, &result->train_loss, err) && judge(t, result, &best, err);
+        if (!plan(t, t->epoch, &schedule, err))
+            return false;
+        bool ok = trainer_epoch(t, &schedule, err) && judge(t, err);
         schedule_free(&schedule);
+        if (!ok)
+            return false;
     }
-    if (ok && result->best_epoch < t->options->epochs)
-        params_restore(&t->params, &best);
-    params_copy_free(&best);
-    result->steps = t->step;
-    return ok;
+    if (t->best_epoch < t->options->epochs)
+        params_restore(&t->params, &t->best);
+    return true;
 }
 
 /* Is the tensor one of the shape's? Buffers that are made anew (position_ids) count as such. */
@@ -398,7 +398,8 @@ struct training *train_open(struct model *model, const struct shape *shape,
     training->from_scratch = shape != NULL;
     if (find_shape(&training->shape, shape, model, records, options, err) &&
         check_records(t, &training->shape, err) && choose_records(t, &training->result, err) &&
-        open_trainer(t, &training->shape, shape ? NULL : model, err))
+        open_trainer(t, &training->shape, shape ? NULL : model, err) &&
+        (!options->checkpoint || train_state_open(t, model, err)))
         return training;
     train_close(training);
     return NULL;
@@ -415,9 +416,16 @@ void train_close(struct training *training)
 
 bool train_run(struct training *training, struct error *err)
 {
-    double start = progress_clock();
-    bool ok = run_epochs(&training->trainer, &training->result, err);
-    training->result.seconds = progress_clock() - start;
+    struct trainer *t = &training->trainer;
+    struct train_result *result = &training->result;
+    t->begun = t->saved_at = progress_clock();
+    bool ok = (!t->options->checkpoint || train_state_begin(t, result, err)) && run_epochs(t, err);
+    params_copy_free(&t->best);
+    result->seconds = progress_clock() - t->begun;
+    result->steps = t->step;
+    result->best_epoch = t->best_epoch;
+    result->train_loss = t->train_loss;
+    result->dev_score = t->dev_score;
     return ok;
 }
 

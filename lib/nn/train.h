@@ -5,6 +5,8 @@
 #ifndef MILLET_NN_TRAIN_H
 #define MILLET_NN_TRAIN_H
 
+#include <signal.h>
+
 #include "core/error.h"
 #include "core/log.h"
 #include "core/progress.h"
@@ -35,8 +37,16 @@ struct train_options {
     const struct records_set *dev;          /* NULL: keep the last epoch */
     const struct trainer_hook *const *hook; /* trainer.h; [n_hooks] */
     size_t n_hooks;
-    struct log *log;  /* may be NULL */
+    struct log *log;  /* may be NULL; with checkpoints, one that log_continue() opened */
     size_t log_every; /* steps; 10 */
+    /* Checkpoints at the end of each epoch and between; train_state.h. A file that is there is an
+     * error, or with `resume` where the run goes on; resume without a file: the beginning. */
+    const char *checkpoint;    /* NULL: none */
+    size_t checkpoint_steps;   /* between two; 0: by time */
+    double checkpoint_seconds; /* 60 */
+    bool resume;
+    /* Not 0 (a signal's handler may set it): finish the step, save, end. May be NULL. */
+    const volatile sig_atomic_t *stop;
 };
 void train_defaults(struct train_options *options);
 
@@ -48,6 +58,9 @@ struct train_result {
     bool fresh_pooler, fresh_classifier; /* the model given had none */
     size_t n_left_out;                   /* tensors of the model that no classifier uses */
     char left_out[PARTS_NAME_BYTES];     /* the first of them */
+    bool resumed;                        /* went on from a checkpoint of this step */
+    size_t resumed_step;
+    char other_device[256]; /* it was made on another one, this; else empty */
 };
 
 /* A run. With `shape` NULL the model's weights are the start (a missing pooler or classifier starts

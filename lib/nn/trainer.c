@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "core/rng.h"
 #include "nn/objective.h"
+#include "nn/train_state.h"
 
 uint64_t trainer_seed(const struct trainer *trainer, enum trainer_stream stream, uint64_t n)
 {
@@ -78,7 +79,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     return call_hooks(t, AFTER_STEP, err);
 }
 
-static bool log_step(struct trainer *t, double grad_norm, size_t tokens, struct error *err)
+static bool log_window(struct trainer *t, double grad_norm, struct error *err)
 {
     double now = progress_clock(), seconds = now - t->clock;
     t->clock = now;
@@ -88,7 +89,7 @@ static bool log_step(struct trainer *t, double grad_norm, size_t tokens, struct 
         json_pack("{s:I, s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
                   (json_int_t)t->epoch, "loss", t->last_loss, "lr",
                   schedule_lr(t->lr, t->options->warmup, t->step - 1, t->total_steps), "grad_norm",
-                  grad_norm, "tokens_per_s", (double)tokens / fmax(seconds, 1e-9));
+                  grad_norm, "tokens_per_s", (double)t->window.tokens / fmax(seconds, 1e-9));
     if (!line)
         return error_set(err, "no memory for a log line");
     return log_write(t->options->log, line, err);
@@ -96,14 +97,17 @@ static bool log_step(struct trainer *t, double grad_norm, size_t tokens, struct 
 
 static bool diverged(const struct trainer *t, const char *what, size_t at, struct error *err)
 {
+    char saved[400] = "";
+    if (t->saved_step != SIZE_MAX)
+        snprintf(saved, sizeof saved, " (the last good checkpoint, %.200s, is of step %zu)",
+                 t->options->checkpoint, t->saved_step);
     return error_set(err,
                      "the %s in step %zu (epoch %zu) is not finite: training diverged at learning "
-                     "rate %g; lower --lr, or lengthen --warmup",
-                     what, at, t->epoch, t->lr);
+                     "rate %g; lower --lr, or lengthen --warmup%s",
+                     what, at, t->epoch, t->lr, saved);
 }
 
-/* Bring the waiting losses to the host: sum them, refuse what is not finite, write a log line. */
-static bool look(struct trainer *t, double *sum, struct error *err)
+bool trainer_collect(struct trainer *t, struct error *err)
 {
     if (t->n_waiting == 0)
         return true;
@@ -112,26 +116,32 @@ static bool look(struct trainer *t, double *sum, struct error *err)
                          (end - begin) * sizeof *t->host_loss);
     if (!t->dev->op->sync(t->dev, err))
         return false;
-    double all = 0;
     for (size_t s = 0, i = begin; s < t->n_waiting; s++) {
         double of_step = 0;
         for (; i < t->step_end[s]; i++)
             of_step += (double)t->host_loss[i - begin];
         if (!isfinite(of_step))
             return diverged(t, "loss", t->step - t->n_waiting + s + 1, err);
-        all += of_step;
+        /* Step by step: the same sum whenever it is looked at. */
+        t->epoch_loss += of_step;
+        t->window.loss += of_step;
     }
-    *sum += all;
-    t->last_loss = all / (double)(end - begin);
+    t->window.records += end - begin;
     t->seen = end;
     t->n_waiting = 0;
-    size_t tokens = t->seen_tokens;
-    t->seen_tokens = 0;
     /* What a bad gradient has done to the weights shows in the next loss, if there is a next. */
-    double grad_norm = optimizer_grad_norm(&t->optimizer);
-    if (!isfinite(grad_norm))
-        return diverged(t, "gradient", t->step, err);
-    return log_step(t, grad_norm, tokens, err);
+    return isfinite(optimizer_grad_norm(&t->optimizer)) || diverged(t, "gradient", t->step, err);
+}
+
+/* Look at the waiting losses and write a log line. */
+static bool look(struct trainer *t, struct error *err)
+{
+    if (!trainer_collect(t, err))
+        return false;
+    t->last_loss = t->window.loss / (double)t->window.records;
+    bool ok = log_window(t, optimizer_grad_norm(&t->optimizer), err);
+    t->window = (struct trainer_window){0};
+    return ok;
 }
 
 static bool wait_for(struct trainer *t, size_t end, struct error *err)
@@ -139,23 +149,55 @@ static bool wait_for(struct trainer *t, size_t end, struct error *err)
     if (!memory_grow(&t->step_end, &t->room_steps, t->n_waiting + 1, sizeof *t->step_end, err))
         return false;
     t->step_end[t->n_waiting++] = end;
-    t->seen_tokens += t->batch.n_tokens;
+    t->window.steps++;
+    t->window.tokens += t->batch.n_tokens;
     return true;
 }
 
-bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, double *loss,
-                   struct error *err)
+/* Told to stop: save, and say what is there. */
+static bool leave(struct trainer *t, const char *during, struct error *err)
 {
-    double sum = 0;
-    trainer->seen = trainer->n_waiting = trainer->seen_tokens = 0;
+    t->stopped = true;
+    if (!t->options->checkpoint)
+        return error_set(err,
+                         "stopped %s step %zu of %zu (epoch %zu); nothing is kept without "
+                         "--checkpoint",
+                         during, t->step, t->total_steps, t->epoch);
+    return error_set(err,
+                     "stopped %s step %zu of %zu (epoch %zu), which %s has; go on with --resume",
+                     during, t->step, t->total_steps, t->epoch, t->options->checkpoint);
+}
+
+static bool told_to_stop(const struct trainer *t)
+{
+    return t->options->stop && *t->options->stop;
+}
+
+/* After a step: a checkpoint if one is due; false when the run is to end. */
+static bool pause_step(struct trainer *t, bool last, struct error *err)
+{
+    bool stop = told_to_stop(t);
+    if ((stop || last || train_state_due(t)) && !train_state_save(t, err))
+        return false;
+    return !stop || leave(t, "after", err);
+}
+
+bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, struct error *err)
+{
+    if (trainer->next_batch > schedule->n_batches)
+        return error_set(err, "epoch %zu has %zu steps, and the checkpoint is of step %zu of it",
+                         trainer->epoch, schedule->n_batches, trainer->next_batch);
+    trainer->seen = schedule->first[trainer->next_batch];
+    trainer->n_waiting = 0;
     trainer->clock = progress_clock();
-    for (size_t b = 0; b < schedule->n_batches; b++) {
-        size_t begin = schedule->first[b], end = schedule->first[b + 1];
+    while (trainer->next_batch < schedule->n_batches) {
+        size_t begin = schedule->first[trainer->next_batch];
+        size_t end = schedule->first[++trainer->next_batch];
+        bool last = trainer->next_batch == schedule->n_batches;
         if (!load_batch(trainer, schedule->record + begin, end - begin, err) ||
             !step(trainer, trainer->row_loss + begin, err) || !wait_for(trainer, end, err))
             return false;
-        if ((trainer->n_waiting >= trainer->options->log_every || b + 1 == schedule->n_batches) &&
-            !look(trainer, &sum, err))
+        if ((trainer->window.steps >= trainer->options->log_every || last) && !look(trainer, err))
             return false;
         const struct progress_event event = {.stage = "train",
                                              .done = trainer->step,
@@ -163,9 +205,18 @@ bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, dou
                                              .unit = "steps",
                                              .loss = trainer->last_loss};
         progress_report(trainer->progress, &event);
+        if (!pause_step(trainer, last, err))
+            return false;
     }
-    *loss = sum / (double)schedule->n;
+    trainer->train_loss = trainer->epoch_loss / (double)schedule->n;
     return true;
+}
+
+void trainer_next_epoch(struct trainer *trainer)
+{
+    trainer->epoch++;
+    trainer->next_batch = 0;
+    trainer->epoch_loss = 0;
 }
 
 /* ---- dev ---- */
@@ -262,6 +313,10 @@ bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, do
     float *logits = NULL;
     bool ok = true;
     while (ok && next < dev->n) {
+        if (told_to_stop(trainer)) { /* the checkpoint of the epoch's end is there */
+            ok = leave(trainer, "while scoring", err);
+            break;
+        }
         ok = fill_dev(trainer, dev, &next, err);
         if (!ok || trainer->dev_batch.n == 0)
             break;

@@ -44,8 +44,11 @@ struct trainer_hook {
     /* May the weights of now, after an epoch that is not the last, be the ones that are written? NULL:
      * always. Asked before the dev set is scored. */
     bool (*ready)(void *context, const struct trainer *trainer);
-    /* Everything of the hook that the next step depends on; room for n. Returns how many. */
+    /* Everything of the hook that the next step depends on; room for n. Returns how many. The same
+     * buffers from the first step on: a resumed run gets its bytes back into them before it. */
     size_t (*state)(void *context, struct trainer_buffer *buffer, size_t n);
+    /* Options that the hook's work depends on, borrowed: checkpoints of other ones are refused. */
+    const json_t *identity;
 };
 enum { TRAINER_HOOK_BUFFERS = 256 };
 
@@ -63,25 +66,45 @@ struct trainer {
     size_t n_usable;
     uint32_t *length; /* [n_usable] */
     double lr;
-    size_t epoch; /* from 1 */
+    size_t epoch;      /* from 1 */
+    size_t next_batch; /* of the epoch; that many steps of it are done */
     size_t step, total_steps;
     /* losses wait on the device until they are looked at */
     float *row_loss;  /* device [n_usable] */
     float *host_loss; /* [n_usable] */
     size_t *step_end; /* [room_steps] end in row_loss of each waiting step */
     size_t n_waiting, room_steps, seen;
-    size_t seen_tokens;
-    double clock;
-    double last_loss; /* of the last steps looked at; NaN before */
+    double epoch_loss; /* sum over the records of the epoch that were looked at */
+    struct trainer_window {
+        size_t steps, records, tokens;
+        double loss;   /* sum over its records */
+    } window;          /* since the last line of the log */
+    double clock;      /* when that was */
+    double last_loss;  /* mean over the last window; NaN before */
+    double train_loss; /* mean over the last epoch */
+    double dev_score;  /* the best so far; NaN: none */
+    size_t best_epoch;
+    struct params_copy best; /* on the host; empty before the first epoch with dev */
+    /* checkpoints */
+    json_t *identity; /* owned; what a checkpoint must be of; NULL: none are made */
+    double begun;     /* progress_clock() when the run began, as if it had never been interrupted */
+    double saved_at;  /* when the last checkpoint was made */
+    size_t saved_step; /* its step; SIZE_MAX: there is none */
+    bool stopped;      /* the run ended because it was told to */
 };
 
 /* `stream` seeds the random numbers of one purpose. */
 enum trainer_stream { TRAINER_WEIGHTS = 1, TRAINER_ORDER, TRAINER_DROPOUT };
 uint64_t trainer_seed(const struct trainer *trainer, enum trainer_stream stream, uint64_t n);
 
-/* All steps of epoch trainer->epoch; *loss is the mean over its records. */
-bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, double *loss,
+/* The steps of epoch trainer->epoch from next_batch on, with checkpoints as they fall due;
+ * train_loss is then the mean over its records. */
+bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule,
                    struct error *err) MUST_CHECK;
+/* Begin the next epoch. */
+void trainer_next_epoch(struct trainer *trainer);
+/* Bring the losses that wait on the device to the host; refuse what is not finite. */
+bool trainer_collect(struct trainer *trainer, struct error *err) MUST_CHECK;
 
 /* Score of the current weights on the labelled records, dropout off: accuracy, or where records have
  * any number of labels micro-F1 of those with a probability above one half (1 when there is nothing

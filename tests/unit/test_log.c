@@ -26,6 +26,16 @@ int main(void)
     ssize_t n = read(fd, text, sizeof text - 1);
     tap_ok(n > 0, "the file has bytes");
     tap_is(text, "{\"step\":1,\"loss\":0.5}\n{\"step\":2}\n", "one object a line");
+
+    log = log_continue(path, &err);
+    tap_ok(log && log_bytes(log) == (uint64_t)n, "what was there stays");
+    tap_ok(log_rewind(log, 22, &err) && log_bytes(log) == 22 && log_rewind(log, 500, &err) &&
+               log_bytes(log) == 22,
+           "cut, never made longer");
+    tap_ok(log_write(log, json_pack("{s:i}", "step", 3), &err) && log_close(log, &err), "goes on");
+    memset(text, 0, sizeof text);
+    tap_ok(pread(fd, text, sizeof text - 1, 0) > 0, "read");
+    tap_is(text, "{\"step\":1,\"loss\":0.5}\n{\"step\":3}\n", "after the cut");
     close(fd);
     unlink(path);
 

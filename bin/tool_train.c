@@ -1,4 +1,4 @@
-/* tool_kd.c: --kd, which every tool that trains has. */
+/* tool_train.c: options that every tool that trains has: --kd, --checkpoint. */
 #include <stdio.h>
 #include <string.h>
 
@@ -31,4 +31,30 @@ void tool_argument_kd(struct tool *tool, double *alpha, double *temperature)
             tool_usage_error(tool, "%s", tool->err.text);
         at += n + (at[n] == ',');
     }
+}
+
+void tool_argument_every(struct tool *tool, const char *what, size_t *steps, double *seconds)
+{
+    const char *text = tool_argument(tool);
+    char number[40];
+    size_t n = strlen(text);
+    *steps = 0;
+    if (n == 0 || text[n - 1] != 's') {
+        *steps = (size_t)tool_argument_integer(tool, what, 1, 1 << 30);
+        return;
+    }
+    snprintf(number, sizeof number, "%.*s", (int)(n - 1 < 39 ? n - 1 : 39), text);
+    if (!number_real(number, what, 0.001, 1e9, seconds, &tool->err))
+        tool_usage_error(tool, "%s", tool->err.text);
+}
+
+void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume)
+{
+    if (resume && !checkpoint)
+        tool_usage_error(tool, "--resume needs --checkpoint FILE: where to go on from");
+    if (!checkpoint)
+        return;
+    if (strcmp(checkpoint, "-") == 0)
+        tool_usage_error(tool, "--checkpoint needs a file: it is written again and again");
+    tool_check_written(tool, "--checkpoint", checkpoint);
 }
