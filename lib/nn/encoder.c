@@ -261,6 +261,12 @@ bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
     return true;
 }
 
+const act *encoder_units(const struct encoder *encoder, size_t layer, enum encoder_place place)
+{
+    const struct encoder_layer *b = &encoder->layer[layer];
+    return place == ENCODER_HEADS ? b->context : b->ffn[encoder->shape->stack - 1].h;
+}
+
 const act *encoder_pooled(const struct encoder *encoder)
 {
     return encoder->pooled;

@@ -75,6 +75,10 @@ struct encoder_probe {
     void *context;
 };
 
+/* After encoder_forward() on a taped encoder: what such a probe sees as x: [R, heads × head_size] or
+ * [R, ffn], R one row per sequence in a last layer of first rows only, else all. */
+const act *encoder_units(const struct encoder *encoder, size_t layer, enum encoder_place place);
+
 /* Gradients of the touched rows of the embedding tables, [slots, columns] on the device, added
  * to; slots as in batch.h. */
 struct encoder_rows_grad {
