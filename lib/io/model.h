@@ -62,7 +62,7 @@ bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error 
 bool model_state_type(json_t *config, enum dtype type, struct error *err) MUST_CHECK;
 
 /* `extra` with what millet.json of `from` (may be NULL) says was done to the model and `extra` does
- * not say itself: "format", "pruned", "dense". Steals `extra` (NULL: failed before). New reference,
+ * not say itself: "format", "pruned", "dense", "ngram". Steals `extra` (NULL: failed before). New reference,
  * NULL: failed. */
 json_t *model_keep_extra(const struct model *from, json_t *extra, struct error *err);
 

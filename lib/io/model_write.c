@@ -158,7 +158,7 @@ bool model_state_type(json_t *config, enum dtype type, struct error *err)
 
 json_t *model_keep_extra(const struct model *from, json_t *extra, struct error *err)
 {
-    static const char *const kept[] = {"format", "pruned", "dense"};
+    static const char *const kept[] = {"format", "pruned", "dense", "ngram"};
     bool ok = extra != NULL;
     for (size_t i = 0; ok && i < sizeof kept / sizeof *kept; i++) {
         json_t *value = from ? json_object_get(from->millet, kept[i]) : NULL;

@@ -42,7 +42,8 @@ struct ngram_part {
     float *bias;     /* [classes], owned */
     void *weight;    /* [classes, rows] of `type`, owned */
     enum dtype type;
-    float *scale; /* [classes], owned, of I8; else NULL */
+    float *scale;      /* [classes], owned, of I8; else NULL */
+    json_t *described; /* owned: how it was fitted (ngram_fit.h), "ngram" of millet.json; or NULL */
 };
 
 bool ngram_of_model(const struct model *model); /* has an n-gram part */

@@ -489,12 +489,17 @@ bool ngram_fit(struct ngram_part *part, const struct records_set *set, const uin
               lbfgs_minimise(ngram_problem_value, problem, w, ngram_problem_size(problem), &descent,
                              &fit, err) &&
               take(problem, w, part, err);
+    part->described = ok ? ngram_fit_describe(options) : NULL;
+    if (ok && !part->described)
+        ok = error_set(err, "no memory for millet.json");
     if (result)
         *result = (struct ngram_fit_result){.records = problem->n,
                                             .rows = problem->rows,
                                             .iterations = fit.iterations,
                                             .loss = fit.value,
                                             .seconds = progress_clock() - start};
+    if (!ok)
+        ngram_part_free(part);
     free(w);
     ngram_problem_close(problem);
     return ok;

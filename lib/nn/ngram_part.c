@@ -33,6 +33,7 @@ void ngram_part_free(struct ngram_part *part)
     free(part->bias);
     free(part->weight);
     free(part->scale);
+    json_decref(part->described);
     *part = (struct ngram_part){0};
 }
 
@@ -162,6 +163,8 @@ bool ngram_part_read(struct ngram_part *part, const struct model *model, struct 
                        model->name, model->n_labels, part->classes);
     if (!ok)
         ngram_part_free(part);
+    else if (model->millet)
+        part->described = json_incref(json_object_get(model->millet, "ngram"));
     return ok;
 }
 

@@ -102,7 +102,17 @@ bool params_save(const struct params *params, struct params_copy *copy,
 void params_restore(struct params *params, const struct params_copy *copy);
 void params_copy_free(struct params_copy *copy);
 
+/* What is written beside the parameters. */
+struct params_beside {
+    const struct tensor_view *tensor;
+    size_t n_tensors;
+    json_t *extra; /* keys that join millet.json; stolen; may be NULL */
+};
+
 /* A model stream, fp32. `from` gives tokenizer files and history; stage is stolen. */
+bool params_write_with(const struct params *params, const struct model *from, const json_t *config,
+                       const struct params_beside *beside, json_t *stage, struct output *output,
+                       struct error *err) MUST_CHECK;
 bool params_write(const struct params *params, const struct model *from, const json_t *config,
                   json_t *stage, struct output *output, struct error *err) MUST_CHECK;
 

@@ -117,11 +117,13 @@ static struct tensor_view view_of(const struct params_entry *e, const float *blo
                    : tensor_view_1d(e->name, DTYPE_F32, e->rows, at);
 }
 
-bool params_write(const struct params *params, const struct model *from, const json_t *config,
-                  json_t *stage, struct output *output, struct error *err)
+bool params_write_with(const struct params *params, const struct model *from, const json_t *config,
+                       const struct params_beside *beside, json_t *stage, struct output *output,
+                       struct error *err)
 {
     const struct params_table *tables[] = {&params->word, &params->position};
-    size_t n = params->n_entries + 2;
+    size_t own = params->n_entries + 2, n = own + beside->n_tensors;
+    json_t *extra = beside->extra;
     float *block = download(params, params->w, params->n, err);
     float *word = download(params, params->word.w, params->word.rows * params->word.cols, err);
     float *position =
@@ -134,15 +136,29 @@ bool params_write(const struct params *params, const struct model *from, const j
                                        i == 0 ? word : position);
         for (size_t i = 0; i < params->n_entries; i++)
             tensor[2 + i] = view_of(&params->entry[i], block);
-        const struct model_writer_options options = {
-            .from = from, .config = config, .tensor = tensor, .n_tensors = n, .stage = stage};
-        stage = NULL;
+        for (size_t i = 0; i < beside->n_tensors; i++)
+            tensor[own + i] = beside->tensor[i];
+        const struct model_writer_options options = {.from = from,
+                                                     .config = config,
+                                                     .tensor = tensor,
+                                                     .n_tensors = n,
+                                                     .stage = stage,
+                                                     .extra = extra};
+        stage = extra = NULL;
         ok = model_write(output, &options, err);
     }
     json_decref(stage);
+    json_decref(extra);
     free(tensor);
     free(position);
     free(word);
     free(block);
     return ok;
+}
+
+bool params_write(const struct params *params, const struct model *from, const json_t *config,
+                  json_t *stage, struct output *output, struct error *err)
+{
+    const struct params_beside nothing = {.n_tensors = 0};
+    return params_write_with(params, from, config, &nothing, stage, output, err);
 }

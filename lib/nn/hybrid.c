@@ -1,0 +1,261 @@
+/* hybrid.c: the n-gram part of a training run: fitted, weighed against the encoder, written. */
+#include "nn/hybrid.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "nn/trainer.h"
+#include "text/grams.h"
+#include "text/labels.h"
+
+/* ---- checks ---- */
+
+static bool check_dev(const struct records_set *records, const struct records_set *dev,
+                      struct error *err)
+{
+    size_t labelled = 0;
+    if (!dev)
+        return true;
+    if (!labels_equal(dev->header.label, dev->header.n_labels, records->header.label,
+                      records->header.n_labels) ||
+        !dev->header.separator != !records->header.separator)
+        return error_set(err,
+                         "the labels of the dev records are not those of the training records; "
+                         "tokenise both with mtok -m of one model");
+    for (size_t i = 0; i < dev->n; i++)
+        labelled += records_get(dev, i).labelled;
+    return labelled > 0 || error_set(err, "the dev records carry no labels to score against");
+}
+
+bool hybrid_check(const struct hybrid_options *options, const struct records_set *records,
+                  const struct records_set *dev, const struct model *model, struct error *err)
+{
+    struct records_grams wanted = records->header.grams;
+    const char *needs = "the n-gram part";
+    if (options->mode == HYBRID_GATE) {
+        needs = model->name;
+        if (!ngram_of_model(model))
+            return error_set(err, "--ngram=gate: %s has no n-gram part to keep; make one: --ngram",
+                             model->name);
+        if (!grams_of_config(model->config, model->name, &wanted, err))
+            return false;
+    }
+    if (records->header.grams.buckets == 0)
+        return error_set(err, "the records carry no n-grams; make the stream with mtok --ngrams");
+    if (options->fit.distil && !records->has_logits)
+        return error_set(
+            err, "--kd: the records carry no logits; run them through mteach -m TEACHER first");
+    return records_check_grams(&records->header, "the training records", &wanted, needs, err) &&
+           (!dev || records_check_grams(&dev->header, "the dev records", &wanted, needs, err)) &&
+           check_dev(records, dev, err);
+}
+
+/* ---- beside an encoder ---- */
+
+/* logits [set->n, labels] of the encoder as it stands. */
+static bool encoder_answer(struct trainer *t, const struct records_set *set, float *logits,
+                           struct error *err)
+{
+    size_t classes = t->params.shape.n_labels, done = 0;
+    struct batch batch = {0};
+    bool ok = true;
+    batch_init(&batch, t->dev, &t->params.shape, 0, false);
+    for (size_t i = 0; ok && i < set->n; i++) {
+        struct record r = records_get(set, i);
+        ok = batch_add(&batch, r.id, r.n_ids, -1, NULL, err);
+        if (!ok || (batch.n_tokens < t->options->batch_tokens && i + 1 < set->n))
+            continue;
+        ok = batch_upload(&batch, err) && encoder_reserve(t->encoder, batch.n_tokens, batch.n, err);
+        if (!ok)
+            break;
+        const act *out = encoder_forward(t->encoder, &t->params.weights, &batch, NULL);
+        t->dev->op->act_download(t->dev, logits + done * classes, out, batch.n * classes);
+        ok = t->dev->op->sync(t->dev, err);
+        done += batch.n;
+        batch_clear(&batch);
+        progress_report(
+            t->progress,
+            &(struct progress_event){
+                .stage = "weigh", .done = done, .total = set->n, .unit = "records", .loss = NAN});
+    }
+    batch_free(&batch);
+    for (size_t i = 0; ok && i < set->n * classes; i++)
+        if (!isfinite(logits[i]))
+            ok = error_set(err, "the encoder's answers are not finite; its training diverged");
+    return ok;
+}
+
+static float *new_logits(const struct records_set *set, struct error *err)
+{
+    size_t n;
+    if (memory_multiply(set->n, set->header.n_labels, &n))
+        return memory_array(n, sizeof(float), err);
+    error_set(err, "%zu records of %zu labels are too many", set->n, set->header.n_labels);
+    return NULL;
+}
+
+/* Fit the part; `encoder`: its logits on the training records (mode turn), else NULL. */
+static bool fit(const struct trainer *t, const struct hybrid_options *o, const float *encoder,
+                const struct model *model, struct ngram_part *part, struct hybrid_result *result,
+                struct error *err)
+{
+    if (o->mode == HYBRID_GATE)
+        return ngram_part_read(part, model, err);
+    struct ngram_fit_options options = o->fit;
+    options.offset = encoder;
+    result->fitted = true;
+    return ngram_fit(part, t->records, NULL, t->records->n, &options, &result->fit, err);
+}
+
+/* Logits of the part to weigh it by: on dev, or out of fold on the training records. */
+static bool ngram_answer(struct trainer *t, const struct hybrid_options *o,
+                         const struct ngram_part *part, const struct records_set *set,
+                         float *encoder, float *ngram, struct error *err)
+{
+    struct ngram_fit_options options = o->fit;
+    if (t->options->dev || o->mode == HYBRID_GATE)
+        return ngram_fit_answer(part, set, t->dev, ngram, err);
+    options.offset = o->mode == HYBRID_TURN ? encoder : NULL;
+    return ngram_fit_out_of_fold(set, HYBRID_FOLDS, t->options->seed, &options, t->dev, ngram, err);
+}
+
+/* A part that was fitted to what the encoder lacks is to be added as it is. */
+static void add_whole(const struct records_set *set, const float *encoder, const float *ngram,
+                      float *sum, struct ngram_gate *gate)
+{
+    for (size_t i = 0; i < set->n * set->header.n_labels; i++)
+        sum[i] = encoder[i] + ngram[i];
+    *gate = (struct ngram_gate){.encoder = 1,
+                                .ngram = 1,
+                                .share = 0.5,
+                                .score = ngram_gate_score(set, sum),
+                                .encoder_score = ngram_gate_score(set, encoder),
+                                .ngram_score = ngram_gate_score(set, ngram)};
+}
+
+bool hybrid_finish(struct trainer *trainer, const struct hybrid_options *options,
+                   const struct model *model, struct ngram_part *part, struct hybrid_result *result,
+                   struct error *err)
+{
+    const struct records_set *set =
+        trainer->options->dev ? trainer->options->dev : trainer->records;
+    bool turn = options->mode == HYBRID_TURN;
+    float *learnt = turn ? new_logits(trainer->records, err) : NULL;
+    float *encoder = new_logits(set, err), *ngram = new_logits(set, err);
+    *part = (struct ngram_part){0};
+    bool ok = encoder && ngram && (!turn || learnt) &&
+              (!turn || encoder_answer(trainer, trainer->records, learnt, err)) &&
+              fit(trainer, options, learnt, model, part, result, err) &&
+              encoder_answer(trainer, set, encoder, err) &&
+              ngram_answer(trainer, options, part, set, encoder, ngram, err);
+    if (ok && turn)
+        add_whole(set, encoder, ngram, ngram, &result->gate);
+    else if (ok)
+        ok = ngram_gate_choose(&result->gate, set, encoder, ngram, err);
+    if (ok) {
+        part->encoder_gate = result->gate.encoder;
+        part->ngram_gate = result->gate.ngram;
+        result->gated = true;
+        result->on_training = !trainer->options->dev;
+    } else
+        ngram_part_free(part);
+    free(learnt);
+    free(encoder);
+    free(ngram);
+    return ok;
+}
+
+/* ---- alone ---- */
+
+static bool write_alone(const struct model *model, const struct records_set *records,
+                        const struct ngram_part *part, json_t *stage, struct output *output,
+                        struct error *err)
+{
+    struct tensor_view tensor[NGRAM_TENSORS];
+    json_t *extra = json_pack("{s:O}", "ngram", part->described);
+    json_t *config =
+        ngram_part_config(part, records->header.label, records->header.separator != NULL, err);
+    ngram_part_tensors(part, tensor);
+    const struct model_writer_options options = {.from = model,
+                                                 .config = config,
+                                                 .tensor = tensor,
+                                                 .n_tensors = NGRAM_TENSORS,
+                                                 .stage = stage,
+                                                 .extra = extra};
+    bool ok = config && extra;
+    if (ok)
+        ok = model_write(output, &options, err);
+    else {
+        error_set(err, "no memory for the model's files");
+        json_decref(extra);
+        json_decref(stage);
+    }
+    json_decref(config);
+    return ok;
+}
+
+static bool score_alone(const struct ngram_part *part, const struct records_set *dev,
+                        struct device *device, struct hybrid_result *result, struct error *err)
+{
+    result->score = NAN;
+    if (!dev)
+        return true;
+    float *logits = new_logits(dev, err);
+    bool ok = logits && ngram_fit_answer(part, dev, device, logits, err);
+    if (ok)
+        result->score = ngram_gate_score(dev, logits);
+    free(logits);
+    return ok;
+}
+
+bool hybrid_train_ngram(const struct model *model, const struct records_set *records,
+                        const struct records_set *dev, const struct hybrid_options *options,
+                        struct device *device, json_t *stage, struct output *output,
+                        struct hybrid_result *result, struct error *err)
+{
+    struct ngram_part part = {0};
+    *result = (struct hybrid_result){.fitted = true};
+    bool ok = hybrid_check(options, records, dev, model, err) &&
+              ngram_fit(&part, records, NULL, records->n, &options->fit, &result->fit, err) &&
+              score_alone(&part, dev, device, result, err) && hybrid_describe(result, stage, err);
+    if (ok)
+        ok = write_alone(model, records, &part, stage, output, err);
+    else
+        json_decref(stage);
+    ngram_part_free(&part);
+    return ok;
+}
+
+/* ---- the history ---- */
+
+/* Steals `more`. */
+static bool join(json_t *object, json_t *more)
+{
+    bool ok = more && json_object_update(object, more) == 0;
+    json_decref(more);
+    return ok;
+}
+
+bool hybrid_describe(const struct hybrid_result *result, json_t *stage, struct error *err)
+{
+    json_t *ngram = json_object();
+    bool ok = ngram != NULL;
+    if (ok && result->fitted)
+        ok = join(ngram,
+                  json_pack("{s:I, s:I, s:I, s:f}", "records", (json_int_t)result->fit.records,
+                            "rows", (json_int_t)result->fit.rows, "iterations",
+                            (json_int_t)result->fit.iterations, "loss", result->fit.loss));
+    if (ok && result->gated)
+        ok = join(ngram, json_pack("{s:f, s:f, s:f, s:f, s:b}", "share", result->gate.share,
+                                   "score", result->gate.score, "encoder_score",
+                                   result->gate.encoder_score, "ngram_score",
+                                   result->gate.ngram_score, "on_training", result->on_training));
+    if (ok && result->fitted && !result->gated && isfinite(result->score))
+        ok = json_object_set_new(ngram, "score", json_real(result->score)) == 0;
+    if (ok && stage)
+        ok = json_object_set(stage, "ngram", ngram) == 0;
+    json_decref(ngram);
+    return ok || error_set(err, "no memory for the model's history");
+}
