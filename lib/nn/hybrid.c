@@ -177,11 +177,11 @@ static bool write_alone(const struct model *model, const struct records_set *rec
     json_t *extra = json_pack("{s:O}", "ngram", part->described);
     json_t *config =
         ngram_part_config(part, records->header.label, records->header.separator != NULL, err);
-    ngram_part_tensors(part, tensor);
+    size_t n_tensors = ngram_part_tensors(part, tensor);
     const struct model_writer_options options = {.from = model,
                                                  .config = config,
                                                  .tensor = tensor,
-                                                 .n_tensors = NGRAM_TENSORS,
+                                                 .n_tensors = n_tensors,
                                                  .stage = stage,
                                                  .extra = extra};
     bool ok = config && extra;

@@ -30,7 +30,7 @@
 #define NGRAM_PREFIX     "millet.ngram."
 #define NGRAM_MODEL_TYPE "millet-ngram"
 
-enum { NGRAM_TENSORS = 4, NGRAM_MAX_BUCKETS = 1 << 28 };
+enum { NGRAM_TENSORS = 5, NGRAM_MAX_BUCKETS = 1 << 28 };
 
 /* The part as data; free with ngram_part_free(). */
 struct ngram_part {
@@ -56,8 +56,8 @@ bool ngram_part_read(struct ngram_part *part, const struct model *model,
                      struct error *err) MUST_CHECK;
 void ngram_part_free(struct ngram_part *part); /* safe on a zeroed struct */
 
-/* The tensors of a part whose weight is F32; names are static, data the part's. */
-void ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS]);
+/* The part's tensors; names are static, data the part's. Returns how many. */
+size_t ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS]);
 /* Set the key of config.json. */
 bool ngram_part_configure(const struct ngram_part *part, json_t *config,
                           struct error *err) MUST_CHECK;

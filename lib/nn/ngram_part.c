@@ -170,13 +170,17 @@ bool ngram_part_read(struct ngram_part *part, const struct model *model, struct 
 
 /* ---- writing ---- */
 
-void ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS])
+size_t ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS])
 {
     tensor[0] =
-        tensor_view_2d(NGRAM_PREFIX "weight", DTYPE_F32, part->classes, part->rows, part->weight);
+        tensor_view_2d(NGRAM_PREFIX "weight", part->type, part->classes, part->rows, part->weight);
     tensor[1] = tensor_view_1d(NGRAM_PREFIX "bucket", DTYPE_I32, part->rows, part->bucket);
     tensor[2] = tensor_view_1d(NGRAM_PREFIX "idf", DTYPE_F32, part->rows, part->idf);
     tensor[3] = tensor_view_1d(NGRAM_PREFIX "bias", DTYPE_F32, part->classes, part->bias);
+    if (part->type == DTYPE_I8)
+        tensor[4] =
+            tensor_view_1d(NGRAM_PREFIX "weight_scale", DTYPE_F32, part->classes, part->scale);
+    return part->type == DTYPE_I8 ? 5 : 4;
 }
 
 bool ngram_part_configure(const struct ngram_part *part, json_t *config, struct error *err)

@@ -130,6 +130,11 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
                        struct error *err)
 {
     const struct records_header *header = &records->header;
+    if (!asked && ngram_alone(model))
+        return error_set(err,
+                         "%s: is an n-gram part alone, with no encoder to train; give a shape "
+                         "(--shape layers=2,hidden=128), or refit it: --shape ngram",
+                         model->name);
     if (asked ? !shape_copy(asked, shape, err) : !shape_from_model(shape, model, err))
         return false;
     bool keeps_classifier = !asked && shape->has_classifier && !options->new_head;
@@ -305,6 +310,12 @@ static bool run_epochs(struct trainer *t, struct error *err)
     return true;
 }
 
+/* The n-gram part of the model given is part of the one written. */
+static bool keeps_ngram(const struct trainer *t, const struct model *from)
+{
+    return from && !t->options->hybrid && !t->options->new_head && ngram_of_model(from);
+}
+
 /* Is the tensor one of the shape's? Buffers that are made anew (position_ids) count as such. */
 static bool used(const struct shape *shape, const char *name)
 {
@@ -323,7 +334,8 @@ static bool list_left_out(const struct trainer *t, const struct model *model, js
     bool ok = list != NULL;
     for (size_t i = 0; ok && i < model->n_tensors; i++) {
         const char *name = model->tensor[i].name;
-        if (used(&t->params.shape, name))
+        if (used(&t->params.shape, name) ||
+            (ngram_owns(name) && (t->options->hybrid || keeps_ngram(t, model))))
             continue;
         if (result->n_left_out++ == 0)
             snprintf(result->left_out, sizeof result->left_out, "%s", name);
@@ -382,6 +394,7 @@ struct training {
     struct shape shape;
     struct model *model;
     bool from_scratch;
+    struct ngram_part ngram; /* of a run that makes one */
     struct train_result result;
 };
 
@@ -396,7 +409,8 @@ struct training *train_open(struct model *model, const struct shape *shape,
     *t = (struct trainer){.options = options, .records = records, .progress = progress, .dev = dev};
     training->model = model;
     training->from_scratch = shape != NULL;
-    if (find_shape(&training->shape, shape, model, records, options, err) &&
+    if ((!options->hybrid || hybrid_check(options->hybrid, records, options->dev, model, err)) &&
+        find_shape(&training->shape, shape, model, records, options, err) &&
         check_records(t, &training->shape, err) && choose_records(t, &training->result, err) &&
         open_trainer(t, &training->shape, shape ? NULL : model, err) &&
         (!options->checkpoint || train_state_open(t, model, err)))
@@ -410,6 +424,7 @@ void train_close(struct training *training)
     if (!training)
         return;
     close_trainer(&training->trainer);
+    ngram_part_free(&training->ngram);
     shape_free(&training->shape);
     free(training);
 }
@@ -439,11 +454,23 @@ const struct train_result *train_result(const struct training *training)
     return &training->result;
 }
 
+/* "millet_ngram" of the part that is made; of one that does not stay, nothing. */
+static bool configure_ngram(const struct training *training, json_t *config, struct error *err)
+{
+    const struct model *from = training->from_scratch ? NULL : training->model;
+    if (training->ngram.rows)
+        return ngram_part_configure(&training->ngram, config, err);
+    if (!keeps_ngram(&training->trainer, from))
+        json_object_del(config, NGRAM_KEY);
+    return true;
+}
+
 json_t *train_config(const struct training *training, struct error *err)
 {
     const struct records_header *header = &training->trainer.records->header;
     json_t *config = shape_config(&training->shape, training->model->config, header->label, err);
-    if (config && state_problem(config, header, err) && model_state_type(config, DTYPE_F32, err))
+    if (config && state_problem(config, header, err) && model_state_type(config, DTYPE_F32, err) &&
+        configure_ngram(training, config, err))
         return config;
     json_decref(config);
     return NULL;
@@ -452,21 +479,59 @@ json_t *train_config(const struct training *training, struct error *err)
 bool train_describe(struct training *training, json_t *stage, struct error *err)
 {
     return describe(&training->trainer, training->from_scratch ? NULL : training->model,
-                    &training->result, stage, err);
+                    &training->result, stage, err) &&
+           (!training->ngram.rows || hybrid_describe(&training->result.hybrid, stage, err));
+}
+
+/* The tensors of the n-gram part: the new one's, or those of the model given. */
+static struct tensor_view *ngram_tensors(const struct training *training, size_t *n,
+                                         struct error *err)
+{
+    const struct model *from = training->from_scratch ? NULL : training->model;
+    struct tensor_view *tensor =
+        memory_array(NGRAM_TENSORS + training->model->n_tensors, sizeof *tensor, err);
+    *n = 0;
+    if (tensor && training->ngram.rows) {
+        *n = ngram_part_tensors(&training->ngram, tensor);
+    } else if (tensor && keeps_ngram(&training->trainer, from)) {
+        for (size_t i = 0; i < from->n_tensors; i++)
+            if (ngram_owns(from->tensor[i].name))
+                tensor[(*n)++] = from->tensor[i];
+    }
+    return tensor;
+}
+
+/* What millet.json says of the part; NULL: nothing. */
+static json_t *ngram_extra(const struct training *training)
+{
+    const struct model *from = training->from_scratch ? NULL : training->model;
+    json_t *described = training->ngram.described;
+    if (!described && keeps_ngram(&training->trainer, from))
+        described = json_object_get(from->millet, "ngram");
+    return described ? json_pack("{s:O}", "ngram", described) : NULL;
 }
 
 bool train_write(struct training *training, json_t *stage, struct output *output, struct error *err)
 {
-    struct params *params = &training->trainer.params;
+    struct trainer *t = &training->trainer;
+    struct params_beside beside = {.n_tensors = 0};
+    struct tensor_view *tensor = NULL;
     json_t *config = NULL;
-    bool ok = train_describe(training, stage, err) && (config = train_config(training, err));
+    params_drop_moments(&t->params);
+    bool ok =
+        (!t->options->hybrid || hybrid_finish(t, t->options->hybrid, training->model,
+                                              &training->ngram, &training->result.hybrid, err)) &&
+        train_describe(training, stage, err) && (config = train_config(training, err)) &&
+        (tensor = ngram_tensors(training, &beside.n_tensors, err));
     if (ok) {
-        params_drop_moments(params);
-        ok = params_write(params, training->model, config, stage, output, err);
+        beside.tensor = tensor;
+        beside.extra = ngram_extra(training);
+        ok = params_write_with(&t->params, training->model, config, &beside, stage, output, err);
         stage = NULL;
     }
     json_decref(stage);
     json_decref(config);
+    free(tensor);
     return ok;
 }
 

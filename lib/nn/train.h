@@ -14,6 +14,7 @@
 #include "io/output.h"
 #include "io/records.h"
 #include "kernels/kernels.h"
+#include "nn/hybrid.h"
 #include "nn/parts.h"
 #include "nn/shape.h"
 
@@ -47,6 +48,7 @@ struct train_options {
     bool resume;
     /* Not 0 (a signal's handler may set it): finish the step, save, end. May be NULL. */
     const volatile sig_atomic_t *stop;
+    const struct hybrid_options *hybrid; /* NULL: no n-gram part is made; one there is stays */
 };
 void train_defaults(struct train_options *options);
 
@@ -61,6 +63,7 @@ struct train_result {
     bool resumed;                        /* went on from a checkpoint of this step */
     size_t resumed_step;
     char other_device[256]; /* it was made on another one, this; else empty */
+    struct hybrid_result hybrid;
 };
 
 /* A run. With `shape` NULL the model's weights are the start (a missing pooler or classifier starts
@@ -80,7 +83,8 @@ struct training *train_open(struct model *model, const struct shape *shape,
                             struct error *err) MUST_CHECK;
 /* All epochs; at the end the parameters are the best epoch's (the last one's without dev). */
 bool train_run(struct training *training, struct error *err) MUST_CHECK;
-/* Write the model; no step after this. `stage` is stolen. */
+/* Write the model, after the n-gram part is made where one is asked for; no step after this.
+ * `stage` is stolen. */
 bool train_write(struct training *training, json_t *stage, struct output *output,
                  struct error *err) MUST_CHECK;
 void train_close(struct training *training); /* NULL is fine */
