@@ -58,6 +58,18 @@ static bool open_inputs(struct tool *tool, struct run *run, const struct argumen
     return run->has_dev && check_tokenizer(run, &run->dev, a->dev, err);
 }
 
+static void tell_training(const struct tool *tool, const struct train_result *result,
+                          const struct arguments *a, bool several)
+{
+    if (result->resumed)
+        tool_note(tool, "went on after step %zu", result->resumed_step);
+    tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
+              result->train_loss);
+    if (a->dev)
+        tool_note(tool, "dev %s %.4f, epoch %zu of %zu", several ? "micro-F1" : "accuracy",
+                  result->dev_score, result->best_epoch, a->train.epochs);
+}
+
 static void tell(const struct tool *tool, const struct train_result *result,
                  const struct arguments *a, bool several)
 {
@@ -82,15 +94,28 @@ static void tell(const struct tool *tool, const struct train_result *result,
                   "the checkpoint was made by \"%s\": the weights may differ in their last bits "
                   "from a run that was not interrupted",
                   result->other_device);
-    if (!tool->verbose)
-        return;
-    if (result->resumed)
-        tool_note(tool, "went on after step %zu", result->resumed_step);
-    tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
-              result->train_loss);
-    if (a->dev)
-        tool_note(tool, "dev %s %.4f, epoch %zu of %zu", several ? "micro-F1" : "accuracy",
-                  result->dev_score, result->best_epoch, a->train.epochs);
+    if (tool->verbose && a->train.epochs)
+        tell_training(tool, result, a, several);
+    if (a->ngram.wanted)
+        mstudent_tell_ngram(tool, &result->hybrid, several);
+}
+
+/* --shape ngram: nothing is trained, the part is fitted. */
+static bool work_ngram(struct tool *tool, struct run *run, struct arguments *a)
+{
+    struct hybrid_result result;
+    char fingerprint[HASH_TEXT_BYTES];
+    if (!tool_open_device(tool, &run->device, &run->team))
+        return false;
+    a->ngram.hybrid.fit.team = run->team;
+    a->ngram.hybrid.fit.progress = &tool->progress;
+    hash_text(run->records.fingerprint, fingerprint);
+    bool ok = hybrid_train_ngram(&run->model, &run->records, run->has_dev ? &run->dev : NULL,
+                                 &a->ngram.hybrid, run->device, tool_stage(tool, fingerprint),
+                                 run->output, &result, &tool->err);
+    if (ok)
+        mstudent_tell_ngram(tool, &result, run->records.header.separator != NULL);
+    return ok;
 }
 
 static bool work(struct tool *tool, struct run *run, struct arguments *a, const char *const *path,
@@ -103,6 +128,8 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
     run->output = output_open(tool->output, !tool->force, err);
     if (!run->output || !open_inputs(tool, run, a, path, n))
         return false;
+    if (a->ngram.alone)
+        return work_ngram(tool, run, a);
     if (a->log) {
         run->log = a->train.checkpoint ? log_continue(a->log, err) : log_open(a->log, err);
         if (!run->log)
@@ -116,6 +143,8 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
         !shape_from_text(&shape, a->shape, tokenizer_size(run->tokenizer),
                          run->records.header.n_labels ? run->records.header.n_labels : 1, err))
         return false;
+    a->ngram.hybrid.fit.team = run->team;
+    a->ngram.hybrid.fit.progress = &tool->progress;
     a->train.log = run->log;
     a->train.stop = tool_catch_stop();
     a->train.dev = run->has_dev ? &run->dev : NULL;

@@ -13,6 +13,7 @@ enum option_id {
     OPTION_FFN,
     OPTION_HIDDEN,
     OPTION_KD,
+    OPTION_NGRAM,
     OPTION_DEV,
     OPTION_EPOCHS,
     OPTION_BATCH_TOKENS,
@@ -33,13 +34,16 @@ enum option_id {
 
 const struct tool_option mstudent_option[] = {
     {'m', "model", "MODEL", "start from MODEL; with --shape, only its tokenizer", OPTION_MODEL},
-    {0, "shape", "SHAPE", "random weights: layers=4,hidden=256,heads=4,ffn=1024", OPTION_SHAPE},
+    {0, "shape", "SHAPE", "random weights: layers=4,hidden=256,heads=4,ffn=1024; or: ngram",
+     OPTION_SHAPE},
     {0, "from-layers", "LAYERS", "start from so many layers of MODEL, or from these: 0,3,6,9",
      OPTION_FROM_LAYERS},
     {0, "heads", "N", "keep N attention heads of each layer", OPTION_HEADS},
     {0, "ffn", "N", "keep N feed-forward neurons of each layer", OPTION_FFN},
     {0, "hidden", "N", "keep N columns of the hidden states", OPTION_HIDDEN},
     {0, "kd", "KD", "distil the logits: alpha=0.9,temperature=2", OPTION_KD},
+    {0, "ngram", "[=KEYS]", "an n-gram part, too: apart (or turn, gate), l2=1e-5, min-df=2, ...",
+     OPTION_NGRAM},
     {0, "dev", "STREAM", "score after each epoch, keep the best", OPTION_DEV},
     {0, "epochs", "N", "passes over the records; default 3", OPTION_EPOCHS},
     {0, "batch-tokens", "N", "tokens of one step; default 1024", OPTION_BATCH_TOKENS},
@@ -90,8 +94,9 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         tool_argument_once(tool, "-m", &a->model);
         break;
     case OPTION_SHAPE:
-        a->shape = tool_argument(tool);
-        check_shape(tool, a->shape);
+        a->shape = mstudent_parse_shape(tool, &a->ngram, tool_argument(tool));
+        if (a->shape)
+            check_shape(tool, a->shape);
         break;
     case OPTION_FROM_LAYERS:
         a->student.layers = tool_argument(tool);
@@ -111,11 +116,14 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         train->distil = true;
         tool_argument_kd(tool, &train->alpha, &train->temperature);
         break;
+    case OPTION_NGRAM:
+        mstudent_parse_ngram(tool, &a->ngram);
+        break;
     case OPTION_DEV:
         a->dev = tool_argument(tool);
         break;
     case OPTION_EPOCHS:
-        train->epochs = (size_t)tool_argument_integer(tool, "--epochs", 1, 100000);
+        train->epochs = (size_t)tool_argument_integer(tool, "--epochs", 0, 100000);
         break;
     case OPTION_BATCH_TOKENS:
         train->batch_tokens = (size_t)tool_argument_integer(tool, "--batch-tokens", 1, 1 << 24);
@@ -166,12 +174,36 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     }
 }
 
+/* An n-gram part alone is fitted, not trained: what steers the training of an encoder is refused. */
+static void check_ngram(struct tool *tool, struct arguments *a)
+{
+    static const enum option_id fits[] = {OPTION_MODEL, OPTION_SHAPE, OPTION_KD, OPTION_NGRAM,
+                                          OPTION_DEV};
+    uint64_t others = a->given;
+    for (size_t i = 0; i < sizeof fits / sizeof *fits; i++)
+        others &= ~(UINT64_C(1) << (fits[i] - OPTION_MODEL));
+    for (size_t i = 0; a->ngram.alone && i < mstudent_n_options; i++)
+        if (others >> (mstudent_option[i].id - OPTION_MODEL) & 1)
+            tool_usage_error(tool, "--%s is for encoders; --shape ngram has none",
+                             mstudent_option[i].long_name);
+    if (a->ngram.alone && a->ngram.hybrid.mode != HYBRID_APART)
+        tool_usage_error(tool, "--ngram: turn and gate need an encoder; --shape ngram has none");
+    if (!a->ngram.wanted && !a->ngram.alone && a->train.epochs == 0)
+        tool_usage_error(tool, "--epochs 0 trains nothing; it is for --ngram on a trained model");
+    mstudent_join_ngram(&a->ngram, a->train.distil, a->train.alpha, a->train.temperature);
+    if (a->ngram.wanted && !a->ngram.alone)
+        a->train.hybrid = &a->ngram.hybrid;
+}
+
 void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **path, size_t *n)
 {
     int id;
     train_defaults(&a->train);
-    while ((id = tool_next_option(tool)) >= 0)
+    ngram_fit_defaults(&a->ngram.hybrid.fit);
+    while ((id = tool_next_option(tool)) >= 0) {
         take_option(tool, a, id);
+        a->given |= UINT64_C(1) << (id - OPTION_MODEL);
+    }
     *path = tool_operands(tool, n);
     if (a->log)
         tool_check_written(tool, "--log", a->log);
@@ -191,5 +223,6 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
     if (a->shape && a->train.new_head)
         tool_usage_error(tool,
                          "--shape and --new-head clash: with a shape everything starts at random");
+    check_ngram(tool, a);
     tool_check_stdin(tool, true);
 }

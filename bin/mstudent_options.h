@@ -2,6 +2,7 @@
 #ifndef MILLET_BIN_MSTUDENT_OPTIONS_H
 #define MILLET_BIN_MSTUDENT_OPTIONS_H
 
+#include "bin/mstudent_ngram.h"
 #include "bin/tool.h"
 #include "nn/student.h"
 #include "nn/train.h"
@@ -10,6 +11,8 @@ struct arguments {
     const char *model, *shape, *dev, *log;
     struct student_choice student; /* all zero: the model as it is */
     struct train_options train;
+    struct ngram_arguments ngram;
+    uint64_t given; /* which options, a bit each */
 };
 
 extern const struct tool_option mstudent_option[];
