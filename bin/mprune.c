@@ -46,15 +46,26 @@ static bool decide_layers(const struct means *means, struct plan *plan)
     return plan_layers(plan, means->model, means->budget, opt->rule, opt->list, &means->tool->err);
 }
 
-static bool decide_importance(const struct means *means, struct plan *plan)
+static bool decide_units(const struct means *means, struct plan *plan)
 {
-    const struct importance_options how = {
-        .samples = means->opt->samples,
-        .batch_tokens = means->opt->batch_tokens,
-        .seed = means->tool->seed,
+    static const enum plan_score score[N_METHODS] = {[METHOD_FISHER] = PLAN_FISHER,
+                                                     [METHOD_IMPORTANCE] = PLAN_IMPORTANCE,
+                                                     [METHOD_MAGNITUDE] = PLAN_MAGNITUDE};
+    const struct options *opt = means->opt;
+    const struct plan_units_options options = {
+        .score = score[opt->method],
+        .normalise = opt->normalise,
+        .rearrange = opt->method == METHOD_FISHER && !opt->no_rearrange,
+        .sample = {.samples = opt->samples,
+                   .batch_tokens = opt->batch_tokens,
+                   .seed = means->tool->seed},
     };
-    return plan_importance(plan, means->model, means->records, means->budget, &how, means->dev,
-                           &means->tool->progress, &means->tool->err);
+    bool ok = plan_units(plan, means->model, means->records, means->budget, &options, means->dev,
+                         &means->tool->progress, &means->tool->err);
+    if (ok && plan->n_sample_labels == 1)
+        tool_note(means->tool, "all records of the sample have the same label; what matters for "
+                               "the others is not seen");
+    return ok;
 }
 
 static bool decide_vocabulary(const struct means *means, struct plan *plan)
@@ -64,8 +75,8 @@ static bool decide_vocabulary(const struct means *means, struct plan *plan)
 
 /* By method: fill the plan, which is zeroed. */
 static bool (*const decide_table[N_METHODS])(const struct means *means, struct plan *plan) = {
-    [METHOD_LAYERS] = decide_layers,
-    [METHOD_IMPORTANCE] = decide_importance,
+    [METHOD_LAYERS] = decide_layers,         [METHOD_FISHER] = decide_units,
+    [METHOD_IMPORTANCE] = decide_units,      [METHOD_MAGNITUDE] = decide_units,
     [METHOD_VOCABULARY] = decide_vocabulary,
 };
 
@@ -227,9 +238,11 @@ int main(int argc, char **argv)
                     "mprune -m MODEL --method layers (--keep SHARE | --speedup FACTOR) "
                     "[--which RULE] [-o FILE]\n"
                     "mprune -m MODEL --method layers --which LIST [-o FILE]\n"
-                    "mprune -m MODEL --method importance (--keep SHARE | --speedup FACTOR) "
+                    "mprune -m MODEL --method magnitude (--keep SHARE | --speedup FACTOR) "
+                    "[-o FILE]\n"
+                    "mprune -m MODEL --method fisher|importance (--keep SHARE | --speedup FACTOR) "
                     "[-o FILE] [STREAM...]",
-        .example = "mprune -m teacher.tar --method importance --keep 50% train.taught |\n"
+        .example = "mprune -m teacher.tar --method fisher --keep 50% train.taught |\n"
                    "    mstudent -m - --kd alpha=0.9,temperature=2 train.taught > half.tar",
         .option = mprune_option_table,
         .n_options = mprune_n_options,

@@ -30,10 +30,19 @@ enum mprune_option {
     OPTION_VOCAB_FROM,
     OPTION_VOCAB_SIZE,
     OPTION_REPORT,
-    OPTION_DRY_RUN
+    OPTION_DRY_RUN,
+    OPTION_NORMALISE,
+    OPTION_NO_REARRANGE
 };
 
-enum method { METHOD_LAYERS, METHOD_IMPORTANCE, METHOD_VOCABULARY, N_METHODS };
+enum method {
+    METHOD_LAYERS,
+    METHOD_FISHER,
+    METHOD_IMPORTANCE,
+    METHOD_MAGNITUDE,
+    METHOD_VOCABULARY,
+    N_METHODS
+};
 
 enum { MAX_VOCAB_FROM = 64 };
 
@@ -56,7 +65,7 @@ struct options {
     const char *list;  /* --which is a list */
     enum layers_rule rule;
     size_t samples, batch_tokens;
-    bool dry_run;
+    bool dry_run, no_rearrange, normalise;
     const char *vocab_from[MAX_VOCAB_FROM];
     size_t n_vocab_from, vocab_size; /* vocab_size 0: not given */
     const char *const *path;

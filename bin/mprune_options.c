@@ -10,7 +10,7 @@ enum { SAMPLES = 2048, BATCH_TOKENS = 512, MAX_COUNT = 1 << 30 };
 
 const struct tool_option mprune_option_table[] = {
     {'m', "model", "MODEL", "the model to prune (required)", OPTION_MODEL},
-    {0, "method", "METHOD", "layers or importance (required)", OPTION_METHOD},
+    {0, "method", "METHOD", "layers, fisher, importance or magnitude (required)", OPTION_METHOD},
     {0, "keep", "SHARE", "how much stays: 75% or 0.75, of layers or multiply-adds", OPTION_KEEP},
     {0, "speedup", "FACTOR", "instead of --keep: how many times as fast on this machine, 2.56x",
      OPTION_SPEEDUP},
@@ -19,8 +19,12 @@ const struct tool_option mprune_option_table[] = {
     {0, "explain", NULL, "speedup: print what heads, neurons and layers cost here", OPTION_EXPLAIN},
     {0, "which", "RULE", "layers: drop top, middle, bottom, alternate; or a list to keep",
      OPTION_WHICH},
-    {0, "samples", "N", "importance: at most N labelled records (2048)", OPTION_SAMPLES},
-    {0, "batch-tokens", "N", "importance: tokens that run at a time (512)", OPTION_BATCH_TOKENS},
+    {0, "normalise", "HOW", "divide scores by their norm in a layer: none (default) or layer",
+     OPTION_NORMALISE},
+    {0, "no-rearrange", NULL, "fisher: do not exchange units after the search",
+     OPTION_NO_REARRANGE},
+    {0, "samples", "N", "at most N records of the stream (2048)", OPTION_SAMPLES},
+    {0, "batch-tokens", "N", "tokens that run at a time (512)", OPTION_BATCH_TOKENS},
     {0, "vocab-from", "STREAM", "trim the vocabulary to what occurs there; repeatable",
      OPTION_VOCAB_FROM},
     {0, "vocab-size", "N", "of that, at most N pieces, the most frequent", OPTION_VOCAB_SIZE},
@@ -34,10 +38,16 @@ const size_t mprune_n_options = sizeof mprune_option_table / sizeof *mprune_opti
 
 const struct method_entry method_table[N_METHODS] = {
     [METHOD_LAYERS] = {"layers", OPTION_BIT(OPTION_WHICH) | BITS_SPEED, false},
+    [METHOD_FISHER] = {"fisher",
+                       OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
+                           OPTION_BIT(OPTION_NO_REARRANGE) | BITS_SPEED |
+                           OPTION_BIT(OPTION_NORMALISE),
+                       true},
     [METHOD_IMPORTANCE] = {"importance",
                            OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
-                               BITS_SPEED,
+                               OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED,
                            true},
+    [METHOD_MAGNITUDE] = {"magnitude", OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED, false},
     [METHOD_VOCABULARY] = {"vocabulary", 0, false},
 };
 
@@ -97,6 +107,15 @@ static double speedup_argument(struct tool *tool)
                      tool_argument(tool));
 }
 
+static bool normalise_argument(struct tool *tool)
+{
+    if (strcmp(tool_argument(tool), "layer") == 0)
+        return true;
+    if (strcmp(tool_argument(tool), "none") == 0)
+        return false;
+    tool_usage_error(tool, "--normalise: \"%s\" is not layer or none", tool_argument(tool));
+}
+
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
     switch ((enum mprune_option)id) {
@@ -139,6 +158,12 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_DRY_RUN:
         opt->dry_run = true;
+        break;
+    case OPTION_NORMALISE:
+        opt->normalise = normalise_argument(tool);
+        break;
+    case OPTION_NO_REARRANGE:
+        opt->no_rearrange = true;
         break;
     }
 }

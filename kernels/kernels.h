@@ -283,11 +283,11 @@ struct device_ops {
                        float *v, float *w);
 
     /* ---- pruning ---- */
-    /* score[u] += sum over sequences of (sum over rows of the sequence and the `group` columns
-     * of unit u of x·dx)²: the diagonal Fisher information of a mask on unit u, at mask 1 (Kwon
-     * et al. 2022). score [cols / group]. */
-    void (*unit_fisher)(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
-                        size_t cols, size_t group, float *score);
+    /* slope [N, cols / group]: of sequence s and unit u the sum over rows of the sequence and the
+     * `group` columns of the unit of x·dx: the derivative of the loss by a mask on the unit, at
+     * mask 1 (Michel et al. 2019; Kwon et al. 2022). */
+    void (*unit_slope)(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
+                       size_t cols, size_t group, float *slope);
     /* g [cols, cols] += xᵀ x of x [rows, cols], the Gram matrix of its columns. Only the triangle
      * i <= j of g is read; the other is written as its mirror. The sums of one call are floats on
      * the CPU: hand over some thousand rows at a time. */

@@ -43,7 +43,7 @@ keeps() {
     learn distilbert
     scores model.tar
     keeps DistilBertForSequenceClassification '"model_type": "distilbert"' '"dim"' '"n_layers"' '"hidden_dim"'
-    mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    mprune -q -m model.tar --method fisher --keep 70% -o pruned.tar rows.tok
     mstudent -q -m pruned.tar --epochs 1 --lr 1e-5 -o again.tar rows.tok
     run mscore -m again.tar rows.tok
     assert_status 0
@@ -58,7 +58,7 @@ keeps() {
     learn electra
     scores model.tar
     keeps ElectraForSequenceClassification '"embedding_size"'
-    mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    mprune -q -m model.tar --method fisher --keep 70% -o pruned.tar rows.tok
     run mscore -m pruned.tar rows.tok
     assert_status 0
 }
@@ -67,7 +67,7 @@ keeps() {
     learn mobilebert
     scores model.tar
     keeps MobileBertForSequenceClassification '"intra_bottleneck_size"' '"num_feedforward_networks"'
-    run mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    run mprune -q -m model.tar --method fisher --keep 70% -o pruned.tar rows.tok
     assert_fails "bottleneck" "--method layers"
     mprune -q -m model.tar --method layers --keep 70% -o layers.tar
     run mscore -m layers.tar rows.tok
@@ -80,7 +80,7 @@ keeps() {
         learn "$name"
         scores model.tar
         keeps "$class" "\"model_type\": \"$name\"" '"pad_token_id": 1'
-        mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+        mprune -q -m model.tar --method fisher --keep 70% -o pruned.tar rows.tok
         run mscore -m pruned.tar rows.tok
         assert_status 0
         rm model.tar pruned.tar rows.tok
@@ -95,7 +95,7 @@ NAMES
     learn albert
     scores model.tar
     keeps AlbertForSequenceClassification '"embedding_size"' '"num_hidden_groups": 1'
-    run mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    run mprune -q -m model.tar --method fisher --keep 70% -o pruned.tar rows.tok
     assert_fails "share" "--method layers"
     mprune -q -m model.tar --method layers --keep 50% -o layers.tar
     tar xOf model.tar model.safetensors > all
@@ -150,7 +150,7 @@ NAMES
     keeps ElectraForSequenceClassification '"millet_pool": "mean"'
     run bash -c 'tar xOf model.tar model.safetensors | head -c 20000 | tr "," "\n" | grep -a -c "classifier.dense"'
     [ "$output" -eq 0 ]
-    mprune -q -m model.tar --method importance --keep 70% -o pruned.tar rows.tok
+    mprune -q -m model.tar --method fisher --keep 70% -o pruned.tar rows.tok
     run mscore -q -m pruned.tar rows.tok
     assert_status 0
     mstudent -q -m model.tar --epochs 1 --lr 1e-6 -o again.tar rows.tok

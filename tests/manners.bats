@@ -23,7 +23,7 @@ work() {
     case $1 in
     mtok) command=(mtok -m "$W/vocab.tar") input=$W/data.csv ;;
     mteach) command=(mteach -j 1 -m "$W/model.tar") ;;
-    mprune) command=(mprune -j 1 -m "$W/model.tar" --method importance --keep 75%) ;;
+    mprune) command=(mprune -j 1 -m "$W/model.tar" --method fisher --keep 75%) ;;
     mstudent) command=(mstudent -j 1 -m "$W/vocab.tar" --shape "layers=1,hidden=16,heads=2,ffn=32" --epochs 1) ;;
     mquant) command=(mquant --to fp16) input=$W/model.tar ;;
     mscore) command=(mscore -j 1 -m "$W/model.tar") ;;

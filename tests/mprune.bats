@@ -61,8 +61,8 @@ END
     tar xOf one.tar model.safetensors | strings -n 20 | grep -q 'bert.encoder.layer.0.output.dense.weight'
 }
 
-@test "importance: heads and neurons are gone, the budget is kept" {
-    run --separate-stderr mprune -j 1 -m deep.tar --method importance --keep 50% --report report.json \
+@test "fisher: heads and neurons are gone, the budget is kept" {
+    run --separate-stderr mprune -j 1 -m deep.tar --method fisher --keep 50% --report report.json \
         -o half.tar data.tok
     assert_status 0
     assert_says '4 of 4 layers' 'multiply-adds for'
@@ -75,11 +75,11 @@ END
     assert_status 0
     [ "${#lines[@]}" -eq 60 ]
     run tar xOf half.tar millet.json
-    assert_says '"pruned"' '"method": "importance"' '"program": "mprune"' '"program": "mstudent"'
+    assert_says '"pruned"' '"method": "fisher"' '"program": "mprune"' '"program": "mstudent"'
 }
 
-@test "importance: a pruned model can be trained again" {
-    mprune -q -j 1 -m model.tar --method importance --keep 60% data.tok > half.tar
+@test "fisher: a pruned model can be trained again" {
+    mprune -q -j 1 -m model.tar --method fisher --keep 60% data.tok > half.tar
     run mstudent -q -j 1 -m half.tar --epochs 1 -o again.tar data.tok
     assert_status 0
     run mscore -q -j 1 -m again.tar --predict data.tok
@@ -88,7 +88,7 @@ END
 
 @test "the pipe of the overview: prune, then int8" {
     run bash -c 'set -o pipefail
-        mprune -q -j 1 -m model.tar --method importance --keep 70% data.tok | mquant -q --to int8 > x.tar'
+        mprune -q -j 1 -m model.tar --method fisher --keep 70% data.tok | mquant -q --to int8 > x.tar'
     assert_status 0
     [ "$(bytes x.tar)" -lt "$(bytes model.tar)" ]
     run mscore -q -j 1 -m x.tar --predict data.tok
@@ -100,22 +100,22 @@ END
 }
 
 @test "the same bytes twice, from a file and from pipes" {
-    mprune -q -j 1 -m model.tar --method importance --keep 50% --samples 20 -o one.tar data.tok
-    mprune -q -j 1 -m model.tar --method importance --keep 50% --samples 20 data.tok | cat > two.tar
+    mprune -q -j 1 -m model.tar --method fisher --keep 50% --samples 20 -o one.tar data.tok
+    mprune -q -j 1 -m model.tar --method fisher --keep 50% --samples 20 data.tok | cat > two.tar
     assert_same one.tar two.tar
-    mprune -q -j 1 -m model.tar --method importance --keep 50% < data.tok | tar xOf - model.safetensors > a
+    mprune -q -j 1 -m model.tar --method fisher --keep 50% < data.tok | tar xOf - model.safetensors > a
     # shellcheck disable=SC2002 # real pipes
-    cat data.tok | mprune -q -j 1 -m model.tar --method importance --keep 50% | tar xOf - model.safetensors > b
+    cat data.tok | mprune -q -j 1 -m model.tar --method fisher --keep 50% | tar xOf - model.safetensors > b
     assert_same a b
     # shellcheck disable=SC2002
-    cat model.tar | mprune -q -j 1 -m - --method importance --keep 50% data.tok | tar xOf - model.safetensors > b
+    cat model.tar | mprune -q -j 1 -m - --method fisher --keep 50% data.tok | tar xOf - model.safetensors > b
     assert_same a b
-    mprune -q -j 2 -m model.tar --method importance --keep 50% data.tok | tar xOf - model.safetensors > b
+    mprune -q -j 2 -m model.tar --method fisher --keep 50% data.tok | tar xOf - model.safetensors > b
     [ "$(bytes a)" -eq "$(bytes b)" ]
 }
 
 @test "--dry-run reports and writes no model" {
-    run --separate-stderr mprune -j 1 -m model.tar --method importance --keep 50% --dry-run --report - data.tok
+    run --separate-stderr mprune -j 1 -m model.tar --method fisher --keep 50% --dry-run --report - data.tok
     assert_status 0
     [[ $output == '{'* ]]
     assert_says '"before"' '"after"' '"multiply_adds"' 'layers'
@@ -135,9 +135,9 @@ END
     done <<'END'
 --method layers --keep 50%|-m is missing
 -m model.tar --keep 50%|--method is missing
--m model.tar --method magic --keep 50%|"magic" is not layers
+-m model.tar --method magic --keep 50%|"magic" is not layers, fisher
 -m model.tar --method layers|--keep is missing
--m model.tar --method importance data.tok|--keep is missing
+-m model.tar --method fisher data.tok|--keep is missing
 -m model.tar --method layers --keep 0|--keep
 -m model.tar --method layers --keep 130%|--keep
 -m model.tar --method layers --keep -5%|--keep
@@ -147,15 +147,18 @@ END
 -m model.tar --method layers --keep 50% --which upper|"upper" is not top, middle
 -m model.tar --method layers --keep 50% --which 0,1|drop --keep
 -m model.tar --method layers --keep 50% data.tok|reads no STREAM
--m model.tar --method layers --keep 50% --samples 5|--samples needs
--m model.tar --method importance --keep 50% --which top data.tok|--which needs
--m model.tar --method importance --keep 50% --samples 0 data.tok|--samples
--m model.tar --method importance --keep 50% --samples many data.tok|--samples
--m - --method importance --keep 50%|standard input is asked for 2 times
--m model.tar --method importance --keep 50% --dry-run -o x.tar data.tok|--dry-run
+-m model.tar --method layers --keep 50% --samples 5|--samples needs --method fisher
+-m model.tar --method layers --keep 50% --no-rearrange|--no-rearrange needs --method fisher
+-m model.tar --method magnitude --keep 50% data.tok|reads no STREAM
+-m model.tar --method importance --keep 50% --normalise heads data.tok|"heads" is not layer or none
+-m model.tar --method fisher --keep 50% --which top data.tok|--which needs
+-m model.tar --method fisher --keep 50% --samples 0 data.tok|--samples
+-m model.tar --method fisher --keep 50% --samples many data.tok|--samples
+-m - --method fisher --keep 50%|standard input is asked for 2 times
+-m model.tar --method fisher --keep 50% --dry-run -o x.tar data.tok|--dry-run
 -m model.tar --method layers --keep 50% --report -|--report
 -m model.tar --method layers --keep 50% --report ./model.tar -o x.tar|would overwrite
--m model.tar --method importance --keep 50% --report data.tok -o x.tar data.tok|would overwrite
+-m model.tar --method fisher --keep 50% --report data.tok -o x.tar data.tok|would overwrite
 -m model.tar --method layers --keep 50% --report x.tar -o x.tar|would overwrite
 -m model.tar -m model.tar --method layers --keep 50%|-m given twice
 END
@@ -173,7 +176,7 @@ END
 }
 
 @test "a share that cannot hold a head and a neuron in each layer" {
-    run mprune -q -j 1 -m deep.tar --method importance --keep 1% -o x.tar data.tok
+    run mprune -q -j 1 -m deep.tar --method fisher --keep 1% -o x.tar data.tok
     assert_fails 'keep at least'
     [ ! -e x.tar ]
 }
@@ -181,17 +184,17 @@ END
 @test "a stream without labels, of another tokenizer, or cut short" {
     cut -d, -f1 data.csv | tail -n +2 > lines.txt
     mtok -q -m model.tar --format plain -o unlabelled.tok lines.txt
-    run mprune -m model.tar --method importance --keep 50% -o x.tar unlabelled.tok
+    run mprune -m model.tar --method fisher --keep 50% -o x.tar unlabelled.tok
     assert_fails 'label'
     mtok -q --learn 90 -o other.tar data.csv
     mtok -q -m other.tar -o other.tok data.csv
-    run mprune -m model.tar --method importance --keep 50% -o x.tar other.tok
+    run mprune -m model.tar --method fisher --keep 50% -o x.tar other.tok
     assert_fails 'tokenizer'
     head -c "$(($(bytes data.tok) / 2))" data.tok > half.tok
-    run mprune -m model.tar --method importance --keep 50% -o x.tar half.tok
+    run mprune -m model.tar --method fisher --keep 50% -o x.tar half.tok
     assert_fails 'half.tok'
     : > empty
-    run mprune -m model.tar --method importance --keep 50% -o x.tar empty
+    run mprune -m model.tar --method fisher --keep 50% -o x.tar empty
     assert_fails 'empty'
     [ ! -e x.tar ]
 }
@@ -199,7 +202,7 @@ END
 @test "a model without weights" {
     run mprune -m vocab.tar --method layers --keep 50% -o x.tar
     assert_fails 'no weights'
-    run mprune -m vocab.tar --method importance --keep 50% -o x.tar data.tok
+    run mprune -m vocab.tar --method fisher --keep 50% -o x.tar data.tok
     assert_fails 'no weights'
 }
 

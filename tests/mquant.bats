@@ -6,7 +6,7 @@ load helper
 setup_file() {
     small_model "$BATS_FILE_TMPDIR"
     cd "$BATS_FILE_TMPDIR"
-    mprune -q -j 1 -m model.tar --method importance --keep 60% -o pruned.tar data.tok
+    mprune -q -j 1 -m model.tar --method fisher --keep 60% -o pruned.tar data.tok
 }
 
 # logits MODEL: what mteach says of data.tok, as bytes of the part.

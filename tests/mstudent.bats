@@ -68,8 +68,8 @@ at_least() {
     mstudent -q -j 1 -m vocab.tar "${tiny[@]}" -o a data.tok
     mstudent -q -j 1 -m vocab.tar "${tiny[@]}" < data.tok > b
     assert_same a b
-    mprune -q -m a --method importance --keep 90% data.tok > pruned
-    mprune -q -m a --method importance --keep 90% < data.tok > b
+    mprune -q -m a --method fisher --keep 90% data.tok > pruned
+    mprune -q -m a --method fisher --keep 90% < data.tok > b
     assert_same pruned b
     mteach -q -m a data.tok > taught
     mteach -q -m a < data.tok > b
@@ -107,7 +107,7 @@ at_least() {
 }
 
 @test "a pruned model is trained in its own shape" {
-    mprune -q -m teacher.tar --method importance --keep 50% -o pruned.tar train.tok
+    mprune -q -m teacher.tar --method fisher --keep 50% -o pruned.tar train.tok
     mstudent -q -m pruned.tar --kd alpha=0.9,temperature=2 --epochs 2 --lr 1e-3 -o back.tar train.taught
     at_least "$(accuracy back.tar)" 0.9
     shapes() { tar xOf "$1" model.safetensors | head -c 20000 | grep -ao '"shape":\[[0-9,]*\]' | sort; }

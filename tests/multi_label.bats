@@ -168,7 +168,7 @@ train() {
 
 @test "pruning by importance uses the same loss" {
     train teacher.tar --shape layers=2,hidden=32,heads=2,ffn=64 --lr 3e-3 --batch-tokens 128 -j 2 --epochs 8 train.tok
-    mprune -q -m teacher.tar --method importance --keep 50% -o pruned.tar train.tok
+    mprune -q -m teacher.tar --method fisher --keep 50% -o pruned.tar train.tok
     run tar xOf pruned.tar config.json
     assert_says '"problem_type": "multi_label_classification"'
     run -0 mstudent -v -m pruned.tar --dev dev.tok -j 2 --epochs 1 -o recovered.tar train.tok
@@ -198,7 +198,7 @@ train() {
     echo '{"model_type": "bert", "id2label": {"0": "film", "1": "money", "2": "sport"}}' > other/config.json
     mtok -q -m other -o single.tok in.csv
     for command in "mteach -m teacher.tar" "mstudent -m teacher.tar" \
-        "mprune -m teacher.tar --method importance --keep 50%"; do
+        "mprune -m teacher.tar --method fisher --keep 50%"; do
         run -1 $command -o x single.tok
         assert_says 'single.tok: gives each record one label, but teacher.tar is a multi-label model'
     done
@@ -212,7 +212,7 @@ train() {
     train teacher.tar "${tiny[@]}" --epochs 1 train.tok
     mkdir model && tar xf teacher.tar -C model && rm model/millet.json
     sed -i 's/multi_label_classification/regression/' model/config.json
-    for command in "mteach -m model" "mstudent -m model" "mprune -m model --method importance --keep 50%"; do
+    for command in "mteach -m model" "mstudent -m model" "mprune -m model --method fisher --keep 50%"; do
         run -1 $command -o x train.tok
         assert_says 'model: config.json: "problem_type" is "regression"'
     done

@@ -16,8 +16,8 @@ setup() {
     export XDG_CACHE_HOME=$PWD/cache
 }
 
-@test "importance: the model is smaller; asked, predicted and timed are reported" {
-    run --separate-stderr mprune -j 1 -m deep.tar --method importance --speedup 1.5x \
+@test "fisher: the model is smaller; asked, predicted and timed are reported" {
+    run --separate-stderr mprune -j 1 -m deep.tar --method fisher --speedup 1.5x \
         --report report.json -o fast.tar data.tok
     assert_status 0
     assert_says 'asked to be 1.5 times as fast; predicted'
@@ -31,19 +31,19 @@ setup() {
 }
 
 @test "the table of costs is kept, explained, and measured anew when asked or damaged" {
-    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --dry-run data.tok
+    run mprune -j 1 -m deep.tar --method fisher --speedup 1.2x --explain --dry-run data.tok
     assert_status 0
     assert_says 'measured now, kept in' 'more for neurons:' 'another layer of one head'
     run ls cache/millet
     [ "${#lines[@]}" -eq 1 ]
     [[ "$output" == latency-*.json ]]
-    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --dry-run data.tok
+    run mprune -j 1 -m deep.tar --method fisher --speedup 1.2x --explain --dry-run data.tok
     assert_says 'read from'
-    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --remeasure \
+    run mprune -j 1 -m deep.tar --method fisher --speedup 1.2x --explain --remeasure \
         --dry-run data.tok
     assert_says 'measured now, kept in'
     echo '{}' > "$(echo cache/millet/*)"
-    run mprune -j 1 -m deep.tar --method importance --speedup 1.2x --explain --dry-run data.tok
+    run mprune -j 1 -m deep.tar --method fisher --speedup 1.2x --explain --dry-run data.tok
     assert_status 0
     assert_says 'measured now, kept in'
 }
@@ -56,7 +56,7 @@ setup() {
 }
 
 @test "a speed that cannot be met says the nearest" {
-    run mprune -j 1 -m deep.tar --method importance --speedup 900x --dry-run data.tok
+    run mprune -j 1 -m deep.tar --method fisher --speedup 900x --dry-run data.tok
     assert_status 1
     assert_says 'cannot be met' 'ask for at most'
 }

@@ -162,7 +162,7 @@ pack() {
 
 @test "the first cause of a broken pipe comes through, through models too" {
     run --separate-stderr bash -c 'printf "text,label\nx,y\n" | mtok -m "$1" --label nosuch 2> /dev/null |
-        mprune -m "$1" --method importance --keep 50% 2> /dev/null |
+        mprune -m "$1" --method fisher --keep 50% 2> /dev/null |
         mquant --to fp16 2> first | mscore -m - "$2"' - "$W/model.tar" "$W/data.tok"
     assert_fails "mscore: mtok failed: " nosuch
     grep -q '^mquant: mtok failed: ' first

@@ -52,7 +52,7 @@ config() {
     assert_same a b
     run cat report.json
     assert_says '"vocabulary": {' '"method": "layers"'
-    mprune -q -j 1 -m model.tar --method importance --keep 50% --vocab-from part.tok -o half.tar data.tok
+    mprune -q -j 1 -m model.tar --method fisher --keep 50% --vocab-from part.tok -o half.tar data.tok
     mtok -q -m half.tar part.csv | mscore -q -j 1 -m half.tar --predict > answers
     [ "$(wc -l < answers)" -eq 20 ]
 }

@@ -115,7 +115,7 @@ void cpu_attention_backward(struct device *dev, const struct attention *attentio
                             const act *k, const act *v, const act *out, const float *lse,
                             const act *dout, act *dq, act *dk, act *dv);
 
-/* ---- loss.c, optimizer.c, fisher.c, gram.c, blocks.c ---- */
+/* ---- loss.c, optimizer.c, slope.c, gram.c, blocks.c ---- */
 void cpu_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
               const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);
 void cpu_loss_multi_label(struct device *dev, const struct loss *loss, const act *logits,
@@ -128,8 +128,8 @@ void cpu_adamw(struct device *dev, const struct adamw *adamw, const float *facto
 void cpu_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
                     const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
                     float *v, float *w);
-void cpu_unit_fisher(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
-                     size_t cols, size_t group, float *score);
+void cpu_unit_slope(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
+                    size_t cols, size_t group, float *slope);
 void cpu_gram(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
 void cpu_block_mask(struct device *dev, const struct blocks *blocks, const float *keep,
                     const float *from, float *to);

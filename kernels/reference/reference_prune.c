@@ -1,22 +1,19 @@
 /* reference_prune.c: what pruning asks of activations and their gradients. */
 #include "kernels/reference/reference.h"
 
-void reference_unit_fisher(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
-                           size_t cols, size_t group, float *score)
+void reference_unit_slope(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
+                          size_t cols, size_t group, float *slope)
 {
     (void)dev;
-    for (size_t unit = 0; unit < cols / group; unit++) {
-        double total = 0;
-        for (size_t s = 0; s < seqs->n; s++) {
-            double slope = 0; /* d loss / d mask of this unit, for this sequence */
+    for (size_t s = 0; s < seqs->n; s++)
+        for (size_t unit = 0; unit < cols / group; unit++) {
+            double sum = 0;
             for (size_t t = (size_t)seqs->offset[s]; t < (size_t)seqs->offset[s + 1]; t++)
                 for (size_t c = unit * group; c < (unit + 1) * group; c++)
-                    slope += (double)reference_read(x)[t * cols + c] *
-                             (double)reference_read(dx)[t * cols + c];
-            total += slope * slope;
+                    sum += (double)reference_read(x)[t * cols + c] *
+                           (double)reference_read(dx)[t * cols + c];
+            slope[s * (cols / group) + unit] = (float)sum;
         }
-        score[unit] += (float)total;
-    }
 }
 
 void reference_gram(struct device *dev, const act *x, size_t rows, size_t cols, float *g)

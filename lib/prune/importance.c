@@ -1,8 +1,8 @@
-/* importance.c: forward, loss, backward with a probe that adds up squared mask derivatives on the
- * device. */
+/* importance.c: forward, loss, backward with a probe that takes every record's slopes to the host. */
 #include "prune/importance.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,29 +21,46 @@ struct work {
     struct params params;
     struct encoder *encoder;
     struct batch batch;
-    float *score;  /* device: heads of layer 0, neurons of layer 0, heads of layer 1, … as
-                      search_units() orders them */
+    enum importance_measure measure;
+    double *score; /* heads of layer 0, neurons of layer 0, heads of layer 1, … as search_units()
+                      orders them */
     size_t *first; /* [n_layers]: where a layer's begin */
-    size_t n_scores;
+    size_t n_scores, n_widest;
     float *row_loss; /* device [room] */
+    float *slope;    /* device [room, n_widest] */
+    float *host;     /* the same on the host */
     size_t room;
+    float *kept; /* see struct importance_result; NULL: not wanted */
+    size_t n_sample, done;
     double loss;
+    uint8_t *seen; /* [n_labels] */
 };
 
 static void see(void *context, struct device *dev, size_t layer, enum encoder_place place,
                 const act *x, const act *dx, const struct seqs *seqs, size_t cols, size_t group)
 {
-    const struct work *work = context;
-    float *score = work->score + work->first[layer];
+    struct work *work = context;
+    size_t n = cols / group, at = work->first[layer];
     if (place == ENCODER_NEURONS)
-        score += work->shape->layer[layer].heads;
-    dev->op->unit_fisher(dev, x, dx, seqs, cols, group, score);
+        at += work->shape->layer[layer].heads;
+    dev->op->unit_slope(dev, x, dx, seqs, cols, group, work->slope);
+    dev->op->download(dev, work->host, work->slope, seqs->n * n * sizeof *work->host);
+    for (size_t s = 0; s < seqs->n; s++) {
+        const float *slope = work->host + s * n;
+        for (size_t u = 0; u < n; u++)
+            work->score[at + u] += work->measure == IMPORTANCE_FISHER
+                                       ? (double)slope[u] * (double)slope[u]
+                                       : fabs((double)slope[u]);
+    }
+    if (work->kept)
+        memcpy(work->kept + work->n_sample * at + work->done * n, work->host,
+               seqs->n * n * sizeof *work->kept);
 }
 
-/* Only labelled records count; their indices in order of the stream, at most `samples`, drawn at
- * random so that a file sorted by label is no trap. */
-static uint32_t *draw(const struct records_set *records, const struct importance_options *options,
-                      size_t *n, struct error *err)
+/* Only labelled records count, at random so that a file sorted by label is no trap; all of a stream
+ * that has logits and no labels. */
+uint32_t *importance_draw(const struct records_set *records, size_t samples, uint64_t seed,
+                          size_t *n, struct error *err)
 {
     if (records->n > UINT32_MAX) {
         error_set(err, "%zu records are more than can be drawn from; cut the stream", records->n);
@@ -51,7 +68,7 @@ static uint32_t *draw(const struct records_set *records, const struct importance
     }
     uint32_t *all = memory_array(records->n, sizeof *all, err);
     uint8_t *chosen = memory_zeroed(records->n, 1, err);
-    size_t labelled = 0;
+    size_t usable = 0;
     struct rng rng;
     if (!all || !chosen) {
         free(all);
@@ -60,10 +77,14 @@ static uint32_t *draw(const struct records_set *records, const struct importance
     }
     for (size_t i = 0; i < records->n; i++)
         if (records_get(records, i).labelled)
-            all[labelled++] = (uint32_t)i;
-    rng_seed(&rng, options->seed);
-    rng_shuffle(&rng, all, labelled);
-    for (size_t i = 0; i < labelled && i < options->samples; i++)
+            all[usable++] = (uint32_t)i;
+    for (size_t i = 0; usable == 0 && records->has_logits && i < records->n; i++)
+        all[i] = (uint32_t)i;
+    if (usable == 0 && records->has_logits)
+        usable = records->n;
+    rng_seed(&rng, seed);
+    rng_shuffle(&rng, all, usable);
+    for (size_t i = 0; i < usable && i < samples; i++)
         chosen[all[i]] = 1;
     *n = 0;
     for (size_t i = 0; i < records->n; i++)
@@ -74,10 +95,29 @@ static uint32_t *draw(const struct records_set *records, const struct importance
         return all;
     free(all);
     error_set(err,
-              "none of the %zu records has a label; importance needs labelled records "
-              "(mtok --label COLUMN)",
+              "none of the %zu records has a label, nor have all a teacher's logits: gradients "
+              "need either (mtok --label COLUMN, mteach)",
               records->n);
     return NULL;
+}
+
+/* A record without a label, as its teacher would label it; `label_id` has room for all. */
+static void take_teachers(struct record *record, size_t n_labels, bool several, int32_t *label_id)
+{
+    size_t best = 0;
+    record->labelled = true;
+    record->n_label_ids = 0;
+    for (size_t c = 0; c < n_labels; c++) {
+        if (record->logits[c] > record->logits[best])
+            best = c;
+        if (record->logits[c] > 0)
+            label_id[record->n_label_ids++] = (int32_t)c;
+    }
+    if (several)
+        record->label_id = label_id;
+    else
+        record->label = (int32_t)best;
+    record->n_label_ids = several ? record->n_label_ids : 0;
 }
 
 static bool check_record(const struct shape *shape, const struct record *record, size_t i,
@@ -101,24 +141,40 @@ static bool check_record(const struct shape *shape, const struct record *record,
 static bool work_open(struct work *work, struct model *model, const struct shape *shape,
                       const struct records_header *header, struct device *dev, struct error *err)
 {
-    *work = (struct work){.dev = dev, .shape = shape};
+    work->dev = dev;
+    work->shape = shape;
     work->first = memory_array(shape->n_layers, sizeof *work->first, err);
     if (!work->first)
         return false;
     for (size_t l = 0; l < shape->n_layers; l++) {
+        const struct layer_shape *layer = &shape->layer[l];
         work->first[l] = work->n_scores;
-        work->n_scores += shape->layer[l].heads + shape->layer[l].ffn;
+        work->n_scores += layer->heads + layer->ffn;
+        work->n_widest = layer->heads > work->n_widest ? layer->heads : work->n_widest;
+        work->n_widest = layer->ffn > work->n_widest ? layer->ffn : work->n_widest;
     }
     batch_init(&work->batch, dev, shape, 0, true);
     objective_init(&work->batch, header, shape->n_labels);
-    work->score = dev->op->alloc(dev, work->n_scores * sizeof(float), err);
-    if (!work->score || !params_open(&work->params, shape, model, false, 0, dev, err))
+    work->score = memory_zeroed(work->n_scores, sizeof *work->score, err);
+    work->seen = memory_zeroed(shape->n_labels, 1, err);
+    if (!work->score || !work->seen ||
+        !params_open(&work->params, shape, model, false, 0, dev, err))
         return false;
     /* Those of the weights would cost a third of the time. */
     weights_drop_gradients(&work->params.weights);
-    dev->op->zero(dev, work->score, work->n_scores * sizeof(float));
     work->encoder = encoder_open(dev, shape, true, err);
     return work->encoder != NULL;
+}
+
+static void free_room(struct work *work)
+{
+    if (work->row_loss)
+        work->dev->op->free(work->dev, work->row_loss);
+    if (work->slope)
+        work->dev->op->free(work->dev, work->slope);
+    free(work->host);
+    work->row_loss = work->slope = work->host = NULL;
+    work->room = 0;
 }
 
 static void work_close(struct work *work)
@@ -126,27 +182,27 @@ static void work_close(struct work *work)
     encoder_close(work->encoder);
     batch_free(&work->batch);
     params_close(&work->params);
-    if (work->score)
-        work->dev->op->free(work->dev, work->score);
-    if (work->row_loss)
-        work->dev->op->free(work->dev, work->row_loss);
+    if (work->dev)
+        free_room(work);
+    free(work->score);
+    free(work->seen);
     free(work->first);
 }
 
-/* Device memory and a copy of it on the host for n row losses. */
-static bool reserve_losses(struct work *work, size_t n, float **host, struct error *err)
+/* Room for the losses and slopes of n records. */
+static bool reserve(struct work *work, size_t n, struct error *err)
 {
-    if (n > work->room) {
-        if (work->row_loss)
-            work->dev->op->free(work->dev, work->row_loss);
-        work->room = 0;
-        work->row_loss = work->dev->op->alloc(work->dev, n * sizeof(float), err);
-        if (!work->row_loss)
-            return false;
-        work->room = n;
-    }
-    *host = memory_array(n, sizeof **host, err);
-    return *host != NULL;
+    size_t elements;
+    if (n <= work->room)
+        return true;
+    free_room(work);
+    if (!memory_multiply(n, work->n_widest, &elements))
+        return error_set(err, "%zu records at a time are too many for this machine", n);
+    work->row_loss = work->dev->op->alloc(work->dev, n * sizeof(float), err);
+    work->slope = work->dev->op->alloc(work->dev, elements * sizeof(float), err);
+    work->host = memory_array(elements > n ? elements : n, sizeof(float), err);
+    work->room = n;
+    return work->row_loss && work->slope && work->host;
 }
 
 /* The batch that was filled: gradients of every record's own loss, so nothing is divided by the
@@ -159,64 +215,65 @@ static bool run_batch(struct work *work, struct error *err)
     struct batch *batch = &work->batch;
     struct encoder *encoder = work->encoder;
     const struct weights *weights = &work->params.weights;
-    float *row_loss = NULL;
-    if (!reserve_losses(work, batch->n, &row_loss, err))
-        return false;
-    bool ok = batch_upload(batch, err) && encoder_reserve(encoder, batch->n_tokens, batch->n, err);
+    bool ok = reserve(work, batch->n, err) && batch_upload(batch, err) &&
+              encoder_reserve(encoder, batch->n_tokens, batch->n, err);
     if (ok) {
         const act *logits = encoder_forward(encoder, weights, batch, NULL);
         objective_loss(work->dev, &loss, batch, logits, work->shape->n_labels, work->row_loss,
                        encoder_dlogits(encoder));
         encoder_backward(encoder, weights, batch, NULL, NULL, &probe);
-        op->download(work->dev, row_loss, work->row_loss, batch->n * sizeof *row_loss);
+        op->download(work->dev, work->host, work->row_loss, batch->n * sizeof *work->host);
         ok = op->sync(work->dev, err);
     }
     for (size_t i = 0; ok && i < batch->n; i++)
-        work->loss += (double)row_loss[i];
-    free(row_loss);
+        work->loss += (double)work->host[i];
+    work->done += batch->n;
     return ok;
+}
+
+static void count_labels(struct work *work, const struct record *record)
+{
+    if (record->label >= 0)
+        work->seen[record->label] = 1;
+    for (size_t i = 0; i < record->n_label_ids; i++)
+        work->seen[record->label_id[i]] = 1;
 }
 
 static bool run_sample(struct work *work, const struct records_set *records, const uint32_t *sample,
                        size_t n, size_t batch_tokens, const struct progress *progress,
-                       size_t *n_tokens, struct error *err)
+                       struct importance_result *result, struct error *err)
 {
     struct batch *batch = &work->batch;
-    for (size_t i = 0; i < n;) {
+    size_t n_labels = work->shape->n_labels;
+    int32_t *label_id = memory_array(n_labels, sizeof *label_id, err);
+    bool ok = label_id != NULL;
+    for (size_t i = 0; ok && i < n;) {
         batch_clear(batch);
-        do {
+        for (; ok && i < n; i++) {
             struct record record = records_get(records, sample[i]);
             if (batch->n > 0 && batch->n_tokens + record.n_ids > batch_tokens)
                 break;
-            if (!check_record(work->shape, &record, sample[i], err) ||
-                !objective_add(batch, &record, NULL, err))
-                return false;
-            i++;
-        } while (i < n);
-        *n_tokens += batch->n_tokens;
-        if (!run_batch(work, err))
-            return false;
-        struct progress_event event = {.stage = "importance",
+            if (!record.labelled && record.logits) {
+                take_teachers(&record, n_labels, batch->n_targets > 0, label_id);
+                result->taught = true;
+            }
+            ok = check_record(work->shape, &record, sample[i], err) &&
+                 objective_add(batch, &record, NULL, err);
+            if (ok)
+                count_labels(work, &record);
+        }
+        result->n_tokens += batch->n_tokens;
+        ok = ok && run_batch(work, err);
+        struct progress_event event = {.stage = "gradients",
                                        .done = i,
                                        .total = n,
                                        .unit = "records",
                                        .loss = work->loss / (double)i};
-        progress_report(progress, &event);
+        if (ok)
+            progress_report(progress, &event);
     }
-    return true;
-}
-
-static bool take_scores(const struct work *work, struct unit *unit, size_t n_units,
-                        struct error *err)
-{
-    float *score = memory_array(work->n_scores, sizeof *score, err);
-    if (!score)
-        return false;
-    work->dev->op->download(work->dev, score, work->score, work->n_scores * sizeof *score);
-    for (size_t i = 0; i < n_units && i < work->n_scores; i++)
-        unit[i].score = (double)score[i];
-    free(score);
-    return work->dev->op->sync(work->dev, err);
+    free(label_id);
+    return ok;
 }
 
 bool importance_score(struct model *model, const struct shape *shape,
@@ -224,22 +281,54 @@ bool importance_score(struct model *model, const struct shape *shape,
                       struct device *dev, const struct progress *progress, struct unit *unit,
                       size_t n_units, struct importance_result *result, struct error *err)
 {
-    struct work work;
-    size_t n = 0, n_tokens = 0, batch_tokens = options->batch_tokens;
+    struct work work = {.measure = options->measure};
+    struct importance_result unwanted;
+    if (!result)
+        result = &unwanted;
+    size_t n = 0, batch_tokens = options->batch_tokens ? options->batch_tokens : BATCH_TOKENS;
+    *result = (struct importance_result){.slope = NULL};
     if (!shape->has_pooler || !shape->has_classifier)
         return error_set(err, "%s: the model has no trained %s; fine-tune it with mstudent first",
                          model->name, shape->has_pooler ? "classifier" : "pooler");
-    uint32_t *sample = draw(records, options, &n, err);
+    uint32_t *sample = importance_draw(records, options->samples, options->seed, &n, err);
     if (!sample)
         return false;
-    bool ok = work_open(&work, model, shape, &records->header, dev, err) &&
-              run_sample(&work, records, sample, n, batch_tokens ? batch_tokens : BATCH_TOKENS,
-                         progress, &n_tokens, err) &&
-              take_scores(&work, unit, n_units, err);
-    if (ok && result)
-        *result = (struct importance_result){
-            .n_records = n, .n_tokens = n_tokens, .loss = work.loss / (double)n};
+    bool ok = work_open(&work, model, shape, &records->header, dev, err);
+    work.n_sample = n;
+    size_t slopes;
+    if (ok && options->keep_slopes) {
+        ok = memory_multiply(n, work.n_scores, &slopes) ||
+             error_set(err, "%zu records are too many for this machine", n);
+        work.kept = result->slope = ok ? memory_array(slopes, sizeof(float), err) : NULL;
+        ok = work.kept != NULL;
+    }
+    ok = ok && run_sample(&work, records, sample, n, batch_tokens, progress, result, err);
+    if (ok) {
+        for (size_t i = 0; i < n_units && i < work.n_scores; i++)
+            unit[i].score =
+                options->measure == IMPORTANCE_FISHER ? work.score[i] : work.score[i] / (double)n;
+        for (size_t c = 0; c < shape->n_labels; c++)
+            result->n_labels += work.seen[c];
+        result->n_records = n;
+        result->loss = work.loss / (double)n;
+    } else {
+        free(result->slope);
+        result->slope = NULL;
+    }
     work_close(&work);
     free(sample);
     return ok;
+}
+
+void importance_normalise(struct unit *unit, size_t n_units)
+{
+    for (size_t i = 0, end; i < n_units; i = end) {
+        double sum = 0;
+        for (end = i;
+             end < n_units && unit[end].layer == unit[i].layer && unit[end].kind == unit[i].kind;
+             end++)
+            sum += unit[end].score * unit[end].score;
+        for (size_t k = i; sum > 0 && k < end; k++)
+            unit[k].score /= sqrt(sum);
+    }
 }

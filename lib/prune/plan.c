@@ -1,4 +1,4 @@
-/* plan.c: the two methods, and their figures as JSON. */
+/* plan.c: whole layers; what every plan ends in, and its figures as JSON. */
 #include "prune/plan.h"
 
 #include <stdint.h>
@@ -7,7 +7,6 @@
 
 #include "core/memory.h"
 #include "nn/parts.h"
-#include "prune/search.h"
 
 bool plan_finish(struct plan *plan, struct error *err)
 {
@@ -91,39 +90,6 @@ bool plan_check_units(const struct shape *shape, const struct model *model, stru
                              "%s: heads and neurons of \"%s\" are not pruned: %s; drop whole "
                              "layers with --method layers",
                              model->name, shape->family->model_type, why);
-}
-
-bool plan_importance(struct plan *plan, struct model *model, const struct records_set *records,
-                     struct budget *budget, const struct importance_options *options,
-                     struct device *dev, const struct progress *progress, struct error *err)
-{
-    *plan = (struct plan){.n_tokens = 1};
-    struct importance_result result = {0, 0, 0};
-    struct unit *unit = NULL;
-    size_t n_units = 0;
-    if (records->n_tokens > records->n)
-        plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
-    bool ok =
-        shape_from_model(&plan->before, model, err) && plan_check_units(&plan->before, model, err);
-    if (ok)
-        unit = search_units(&plan->before, plan->n_tokens, &n_units, err);
-    ok = unit &&
-         importance_score(model, &plan->before, records, options, dev, progress, unit, n_units,
-                          &result, err) &&
-         budget_keep(budget, model, &plan->before, plan->n_tokens, unit, n_units, err) &&
-         keep_of_units(&plan->keep, &plan->before, unit, n_units, err);
-    if (ok) {
-        plan->how =
-            json_pack("{s:s, s:I, s:I, s:I, s:f}", "method", "importance", "samples",
-                      (json_int_t)result.n_records, "sample_tokens", (json_int_t)result.n_tokens,
-                      "seed", (json_int_t)options->seed, "sample_loss", result.loss);
-        ok = budget_tell(budget, plan->how) ? plan_finish(plan, err)
-                                            : error_set(err, "no memory for the report");
-    }
-    free(unit);
-    if (!ok)
-        plan_free(plan);
-    return ok;
 }
 
 float *plan_patch(struct plan *plan, const char *name, size_t n, struct error *err)

@@ -28,6 +28,7 @@ struct plan {
     size_t n_tokens;                /* multiply-adds below are of a text of so many tokens */
     double macs_before, macs_after; /* whole model, as shape_macs() */
     json_t *how; /* {"method": …, "keep": …}: method, its options and what it measured */
+    size_t n_sample_labels;      /* different labels in the sample; 0: no sample was drawn */
     struct compact_patch *patch; /* weights that changed: names and values are owned */
     size_t n_patches;
 };
@@ -41,11 +42,23 @@ float *plan_patch(struct plan *plan, const char *name, size_t n, struct error *e
 bool plan_layers(struct plan *plan, const struct model *model, struct budget *budget,
                  enum layers_rule rule, const char *list, struct error *err) MUST_CHECK;
 
-/* The budget's share is of the encoder's multiply-adds for a text of the stream's mean length. */
-bool plan_importance(struct plan *plan, struct model *model, const struct records_set *records,
-                     struct budget *budget, const struct importance_options *options,
-                     struct device *dev, const struct progress *progress,
-                     struct error *err) MUST_CHECK;
+enum plan_score {
+    PLAN_FISHER,     /* importance.h: squared slopes */
+    PLAN_IMPORTANCE, /* absolute slopes */
+    PLAN_MAGNITUDE   /* magnitude.h: no records needed */
+};
+struct plan_units_options {
+    enum plan_score score;
+    bool normalise;                   /* scores by layer and kind: importance_normalise() */
+    bool rearrange;                   /* rearrange.h, after the search; not with PLAN_MAGNITUDE */
+    struct importance_options sample; /* its measure and keep_slopes do not matter */
+};
+
+/* Heads and neurons; the budget's share is of the encoder's multiply-adds for a text of the stream's
+ * mean length, without a stream of PLAN_TOKENS. records and dev may be NULL for PLAN_MAGNITUDE. */
+bool plan_units(struct plan *plan, struct model *model, const struct records_set *records,
+                struct budget *budget, const struct plan_units_options *options, struct device *dev,
+                const struct progress *progress, struct error *err) MUST_CHECK;
 
 /* For methods with files of their own. Where a unit is not a layer's own there is nothing to remove
  * in that layer: refused. */

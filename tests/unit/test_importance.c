@@ -162,12 +162,12 @@ static void plans(const struct records_set *set, struct device *dev)
     struct error err = ERROR_INIT;
     struct model model;
     struct plan plan;
-    const struct importance_options options = {.samples = 100};
+    const struct plan_units_options options = {.sample = {.samples = 100}};
     tiny_make(&tiny, 21);
     tiny_model(&tiny, &model, "model");
-    tiny_must(plan_importance(&plan, &model, set, &(struct budget){.share = 0.6}, &options, dev,
-                              NULL, &err),
-              &err);
+    tiny_must(
+        plan_units(&plan, &model, set, &(struct budget){.share = 0.6}, &options, dev, NULL, &err),
+        &err);
     double head = TINY_HIDDEN * TINY_HIDDEN + TINY_HIDDEN * TINY_LABELS;
     double share = (plan.macs_after - head) / (plan.macs_before - head);
     tap_ok(plan.n_tokens == 5, "multiply-adds are for the mean length");
@@ -186,25 +186,24 @@ static void refusals(struct device *dev)
     struct model model;
     struct records_set set;
     struct plan plan;
-    const struct importance_options options = {.samples = 100};
+    const struct plan_units_options options = {.sample = {.samples = 100}};
     records(&set, none);
     tiny_make(&tiny, 21);
     tiny_model(&tiny, &model, "model");
-    bool ok = plan_importance(&plan, &model, &set, &(struct budget){.share = 0.6}, &options, dev,
-                              NULL, &err);
+    bool ok =
+        plan_units(&plan, &model, &set, &(struct budget){.share = 0.6}, &options, dev, NULL, &err);
     tap_ok(!ok && strstr(err.text, "none of the 6 records has a label"), "%s", err.text);
     records_set_close(&set);
     error_clear(&err);
     records(&set, label);
-    ok = plan_importance(&plan, &model, &set, &(struct budget){.share = 0.01}, &options, dev, NULL,
-                         &err);
+    ok =
+        plan_units(&plan, &model, &set, &(struct budget){.share = 0.01}, &options, dev, NULL, &err);
     tap_ok(!ok && strstr(err.text, "keep at least"), "%s", err.text);
     error_clear(&err);
     model_close(&model);
     tiny.n -= 2; /* without the classifier, the last two tensors */
     tiny_model(&tiny, &model, "model");
-    ok = plan_importance(&plan, &model, &set, &(struct budget){.share = 0.6}, &options, dev, NULL,
-                         &err);
+    ok = plan_units(&plan, &model, &set, &(struct budget){.share = 0.6}, &options, dev, NULL, &err);
     tap_ok(!ok && strstr(err.text, "no trained classifier"), "%s", err.text);
     model_close(&model);
     records_set_close(&set);

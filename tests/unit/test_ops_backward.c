@@ -370,33 +370,34 @@ static void test_nan_clip(void)
 }
 
 /* ---- pruning ---- */
-struct fisher_shape {
+struct slope_shape {
     size_t cols, group;
 };
 
-/* Slopes are sums of up to 100 rows × group products, size √(100 group) ≤ 80, their error n √n ε;
- * scores are squares, added up: relative error 2 n ε; scores are large, so the tolerance is
- * relative; small ones have errors relative to 80². */
-static void fisher_case(struct trial *t, const void *context)
+/* Slopes are sums of n = up to 100 rows × group products of size 1, |sum| some √n; each of n roundings
+ * is of a partial sum of that size: √n n ε at worst. */
+static void slope_case(struct trial *t, const void *context)
 {
-    const struct fisher_shape *s = context;
+    const struct slope_shape *s = context;
     double n = 100 * (double)s->group;
     struct seqs seqs = {5, 154, 100, trial_ints(t, short_offset, 6)};
     act *x = trial_act(t, 154 * s->cols, 1), *dx = trial_act(t, 154 * s->cols, 1);
-    float *score = trial_change_floats(t, "score", s->cols / s->group, 2 * n * EPSILON);
-    t->dev->op->unit_fisher(t->dev, x, dx, &seqs, s->cols, s->group, score);
+    float *slope = trial_change_floats(t, "slope", 5 * (s->cols / s->group), sqrt(n) * n * EPSILON);
+    t->dev->op->unit_slope(t->dev, x, dx, &seqs, s->cols, s->group, slope);
 }
 
 struct gram_shape {
     size_t rows, cols;
 };
 
-/* Sums of `rows` products of size 1: error rows ε, on top of the rounding of the start. */
+/* Sums of `rows` products of size 1, |sum| some √rows: each of the roundings is of a partial sum of
+ * that size, on top of the rounding of the start. */
 static void gram_case(struct trial *t, const void *context)
 {
     const struct gram_shape *s = context;
     act *x = trial_act(t, s->rows * s->cols, 1);
-    float *g = trial_change_floats(t, "g", s->cols * s->cols, ((double)s->rows + 2) * EPSILON);
+    double n = (double)s->rows + 2;
+    float *g = trial_change_floats(t, "g", s->cols * s->cols, sqrt(n) * n * EPSILON);
     t->dev->op->gram(t->dev, x, s->rows, s->cols, g);
 }
 
@@ -407,7 +408,7 @@ int main(void)
     static const size_t sizes[] = {1, 17, 33, 1000, 70001};
     static const struct sum_shape sums[] = {{1, 1}, {3, 17}, {100, 33}, {17, 1000}};
     static const struct gram_shape grams[] = {{1, 1}, {37, 30}, {3, 200}, {70, 333}, {0, 5}};
-    static const struct fisher_shape units[] = {{192, 64}, {100, 1}, {60, 20}, {3, 3}};
+    static const struct slope_shape units[] = {{192, 64}, {100, 1}, {60, 20}, {3, 3}};
     trial_open_devices();
     trial_report_devices();
     test_linear();
@@ -432,7 +433,7 @@ int main(void)
         trial_everywhere(clip_case, &sizes[i], "sum_squares and clip_factor");
     test_nan_clip();
     for (size_t i = 0; i < 4; i++)
-        trial_everywhere(fisher_case, &units[i], "unit_fisher");
+        trial_everywhere(slope_case, &units[i], "unit_slope");
     for (size_t i = 0; i < 5; i++)
         trial_everywhere(gram_case, &grams[i], "gram");
     trial_close_devices();
