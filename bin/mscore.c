@@ -1,12 +1,15 @@
 /* mscore.c: predict, measure, compare and report. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bin/mscore_memory.h"
 #include "bin/tool.h"
 #include "core/memory.h"
 #include "io/output.h"
 #include "io/records.h"
 #include "io/source.h"
+#include "score/energy.h"
 #include "score/evaluate.h"
 #include "score/predict.h"
 #include "score/report.h"
@@ -15,10 +18,15 @@
 enum {
     OPTION_MODEL = 1000,
     OPTION_BASELINE,
+    OPTION_MARGIN,
     OPTION_TIME,
     OPTION_ROUNDS,
     OPTION_SECONDS,
+    OPTION_WATTS,
+    OPTION_GRID,
+    OPTION_MEMORY,
     OPTION_JSON,
+    OPTION_TSV,
     OPTION_PREDICT,
     OPTION_TOP,
     OPTION_TEXT
@@ -28,10 +36,18 @@ static const struct tool_option option_table[] = {
     {'m', "model", "MODEL", "model to score; without it, the logits the stream carries",
      OPTION_MODEL},
     {0, "baseline", "MODEL", "compare with this model on the same records", OPTION_BASELINE},
+    {0, "margin", "P", "with --baseline: show that the model is not worse by P points",
+     OPTION_MARGIN},
     {0, "time", NULL, "measure texts/s and latency, model and baseline by turns", OPTION_TIME},
     {0, "rounds", "N", "with --time: passes over all texts, at least (5)", OPTION_ROUNDS},
     {0, "seconds", "S", "with --time: go on for S seconds, at least (1)", OPTION_SECONDS},
+    {0, "watts", "W", "with --time: the power of this machine, for energy and CO2", OPTION_WATTS},
+    {0, "grid", "G", "with --time: gCO2e/kWh of the electricity (480, the world's mean)",
+     OPTION_GRID},
+    {0, "memory", NULL, "measure the peak memory of model and baseline, each by itself",
+     OPTION_MEMORY},
     {0, "json", NULL, "report one JSON object instead of text", OPTION_JSON},
+    {0, "tsv", NULL, "report name, tab, value, a line for each", OPTION_TSV},
     {0, "predict", NULL, "write label or labels and probability of each record instead",
      OPTION_PREDICT},
     {0, "top", "N", "with --predict: the N best labels of each record (1)", OPTION_TOP},
@@ -40,10 +56,11 @@ static const struct tool_option option_table[] = {
 
 struct options {
     const char *model, *baseline;
-    bool time, json, predict, text;
-    size_t top;     /* 0: not given */
-    size_t rounds;  /* 0: not given */
-    double seconds; /* < 0: not given */
+    bool time, memory, json, tsv, predict, text;
+    double margin, watts, grid; /* < 0: not given */
+    size_t top;                 /* 0: not given */
+    size_t rounds;              /* 0: not given */
+    double seconds;             /* < 0: not given */
     const char *const *path;
     size_t n_paths;
 };
@@ -66,8 +83,23 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_SECONDS:
         opt->seconds = tool_argument_real(tool, "--seconds", 0, 86400);
         break;
+    case OPTION_MARGIN:
+        opt->margin = tool_argument_real(tool, "--margin", 0.001, 50);
+        break;
+    case OPTION_WATTS:
+        opt->watts = tool_argument_real(tool, "--watts", 0.001, 1e6);
+        break;
+    case OPTION_GRID:
+        opt->grid = tool_argument_real(tool, "--grid", 0, 5000);
+        break;
+    case OPTION_MEMORY:
+        opt->memory = true;
+        break;
     case OPTION_JSON:
         opt->json = true;
+        break;
+    case OPTION_TSV:
+        opt->tsv = true;
         break;
     case OPTION_PREDICT:
         opt->predict = true;
@@ -89,23 +121,35 @@ static bool is_stdin(const char *path)
 /* Combinations that cannot be meant; each is named. */
 static void check_options(struct tool *tool, const struct options *opt)
 {
-    if (opt->predict && (opt->baseline || opt->time || opt->json))
+    if (opt->predict && (opt->baseline || opt->time || opt->json || opt->tsv || opt->memory))
         tool_usage_error(tool, "--predict writes lines, no report: drop %s",
                          opt->baseline ? "--baseline"
                          : opt->time   ? "--time"
-                                       : "--json");
+                         : opt->json   ? "--json"
+                         : opt->tsv    ? "--tsv"
+                                       : "--memory");
+    if (opt->json && opt->tsv)
+        tool_usage_error(tool, "--json and --tsv exclude each other");
+    if (opt->margin >= 0 && !opt->baseline)
+        tool_usage_error(tool, "--margin needs --baseline: the model to compare with");
+    if (opt->memory && !opt->model && !opt->baseline)
+        tool_usage_error(tool, "--memory needs a model: give it with -m");
+    if (opt->memory && (is_stdin(opt->model) || is_stdin(opt->baseline)))
+        tool_usage_error(tool, "--memory opens the model twice: it cannot come from -");
     if (!opt->predict && (opt->top || opt->text))
         tool_usage_error(tool, "%s needs --predict", opt->top ? "--top" : "--text");
     if (opt->time && !opt->model)
         tool_usage_error(tool, "--time needs a model to time: give it with -m");
     if (!opt->time && (opt->rounds || opt->seconds >= 0))
         tool_usage_error(tool, "%s needs --time", opt->rounds ? "--rounds" : "--seconds");
+    if (!opt->time && (opt->watts >= 0 || opt->grid >= 0))
+        tool_usage_error(tool, "%s needs --time", opt->watts >= 0 ? "--watts" : "--grid");
     tool_check_stdin(tool, true);
 }
 
 static void parse(struct tool *tool, struct options *opt)
 {
-    *opt = (struct options){.seconds = -1};
+    *opt = (struct options){.seconds = -1, .margin = -1, .watts = -1, .grid = -1};
     for (int id; (id = tool_next_option(tool)) >= 0;)
         parse_option(tool, opt, id);
     opt->path = tool_operands(tool, &opt->n_paths);
@@ -120,6 +164,8 @@ struct session {
     struct device *dev; /* NULL: no model, nothing to compute */
     struct threads *team;
     struct subject model, baseline;
+    struct records_set set; /* of a report */
+    double model_memory, baseline_memory;
 };
 
 static bool predict_path(const struct session *session, const char *path, uint64_t *n_records)
@@ -153,42 +199,100 @@ static char *name_stream(const struct options *opt, struct error *err)
     return memory_format(err, "%s", first);
 }
 
-static bool score_set(const struct session *session, const struct records_set *set,
-                      const char *stream, struct report *report)
+/* Counters of the processor say nothing of another device; nor does a guess. */
+static void prepare_energy(const struct session *session, struct energy_meter *meter,
+                           struct evaluate_options *how, struct report *report)
 {
+    const struct options *opt = session->opt;
+    bool cpu = session->dev && strncmp(session->dev->name, "cuda", 4) != 0;
+    *meter = (struct energy_meter){.failed = true};
+    how->watts = opt->watts >= 0 ? opt->watts : NAN;
+    how->watts_stated = opt->watts >= 0;
+    report->grid = opt->grid >= 0 ? opt->grid : ENERGY_WORLD_GRID;
+    report->grid_text = opt->grid >= 0 ? "--grid" : "the world's mean of 2023, Ember 2024";
+    if (!opt->time || how->watts_stated)
+        return;
+    report->energy_text = cpu ? meter->text : "what this device takes is not measured";
+    if (!cpu)
+        return;
+    if (energy_open(meter, "/sys", NULL))
+        how->timing.meter = meter;
+    how->watts = (double)ENERGY_THREAD_WATTS * (double)session->tool->threads;
+}
+
+static bool score_set(const struct session *session, const char *stream, struct report *report)
+{
+    const struct records_set *set = &session->set;
     struct tool *tool = session->tool;
     const struct options *opt = session->opt;
     struct device *dev = session->dev;
-    struct evaluate_options how = {.time = opt->time, .seed = tool->seed};
+    struct evaluate_options how = {.time = opt->time,
+                                   .margin = opt->margin >= 0 ? opt->margin / 100 : NAN,
+                                   .seed = tool->seed};
+    struct energy_meter meter;
     char device[256];
     timing_defaults(&how.timing);
+    prepare_energy(session, &meter, &how, report);
+    report->model.peak_memory = session->model_memory;
+    report->baseline.peak_memory = session->baseline_memory;
     how.timing.rounds = opt->rounds ? opt->rounds : how.timing.rounds;
     how.timing.seconds = opt->seconds >= 0 ? opt->seconds : how.timing.seconds;
-    if (!evaluate(&session->model, opt->baseline ? &session->baseline : NULL, set, stream, &how,
-                  &tool->progress, report, &tool->err))
-        return false;
-    if (dev) { /* only now it knows what it has used */
+    bool ok = evaluate(&session->model, opt->baseline ? &session->baseline : NULL, set, stream,
+                       &how, &tool->progress, report, &tool->err);
+    if (ok && dev) { /* only now it knows what it has used */
         dev->op->describe(dev, device, sizeof device);
         report->device = device;
     }
-    return opt->json ? report_json(report, session->output, &tool->err)
-                     : report_text(report, session->output, &tool->err);
+    ok = ok && (opt->json  ? report_json(report, session->output, &tool->err)
+                : opt->tsv ? report_tsv(report, session->output, &tool->err)
+                           : report_text(report, session->output, &tool->err));
+    energy_close(&meter);
+    return ok;
 }
 
 static bool score(const struct session *session)
 {
     struct tool *tool = session->tool;
     const struct options *opt = session->opt;
-    struct records_set set;
-    if (!records_set_open(&set, opt->path, opt->n_paths, &tool->err))
-        return false;
     struct report report = {.version = tool_version, .threads = tool->threads};
     char *stream = name_stream(opt, &tool->err);
-    bool ok = stream && score_set(session, &set, stream, &report);
+    bool ok = stream && score_set(session, stream, &report);
     report_free(&report);
     free(stream);
-    records_set_close(&set);
     return ok;
+}
+
+static bool open_set(struct session *session)
+{
+    return session->set.source || records_set_open(&session->set, session->opt->path,
+                                                   session->opt->n_paths, &session->tool->err);
+}
+
+/* Before anything else is opened: see mscore_memory.h. */
+static bool measure_memory(struct session *session)
+{
+    const struct options *opt = session->opt;
+    session->model_memory = session->baseline_memory = NAN;
+    if (!opt->memory)
+        return true;
+    if (!open_set(session))
+        return false;
+    if (opt->model)
+        session->model_memory = mscore_memory(session->tool, opt->model, &session->set);
+    if (opt->baseline)
+        session->baseline_memory = mscore_memory(session->tool, opt->baseline, &session->set);
+    return true;
+}
+
+static bool open_subjects(struct session *session)
+{
+    struct tool *tool = session->tool;
+    const struct options *opt = session->opt;
+    if ((opt->model || opt->baseline) && !tool_open_device(tool, &session->dev, &session->team))
+        return false;
+    return subject_open(&session->model, opt->model, session->dev, session->team, &tool->err) &&
+           (!opt->baseline || subject_open(&session->baseline, opt->baseline, session->dev,
+                                           session->team, &tool->err));
 }
 
 /* The output is opened first: a name that cannot be written is known before long work, not after.
@@ -197,16 +301,12 @@ static bool run(struct tool *tool, const struct options *opt)
 {
     struct session session = {.tool = tool, .opt = opt};
     session.output = output_open(tool->output, false, &tool->err);
-    bool ok = session.output;
-    if (ok && (opt->model || opt->baseline))
-        ok = tool_open_device(tool, &session.dev, &session.team);
-    ok = ok && subject_open(&session.model, opt->model, session.dev, session.team, &tool->err) &&
-         (!opt->baseline ||
-          subject_open(&session.baseline, opt->baseline, session.dev, session.team, &tool->err)) &&
-         (opt->predict ? predict(&session) : score(&session));
+    bool ok = session.output && measure_memory(&session) && open_subjects(&session) &&
+              (opt->predict ? predict(&session) : open_set(&session) && score(&session));
     subject_close(&session.baseline);
     subject_close(&session.model);
     tool_close_device(session.dev, session.team);
+    records_set_close(&session.set);
     if (ok)
         return output_commit(session.output, &tool->err);
     output_abandon(session.output);
@@ -218,9 +318,9 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mscore",
         .purpose = "predict labels, measure quality and speed, compare with a baseline",
-        .synopsis =
-            "mscore [-m MODEL] [--baseline MODEL] [--time] [--json] [-o FILE] [STREAM ...]\n"
-            "mscore [-m MODEL] --predict [--top N] [--text] [-o FILE] [STREAM ...]",
+        .synopsis = "mscore [-m MODEL] [--baseline MODEL [--margin P]] [--time] [--memory]\n"
+                    "       [--json | --tsv] [-o FILE] [STREAM ...]\n"
+                    "mscore [-m MODEL] --predict [--top N] [--text] [-o FILE] [STREAM ...]",
         .example =
             "mtok -m student.tar test.csv | mscore -m student.tar --baseline teacher --time\n"
             "mtok -m student.tar < lines.txt | mscore -m student.tar --predict",

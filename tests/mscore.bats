@@ -225,7 +225,8 @@ json() {
 
 @test "options that cannot be meant together are usage errors, stdout stays empty" {
     for wrong in "--predict --json" "--predict --time" "--predict --baseline model.tar" "--top 2" "--text" \
-        "--rounds 3" "--seconds 1" "--predict --top 0" "--predict --top x" "-m model.tar" "--baseline -"; do
+        "--rounds 3" "--seconds 1" "--watts 3" "--grid 5" "--margin 1" "--baseline model.tar --margin 0" "--baseline model.tar --margin 51" \
+        "--json --tsv" "--predict --tsv" "--predict --memory" "--predict --top 0" "--predict --top x" "-m model.tar" "--baseline -"; do
         # shellcheck disable=SC2086
         run --separate-stderr mscore -m model.tar $wrong
         assert_status 2
@@ -242,4 +243,71 @@ json() {
 @test "a missing model is named" {
     run mscore -q -m absent.tar data.tok
     assert_fails "absent.tar"
+}
+
+@test "--margin: shown or not shown, in words and in numbers" {
+    run mscore -q -m model.tar --baseline weak.tar --margin 50 data.tok
+    assert_status 0
+    assert_says "not worse by 50 points of accuracy: shown" "Tango's score test" "(score, Tango)"
+    run mscore -q -m weak.tar --baseline model.tar --margin 0.5 data.tok
+    assert_status 0
+    assert_says "not worse by 0.5 points of accuracy: not shown"
+    mscore -q -m weak.tar --baseline model.tar --margin 0.5 --tsv data.tok >tsv
+    awk -F '\t' '
+        $1 == "compare.noninferior" { shown = $2 }
+        $1 == "compare.noninferior_p" { p = $2 }
+        $1 == "compare.lowest95" { lowest = $2 }
+        $1 == "compare.margin" { margin = $2 }
+        $1 == "compare.score_ci95.0" { low = $2 }
+        END { exit !(shown == "false" && p > 0.05 && margin == 0.005 && lowest < -margin && low < lowest) }' tsv
+    run mscore -q -m model.tar --baseline weak.tar --tsv data.tok
+    assert_says "compare.margin	-" "compare.noninferior	-"
+    run mscore -q --margin 1 -m model.tar data.tok
+    assert_status 2
+    assert_says "--margin needs --baseline"
+}
+
+@test "--tsv has the numbers of --json, a line for each" {
+    mscore -q -m model.tar --baseline weak.tar --json data.tok >json
+    mscore -q -m model.tar --baseline weak.tar --tsv data.tok >tsv
+    jq -r 'del(.labels, .model.per_class, .model.confusion, .baseline.per_class, .baseline.confusion)
+        | [leaf_paths as $p | $p | map(tostring) | join(".")] | .[]' json | sort >paths
+    awk -F '\t' 'NF != 2 { exit 1 } $2 != "-" { print $1 }' tsv | sort >names
+    grep -vxF -f names paths >missing || true
+    [ "$(jq -r '[leaf_paths] | length' json)" -gt 50 ]
+    while read -r path; do
+        [ "$(jq -r --arg p "$path" 'getpath($p | split(".") | map(tonumber? // .))' json)" = false ]
+    done <missing
+    [ "$(awk -F '\t' '$1 == "model.correct" { print $2 }' tsv)" = "$(jq .model.correct json)" ]
+}
+
+@test "energy: an estimate says so, --watts is taken at its word, --grid makes the CO2" {
+    run mscore -q -j 1 -m model.tar --baseline weak.tar --time --rounds 1 --seconds 0 data.tok
+    assert_status 0
+    assert_says "J/1000 texts" "gCO2e/1000 texts" "energy     " "480 gCO2e/kWh (the world's mean of 2023, Ember 2024)"
+    mscore -q -m model.tar --time --rounds 1 --seconds 0 --watts 36 --grid 1000 --tsv data.tok >tsv
+    awk -F '\t' '{ v[$1] = $2 }
+        END { j = v["model.joules_per_pass"]; g = v["model.gco2e_per_pass"]
+            exit !(v["energy.basis"] == "stated" && v["energy.watts"] == 36 &&
+                (j / (36 * v["model.pass_s"]) - 1) ^ 2 < 1e-12 && (g / (j / 3600) - 1) ^ 2 < 1e-12 &&
+                (v["model.joules_per_1000_texts"] / (j * 1000 / 60) - 1) ^ 2 < 1e-12) }' tsv
+    mscore -q -m model.tar --tsv data.tok | grep -Fx "model.joules_per_pass	-"
+}
+
+@test "FLOPs are two for each multiply-add of each text; --memory measures each model by itself" {
+    mscore -q -m model.tar --baseline weak.tar --memory --tsv data.tok >tsv
+    awk -F '\t' '{ v[$1] = $2 }
+        END { exit !(v["model.flops_per_text"] > v["model.macs_at_mean_length"] &&
+            v["model.flops_per_text"] < 3 * v["model.macs_at_mean_length"] &&
+            v["model.peak_memory_bytes"] > 1e6 && v["baseline.peak_memory_bytes"] > 1e6) }' tsv
+    run mscore -q -m model.tar --memory data.tok
+    assert_status 0
+    assert_says "peak memory, MB" "FLOPs/text"
+    run bash -c 'mscore -q -m model.tar --memory --tsv < data.tok | grep peak_memory_bytes'
+    assert_status 0
+    run mscore --memory -m - data.tok
+    assert_status 2
+    assert_says "--memory"
+    run mscore -q --memory taught.tok
+    assert_status 2
 }

@@ -13,9 +13,10 @@ struct work {
     const struct records_set *set;
     const char *stream_name;
     size_t n_labels;
-    float *logits;           /* [records of the largest part, n_labels], owned */
-    struct label_sets *sets; /* NULL: one label a record */
-    int32_t *predicted;      /* [set->n] a label, or the number of a set; owned */
+    float *logits;              /* [records of the largest part, n_labels], owned */
+    struct label_sets *sets;    /* NULL: one label a record */
+    int32_t *predicted;         /* [set->n] a label, or the number of a set; owned */
+    struct energy_meter *meter; /* to be read between parts, which may take long; or NULL */
 };
 
 static void work_close(struct work *work)
@@ -76,11 +77,14 @@ static bool predict(struct work *work, const struct progress *progress, struct e
 static bool time_pass(void *context, struct error *err)
 {
     const struct work *work = context;
-    for (size_t p = 0; p < work->set->n_parts; p++)
+    for (size_t p = 0; p < work->set->n_parts; p++) {
         if (!subject_logits(work->subject, &work->set->part[p],
                             (struct subject_place){work->stream_name, work->set->first[p]},
                             work->n_labels, work->logits, err))
             return false;
+        if (work->meter && p + 1 < work->set->n_parts)
+            energy_read(work->meter);
+    }
     return true;
 }
 
@@ -96,6 +100,24 @@ static bool time_single(void *context, size_t i, struct error *err)
     return classifier_answer(work->subject->classifier, &texts, 1, work->logits, err);
 }
 
+/* What a pass took, and what that stands on: the same for both, or they could not be compared. */
+static void take_energy(const struct evaluate_options *options, struct report *report)
+{
+    struct report_subject *to[2] = {&report->model, &report->baseline};
+    bool measured =
+        !isnan(to[0]->timing.pass_j) && (!report->has_baseline || !isnan(to[1]->timing.pass_j));
+    report->watts = options->watts;
+    if (measured && !options->watts_stated)
+        report->energy = ENERGY_MEASURED;
+    else if (!isnan(options->watts))
+        report->energy = options->watts_stated ? ENERGY_STATED : ENERGY_ESTIMATED;
+    for (size_t s = 0; s < 2; s++)
+        if (to[s]->timed)
+            to[s]->joules = report->energy == ENERGY_MEASURED
+                                ? to[s]->timing.pass_j
+                                : options->watts * to[s]->timing.pass_s;
+}
+
 static bool measure(struct work *work, size_t n_subjects, const struct evaluate_options *options,
                     const struct progress *progress, struct report *report, struct error *err)
 {
@@ -103,8 +125,10 @@ static bool measure(struct work *work, size_t n_subjects, const struct evaluate_
     struct timing_result result[2];
     struct timing_options timing = options->timing;
     timing.n_texts = work[0].set->n;
-    for (size_t s = 0; s < n_subjects; s++)
+    for (size_t s = 0; s < n_subjects; s++) {
+        work[s].meter = timing.meter;
         subject[s] = (struct timing_subject){time_pass, time_single, &work[s]};
+    }
     if (!timing_run(subject, n_subjects, &timing, progress, result, err))
         return false;
     report->model.timing = result[0];
@@ -115,6 +139,7 @@ static bool measure(struct work *work, size_t n_subjects, const struct evaluate_
         report->compare.speedup = result[0].texts_per_s / result[1].texts_per_s;
         report->compare.latency_speedup = result[1].p50_ms / result[0].p50_ms;
     }
+    take_energy(options, report);
     return true;
 }
 
@@ -125,6 +150,22 @@ static double mean_grams(const struct records_set *set)
         if (set->part[p].gram_offset)
             n += (double)set->part[p].gram_offset[set->part[p].n];
     return set->n ? n / (double)set->n : 0;
+}
+
+/* Mean over all texts, each with its own tokens and n-grams. */
+static double mean_flops(const struct work *work)
+{
+    double sum = 0;
+    for (size_t p = 0; p < work->set->n_parts; p++) {
+        const struct records_part *part = &work->set->part[p];
+        for (size_t i = 0; i < part->n; i++) {
+            int64_t tokens = part->offset[i + 1] - part->offset[i], grams = 0;
+            if (part->gram_offset)
+                grams = part->gram_offset[i + 1] - part->gram_offset[i];
+            sum += 2 * classifier_macs(work->subject->classifier, (size_t)tokens, (size_t)grams);
+        }
+    }
+    return sum / (double)work->set->n;
 }
 
 /* Quality and size of one subject whose predictions are made. */
@@ -146,6 +187,7 @@ static bool describe(const struct work *work, const int32_t *label, const struct
     to->parameters = classifier_parameters(classifier);
     to->macs = classifier_macs(classifier, (size_t)lround(report->mean_tokens),
                                (size_t)lround(mean_grams(work->set)));
+    to->flops = mean_flops(work);
     for (size_t t = 0; t < work->subject->model.n_tensors; t++)
         to->bytes += work->subject->model.tensor[t].bytes;
     return true;
@@ -160,6 +202,10 @@ static bool compare(const struct work *work, const int32_t *label,
     to->accuracy_difference = ((double)to->pair.won - (double)to->pair.lost) / (double)report->n;
     to->mcnemar_p = significance_mcnemar(to->pair.lost, to->pair.won);
     to->agreement = (double)to->pair.agree / (double)to->pair.n_all;
+    to->score_ci95 = significance_tango_ci95(report->n, to->pair.lost, to->pair.won);
+    if (!isnan(report->margin))
+        to->noninferior_p = significance_noninferior(report->n, to->pair.lost, to->pair.won,
+                                                     report->margin, &to->lowest);
     return significance_bootstrap(report->n, to->pair.lost, to->pair.won, report->resamples,
                                   options->seed, &to->ci95, err);
 }
@@ -214,6 +260,9 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
     report->resamples = SIGNIFICANCE_RESAMPLES;
     report->has_baseline = baseline != NULL;
     report->compare.speedup = report->compare.latency_speedup = NAN;
+    report->compare.noninferior_p = report->compare.lowest = NAN;
+    report->model.joules = report->baseline.joules = NAN;
+    report->margin = options->margin;
 
     report->multi_label = set->header.separator != NULL;
 

@@ -18,7 +18,10 @@
 
 struct evaluate_options {
     bool time;                    /* the subjects must be models */
-    struct timing_options timing; /* n_texts is set here */
+    struct timing_options timing; /* n_texts is set here; with its meter, energy is measured */
+    double watts;                 /* of the whole machine at this work; NaN: nobody says */
+    bool watts_stated;            /* by the user: they go before the meter; else an estimate */
+    double margin;                /* a share: is the model worse by so much? NaN: not asked */
     uint64_t seed;                /* of the bootstrap */
 };
 

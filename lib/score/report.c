@@ -85,6 +85,43 @@ static void put_quality(FILE *to, const struct report *report)
                b->is_model ? (double)b->bytes : NAN);
     number_row(to, report, "multiply-adds/text", "%.3g", m->is_model ? m->macs : NAN,
                b->is_model ? b->macs : NAN);
+    number_row(to, report, "FLOPs/text, mean", "%.3g", m->is_model ? m->flops : NAN,
+               b->is_model ? b->flops : NAN);
+    if (!isnan(m->peak_memory) || !isnan(b->peak_memory))
+        number_row(to, report, "peak memory, MB", "%.1f", m->peak_memory / 1e6,
+                   b->peak_memory / 1e6);
+}
+
+static void put_energy(FILE *to, const struct report *report)
+{
+    double thousand = 1000 / (double)(report->n + report->n_unlabelled);
+    double m = report->model.joules, b = report->baseline.joules, grid = report->grid;
+    number_row(to, report, "J/1000 texts", "%.4g", m * thousand, b * thousand);
+    number_row(to, report, "gCO2e/1000 texts", "%.3g", energy_co2e_g(m * thousand, grid),
+               energy_co2e_g(b * thousand, grid));
+    number_row(to, report, "gCO2e/pass", "%.3g", energy_co2e_g(m, grid), energy_co2e_g(b, grid));
+}
+
+static void put_energy_basis(FILE *to, const struct report *report)
+{
+    const char *text = report->energy_text ? report->energy_text : "";
+    fprintf(to, "energy     %s", energy_basis_name(report->energy));
+    switch (report->energy) {
+    case ENERGY_UNKNOWN:
+        fprintf(to, ": %s; say what the machine takes with --watts\n", text);
+        return;
+    case ENERGY_MEASURED:
+        fprintf(to, ": %s", text);
+        break;
+    case ENERGY_STATED:
+        fprintf(to, ": %.4g W (--watts) for the time of a pass", report->watts);
+        break;
+    case ENERGY_ESTIMATED:
+        fprintf(to, ", not measured (%s): %zu thread%s x %d W for the time of a pass", text,
+                report->threads, report->threads == 1 ? "" : "s", ENERGY_THREAD_WATTS);
+        break;
+    }
+    fprintf(to, "; %.4g gCO2e/kWh (%s)\n", report->grid, report->grid_text);
 }
 
 static void put_speed(FILE *to, const struct report *report)
@@ -95,11 +132,28 @@ static void put_speed(FILE *to, const struct report *report)
     number_row(to, report, "texts/s", "%.1f", m->texts_per_s, b->texts_per_s);
     number_row(to, report, "latency p50, ms", "%.3f", m->p50_ms, b->p50_ms);
     number_row(to, report, "latency p95, ms", "%.3f", m->p95_ms, b->p95_ms);
+    put_energy(to, report);
     fprintf(to,
             "\ntiming     texts/s: all %zu texts, median of %zu passes; latency: one text alone, "
             "%zu measures of %zu texts%s\n",
             report->n + report->n_unlabelled, m->rounds, m->n_singles, m->n_single_texts,
             report->has_baseline ? "; model and baseline take turns" : "");
+    put_energy_basis(to, report);
+}
+
+/* Non-inferiority in words. */
+static void put_margin(FILE *to, const struct report *report)
+{
+    const struct report_compare *c = &report->compare;
+    if (isnan(report->margin))
+        return;
+    double points = 100 * report->margin;
+    fprintf(to,
+            "margin     not worse by %g point%s of %s: %s (one-sided p = %.4g, Tango's score test; "
+            "with 95 %% confidence the difference is above %+.4f)\n",
+            points, fabs(points - 1) < 1e-9 ? "" : "s",
+            report->multi_label ? "exact match" : "accuracy",
+            c->noninferior_p < 0.05 ? "shown" : "not shown", c->noninferior_p, c->lowest);
 }
 
 static void put_compare(FILE *to, const struct report *report)
@@ -116,6 +170,9 @@ static void put_compare(FILE *to, const struct report *report)
     if (c->pair.won + c->pair.lost == 0)
         fprintf(to, "           no record sets the two apart, so this interval says nothing of "
                     "records not seen\n");
+    fprintf(to, "           95 %% interval %+.4f to %+.4f (score, Tango)\n", c->score_ci95.low,
+            c->score_ci95.high);
+    put_margin(to, report);
     fprintf(to,
             "McNemar    p = %.4g (exact, two-sided; %" PRIu64 " lost, %" PRIu64
             " won); p > 0.05 is not proof of equality: read the interval\n",

@@ -13,6 +13,7 @@ enum { WARM_UP_SINGLES = 10 };
 struct samples {
     double *value;
     size_t n, capacity;
+    double joules; /* of all passes */
 };
 
 void timing_defaults(struct timing_options *options)
@@ -50,10 +51,12 @@ static bool time_passes(const struct timing_subject *subject, size_t n_subjects,
          round++) {
         for (size_t i = 0; i < n_subjects; i++) {
             size_t s = turn(i, n_subjects, round);
+            double before = options->meter ? energy_read(options->meter) : NAN;
             double start = options->clock();
             if (!subject[s].pass(subject[s].context, err) ||
                 !keep(&samples[s], options->clock() - start, err))
                 return false;
+            samples[s].joules += options->meter ? energy_read(options->meter) - before : NAN;
         }
         progress_report(progress, &(struct progress_event){.stage = "time",
                                                            .done = round + 1,
@@ -113,6 +116,7 @@ bool timing_run(const struct timing_subject *subject, size_t n_subjects,
                                            .texts_per_s = (double)options.n_texts / pass_s,
                                            .p50_ms = 1e3 * quantile(&singles[s], 0.5),
                                            .p95_ms = 1e3 * quantile(&singles[s], 0.95),
+                                           .pass_j = passes[s].joules / (double)passes[s].n,
                                            .rounds = passes[s].n,
                                            .n_singles = singles[s].n,
                                            .n_single_texts = n_singles};

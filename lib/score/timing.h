@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/progress.h"
+#include "score/energy.h"
 
 enum { TIMING_MAX_SINGLES = 200 }; /* texts whose latency is sampled */
 
@@ -26,7 +27,8 @@ struct timing_options {
     size_t rounds;  /* at least this many passes of each subject, and … */
     double seconds; /* … at least this long for the passes together, and again for the singles */
     size_t n_texts; /* texts of one pass, > 0 */
-    double (*clock)(void); /* seconds; NULL: progress_clock */
+    double (*clock)(void);      /* seconds; NULL: progress_clock */
+    struct energy_meter *meter; /* read around each pass, outside its time; NULL: none */
 };
 void timing_defaults(struct timing_options *options);
 
@@ -34,6 +36,7 @@ struct timing_result {
     double pass_s;         /* median of a pass */
     double texts_per_s;    /* n_texts / pass_s */
     double p50_ms, p95_ms; /* of one text alone */
+    double pass_j;         /* mean energy of a pass; NaN: not measured */
     size_t rounds;         /* passes */
     size_t n_singles;      /* latencies measured */
     size_t n_single_texts; /* different texts among them */

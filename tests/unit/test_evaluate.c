@@ -35,7 +35,7 @@ static void fill(struct records_set *set, struct records_part part[2], size_t fi
 static bool score(const struct records_set *set, bool twice, struct report *report,
                   struct error *err)
 {
-    struct evaluate_options options = {.seed = 1};
+    struct evaluate_options options = {.margin = 0.9, .watts = NAN, .seed = 1};
     struct subject carried;
     *report = (struct report){.version = "0", .threads = 1};
     return subject_open(&carried, NULL, NULL, NULL, err) &&
@@ -60,7 +60,17 @@ static void test_by_hand(void)
     tap_ok(report.compare.accuracy_difference == 0 && report.compare.agreement == 1 &&
                report.compare.mcnemar_p == 1 && report.compare.pair.n_all == 5,
            "against itself");
-    tap_ok(!report.model.is_model && !report.model.timed && isnan(report.compare.speedup),
+    struct interval score = significance_tango_ci95(4, 0, 0);
+    double lowest;
+    tap_ok(report.compare.score_ci95.low == score.low &&
+               report.compare.score_ci95.high == score.high,
+           "the score interval is of the labelled records");
+    tap_ok(report.margin == 0.9 &&
+               report.compare.noninferior_p == significance_noninferior(4, 0, 0, 0.9, &lowest) &&
+               report.compare.lowest == lowest,
+           "so is the test of the margin");
+    tap_ok(!report.model.is_model && !report.model.timed && isnan(report.compare.speedup) &&
+               isnan(report.model.joules) && report.energy == ENERGY_UNKNOWN,
            "nothing claimed that was not measured");
     report_free(&report);
 }

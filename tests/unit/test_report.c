@@ -45,8 +45,22 @@ static void fill(struct report *report, bool has_baseline, bool timed)
                                               .ci95 = {0, 0.75},
                                               .mcnemar_p = 1,
                                               .agreement = 0.75,
+                                              .score_ci95 = {-0.5, 0.875},
+                                              .noninferior_p = NAN,
+                                              .lowest = NAN,
                                               .speedup = NAN,
                                               .latency_speedup = NAN};
+    report->margin = NAN;
+    report->grid = 500;
+    report->grid_text = "a test";
+    m->flops = 11000;
+    m->peak_memory = b->peak_memory = m->joules = b->joules = NAN;
+    if (!timed)
+        return;
+    m->peak_memory = 5e6;
+    m->joules = 7.2;
+    report->energy = ENERGY_STATED;
+    report->watts = 30;
 }
 
 /* What report_text() or report_json() writes; free() it. */
@@ -91,6 +105,27 @@ static void test_text(void)
     has(text, "\nclass\tmodel\tsport\t0.6667\t1.0000\t0.8000\t2\t3\n");
     has(text, "\nconfusion\tbaseline\ta b\t1\t1\n");
     has(text, "texts/s");
+    has(text, "95 % interval -0.5000 to +0.8750 (score, Tango)");
+    has(text, "stated: 30 W (--watts) for the time of a pass; 500 gCO2e/kWh (a test)");
+    tap_ok(!strstr(text, "margin"), "no margin: not a word of it");
+    free(text);
+    report.margin = 0.015;
+    report.compare.noninferior_p = 0.0625;
+    report.compare.lowest = -0.25;
+    report.energy = ENERGY_UNKNOWN;
+    report.energy_text = "no counters";
+    report.model.joules = NAN;
+    text = written(&report, report_text);
+    has(text, "not worse by 1.5 points of accuracy: not shown (one-sided p = 0.0625");
+    has(text, "above -0.2500)");
+    has(text, "energy     unknown: no counters; say");
+    free(text);
+    report.margin = 0.01;
+    report.compare.noninferior_p = 0.0125;
+    report.energy = ENERGY_ESTIMATED;
+    text = written(&report, report_text);
+    has(text, "not worse by 1 point of accuracy: shown (one-sided p = 0.0125");
+    has(text, "estimated, not measured (no counters): 2 threads x 4 W");
     free(text);
     report_free(&report);
 
@@ -159,9 +194,39 @@ static void test_json(void)
     report_free(&report);
 }
 
+static void test_tsv(void)
+{
+    struct report report;
+    fill(&report, true, true);
+    report.stream = "a\tb";
+    char *text = written(&report, report_tsv);
+    has(text, "n\t4\n");
+    has(text, "\nstream\ta b\n");
+    has(text, "\nmodel.accuracy\t0.75\n");
+    has(text, "\nmodel.accuracy_ci95.1\t0.95\n");
+    has(text, "\nmodel.flops_per_text\t11000\n");
+    has(text, "\nmodel.latency_ms.p95\t2.5\n");
+    has(text, "\nmodel.peak_memory_bytes\t5000000\n");
+    /* 7.2 J a pass of 5 texts: 1440 J for 1000, and 0.0004 kWh of 500 g. */
+    has(text, "\nmodel.joules_per_1000_texts\t1440\n");
+    has(text, "\nmodel.gco2e_per_1000_texts\t0.2\n");
+    has(text, "\nbaseline.parameters\t-\n");
+    has(text, "\ncompare.speedup\t-\n");
+    has(text, "\nmulti_label\tfalse\n");
+    tap_ok(!strstr(text, "per_class") && !strstr(text, "confusion"), "no tables");
+    free(text);
+    report_free(&report);
+    fill(&report, false, false);
+    text = written(&report, report_tsv);
+    has(text, "\nbaseline\t-\ncompare\t-\n");
+    free(text);
+    report_free(&report);
+}
+
 int main(void)
 {
     test_text();
+    test_tsv();
     test_json();
     return tap_done();
 }

@@ -2,6 +2,7 @@
 #include <stdint.h>
 
 #include "score/timing.h"
+#include "scratch.h"
 #include "tests/tap.h"
 
 static double now;
@@ -74,6 +75,53 @@ static void test_two(void)
     tap_ok(result[0].n_singles == 100 && result[0].n_single_texts == 100, "every text once");
 }
 
+/* A counter that each pass moves: 2 J by one subject, 0.5 J by the other. */
+static uint64_t counter;
+static void write_counter(const char *name, uint64_t value)
+{
+    char path[100], text[32];
+    snprintf(path, sizeof path, "class/powercap/intel-rapl:0/%s", name);
+    snprintf(text, sizeof text, "%llu\n", (unsigned long long)value);
+    scratch_write(path, text, strlen(text));
+}
+
+static bool hungry_pass(void *context, struct error *err)
+{
+    struct fake *fake = context;
+    (void)err;
+    now += fake->pass_s;
+    counter += (uint64_t)(fake->pass_s * 1e6);
+    write_counter("energy_uj", counter);
+    return true;
+}
+
+static void test_energy(void)
+{
+    struct fake a = {.pass_s = 2, .single_ms = 1}, b = {.pass_s = 0.5, .single_ms = 1};
+    struct timing_subject subject[] = {{hungry_pass, fake_single, &a},
+                                       {hungry_pass, fake_single, &b}};
+    struct energy_meter meter;
+    struct timing_options options = {
+        .rounds = 3, .seconds = 0, .n_texts = 4, .clock = fake_clock, .meter = &meter};
+    struct timing_result result[2];
+    struct error err = ERROR_INIT;
+    char line[600];
+    scratch_open();
+    snprintf(line, sizeof line, "mkdir -p %s/class/powercap/intel-rapl:0", scratch_directory);
+    tap_ok(system(line) == 0, "a tree");
+    scratch_write("class/powercap/intel-rapl:0/name", "package-0\n", 10);
+    write_counter("max_energy_range_uj", 262143328850);
+    write_counter("energy_uj", 0);
+    tap_ok(energy_open(&meter, scratch_directory, fake_clock) &&
+               timing_run(subject, 2, &options, NULL, result, &err),
+           "timed with a meter %s", err.text);
+    tap_ok(near(result[0].pass_j, 2) && near(result[1].pass_j, 0.5), "joules of a pass of each");
+    energy_close(&meter);
+    options.meter = NULL;
+    tap_ok(timing_run(subject, 2, &options, NULL, result, &err) && isnan(result[0].pass_j),
+           "no meter, no number");
+}
+
 static void test_seconds(void)
 {
     struct fake a = {.name = 'a', .pass_s = 0.125, .single_ms = 1};
@@ -116,6 +164,7 @@ static void test_spread(void)
 int main(void)
 {
     test_two();
+    test_energy();
     test_seconds();
     test_failure();
     test_spread();
