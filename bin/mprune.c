@@ -6,6 +6,7 @@
 #include "bin/mprune.h"
 #include "core/hash.h"
 #include "core/jobject.h"
+#include "core/log.h"
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
@@ -73,11 +74,65 @@ static bool decide_vocabulary(const struct means *means, struct plan *plan)
     return plan_whole(plan, means->model, &means->tool->err);
 }
 
+/* The records of --dev; an empty set without. */
+static bool open_dev(const struct means *means, struct records_set *dev)
+{
+    const char *path = means->opt->dev;
+    *dev = (struct records_set){.n = 0};
+    if (!path)
+        return true;
+    if (!records_set_open(dev, &path, 1, &means->tool->err))
+        return false;
+    if (check_records(means->tool, means->model, dev))
+        return true;
+    records_set_close(dev);
+    return false;
+}
+
+static void tell_training(const struct means *means, const struct train_result *result)
+{
+    struct tool *tool = means->tool;
+    if (result->n_unlabelled)
+        tool_note(tool, "%zu records without a label were left out; only --kd can use them",
+                  result->n_unlabelled);
+    if (!tool->verbose)
+        return;
+    tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
+              result->train_loss);
+    if (means->opt->dev)
+        tool_note(tool, "dev score %.4f, epoch %zu", result->dev_score, result->best_epoch);
+}
+
+static bool decide_movement(const struct means *means, struct plan *plan)
+{
+    struct tool *tool = means->tool;
+    struct movement_options how = means->opt->movement;
+    struct train_result result;
+    struct records_set dev;
+    if (!open_dev(means, &dev))
+        return false;
+    struct log *log = means->opt->log ? log_open(means->opt->log, &tool->err) : NULL;
+    bool ok = log || !means->opt->log;
+    how.train.dev = means->opt->dev ? &dev : NULL;
+    how.train.log = log;
+    if (ok)
+        ok = movement_prune(plan, means->model, means->records, &how, means->dev, &tool->progress,
+                            &result, &tool->err);
+    struct error later = ERROR_INIT; /* the first cause is kept */
+    if (!log_close(log, &later))
+        ok = error_set(&tool->err, "%s", later.text);
+    if (means->opt->dev)
+        records_set_close(&dev);
+    if (ok)
+        tell_training(means, &result);
+    return ok;
+}
+
 /* By method: fill the plan, which is zeroed. */
 static bool (*const decide_table[N_METHODS])(const struct means *means, struct plan *plan) = {
-    [METHOD_LAYERS] = decide_layers,         [METHOD_FISHER] = decide_units,
-    [METHOD_IMPORTANCE] = decide_units,      [METHOD_MAGNITUDE] = decide_units,
-    [METHOD_VOCABULARY] = decide_vocabulary,
+    [METHOD_LAYERS] = decide_layers,     [METHOD_FISHER] = decide_units,
+    [METHOD_IMPORTANCE] = decide_units,  [METHOD_MAGNITUDE] = decide_units,
+    [METHOD_MOVEMENT] = decide_movement, [METHOD_VOCABULARY] = decide_vocabulary,
 };
 
 static bool decide(struct tool *tool, const struct options *opt, struct model *model,
@@ -234,14 +289,17 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mprune",
         .purpose = "Make a model smaller by removing layers, attention heads, neurons and words.",
-        .synopsis = "mprune -m MODEL --vocab-from STREAM [--vocab-size N] [-o FILE]\n"
-                    "mprune -m MODEL --method layers (--keep SHARE | --speedup FACTOR) "
-                    "[--which RULE] [-o FILE]\n"
-                    "mprune -m MODEL --method layers --which LIST [-o FILE]\n"
-                    "mprune -m MODEL --method magnitude (--keep SHARE | --speedup FACTOR) "
-                    "[-o FILE]\n"
-                    "mprune -m MODEL --method fisher|importance (--keep SHARE | --speedup FACTOR) "
-                    "[-o FILE] [STREAM...]",
+        .synopsis =
+            "mprune -m MODEL --vocab-from STREAM [--vocab-size N] [-o FILE]\n"
+            "mprune -m MODEL --method layers (--keep SHARE | --speedup FACTOR) "
+            "[--which RULE] [-o FILE]\n"
+            "mprune -m MODEL --method layers --which LIST [-o FILE]\n"
+            "mprune -m MODEL --method magnitude (--keep SHARE | --speedup FACTOR) "
+            "[-o FILE]\n"
+            "mprune -m MODEL --method fisher|importance (--keep SHARE | --speedup FACTOR) "
+            "[-o FILE] [STREAM...]\n"
+            "mprune -m MODEL --method movement (--keep SHARE | --mask threshold --lambda X) "
+            "[--kd KD] [options] [STREAM...]",
         .example = "mprune -m teacher.tar --method fisher --keep 50% train.taught |\n"
                    "    mstudent -m - --kd alpha=0.9,temperature=2 train.taught > half.tar",
         .option = mprune_option_table,

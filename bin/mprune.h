@@ -16,6 +16,7 @@
 
 #include "bin/tool.h"
 #include "prune/layers.h"
+#include "prune/movement.h"
 
 enum mprune_option {
     OPTION_MODEL = 1000,
@@ -32,7 +33,21 @@ enum mprune_option {
     OPTION_REPORT,
     OPTION_DRY_RUN,
     OPTION_NORMALISE,
-    OPTION_NO_REARRANGE
+    OPTION_NO_REARRANGE,
+    OPTION_VARIANT,
+    OPTION_BLOCK,
+    OPTION_MASK,
+    OPTION_LAMBDA,
+    OPTION_SCORE_LR,
+    OPTION_START,
+    OPTION_SETTLE,
+    OPTION_FILL_EPOCHS,
+    OPTION_KD,
+    OPTION_DEV,
+    OPTION_EPOCHS,
+    OPTION_LR,
+    OPTION_WARMUP,
+    OPTION_LOG
 };
 
 enum method {
@@ -40,6 +55,7 @@ enum method {
     METHOD_FISHER,
     METHOD_IMPORTANCE,
     METHOD_MAGNITUDE,
+    METHOD_MOVEMENT,
     METHOD_VOCABULARY,
     N_METHODS
 };
@@ -66,6 +82,8 @@ struct options {
     enum layers_rule rule;
     size_t samples, batch_tokens;
     bool dry_run, no_rearrange, normalise;
+    struct movement_options movement;
+    const char *dev, *log; /* of methods that train; NULL: not given */
     const char *vocab_from[MAX_VOCAB_FROM];
     size_t n_vocab_from, vocab_size; /* vocab_size 0: not given */
     const char *const *path;
@@ -74,6 +92,13 @@ struct options {
 
 extern const struct tool_option mprune_option_table[];
 extern const size_t mprune_n_options;
+
+enum { MPRUNE_MAX_COUNT = 1 << 30 };
+
+/* mprune_train.c: an option of the methods that train; false: it is none. */
+bool mprune_train_option(struct tool *tool, struct options *opt, int id);
+/* Once all is read, for a method that trains. */
+void mprune_train_check(struct tool *tool, struct options *opt);
 
 /* After tool_init(). A mistake finishes the process (2). */
 void mprune_parse(struct tool *tool, struct options *opt);

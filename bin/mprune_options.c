@@ -6,12 +6,13 @@
 #include "bin/mprune.h"
 #include "core/number.h"
 
-enum { SAMPLES = 2048, BATCH_TOKENS = 512, MAX_COUNT = 1 << 30 };
+enum { SAMPLES = 2048, BATCH_TOKENS = 512 };
 
 const struct tool_option mprune_option_table[] = {
     {'m', "model", "MODEL", "the model to prune (required)", OPTION_MODEL},
-    {0, "method", "METHOD", "layers, fisher, importance or magnitude (required)", OPTION_METHOD},
-    {0, "keep", "SHARE", "how much stays: 75% or 0.75, of layers or multiply-adds", OPTION_KEEP},
+    {0, "method", "METHOD", "layers, fisher, importance, magnitude or movement (required)",
+     OPTION_METHOD},
+    {0, "keep", "SHARE", "how much stays: 75% or 0.75; of what, the method says", OPTION_KEEP},
     {0, "speedup", "FACTOR", "instead of --keep: how many times as fast on this machine, 2.56x",
      OPTION_SPEEDUP},
     {0, "remeasure", NULL, "speedup: time this machine anew, whatever the cache holds",
@@ -24,7 +25,24 @@ const struct tool_option mprune_option_table[] = {
     {0, "no-rearrange", NULL, "fisher: do not exchange units after the search",
      OPTION_NO_REARRANGE},
     {0, "samples", "N", "at most N records of the stream (2048)", OPTION_SAMPLES},
-    {0, "batch-tokens", "N", "tokens that run at a time (512)", OPTION_BATCH_TOKENS},
+    {0, "batch-tokens", "N", "tokens that run at a time (512), of one step (1024)",
+     OPTION_BATCH_TOKENS},
+    {0, "variant", "VARIANT", "movement: hybrid (default), struct, filled or unstructured",
+     OPTION_VARIANT},
+    {0, "block", "RxC", "movement: blocks of query, key and value (32x32)", OPTION_BLOCK},
+    {0, "mask", "RULE", "movement: topk (default), global or threshold", OPTION_MASK},
+    {0, "lambda", "X", "movement: penalty on scores, with --mask threshold", OPTION_LAMBDA},
+    {0, "score-lr", "X", "movement: peak learning rate of scores (0.01)", OPTION_SCORE_LR},
+    {0, "start", "X", "movement: share of steps before pruning begins (0.1)", OPTION_START},
+    {0, "settle", "X", "movement: share of steps after it has ended (0.3)", OPTION_SETTLE},
+    {0, "fill-epochs", "N", "movement: epochs of --variant filled without blocks (1)",
+     OPTION_FILL_EPOCHS},
+    {0, "kd", "KD", "movement: distil the logits: alpha=0.9,temperature=2", OPTION_KD},
+    {0, "dev", "STREAM", "movement: score after each epoch, keep the best", OPTION_DEV},
+    {0, "epochs", "N", "movement: passes over the records (3)", OPTION_EPOCHS},
+    {0, "lr", "X", "movement: peak learning rate of weights (1e-4)", OPTION_LR},
+    {0, "warmup", "X", "movement: share of steps with rising rates (0.1)", OPTION_WARMUP},
+    {0, "log", "FILE", "movement: one JSON object per logging step", OPTION_LOG},
     {0, "vocab-from", "STREAM", "trim the vocabulary to what occurs there; repeatable",
      OPTION_VOCAB_FROM},
     {0, "vocab-size", "N", "of that, at most N pieces, the most frequent", OPTION_VOCAB_SIZE},
@@ -48,6 +66,16 @@ const struct method_entry method_table[N_METHODS] = {
                                OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED,
                            true},
     [METHOD_MAGNITUDE] = {"magnitude", OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED, false},
+    [METHOD_MOVEMENT] = {"movement",
+                         OPTION_BIT(OPTION_BATCH_TOKENS) | OPTION_BIT(OPTION_VARIANT) |
+                             OPTION_BIT(OPTION_BLOCK) | OPTION_BIT(OPTION_MASK) |
+                             OPTION_BIT(OPTION_LAMBDA) | OPTION_BIT(OPTION_SCORE_LR) |
+                             OPTION_BIT(OPTION_START) | OPTION_BIT(OPTION_SETTLE) |
+                             OPTION_BIT(OPTION_FILL_EPOCHS) | OPTION_BIT(OPTION_KD) |
+                             OPTION_BIT(OPTION_DEV) | OPTION_BIT(OPTION_EPOCHS) |
+                             OPTION_BIT(OPTION_LR) | OPTION_BIT(OPTION_WARMUP) |
+                             OPTION_BIT(OPTION_LOG),
+                         true},
     [METHOD_VOCABULARY] = {"vocabulary", 0, false},
 };
 
@@ -118,7 +146,7 @@ static bool normalise_argument(struct tool *tool)
 
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
-    switch ((enum mprune_option)id) {
+    switch (id) {
     case OPTION_MODEL:
         tool_argument_once(tool, "-m", &opt->model);
         break;
@@ -142,10 +170,11 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         opt->which = tool_argument(tool);
         break;
     case OPTION_SAMPLES:
-        opt->samples = (size_t)tool_argument_integer(tool, "--samples", 1, MAX_COUNT);
+        opt->samples = (size_t)tool_argument_integer(tool, "--samples", 1, MPRUNE_MAX_COUNT);
         break;
     case OPTION_BATCH_TOKENS:
-        opt->batch_tokens = (size_t)tool_argument_integer(tool, "--batch-tokens", 1, MAX_COUNT);
+        opt->batch_tokens =
+            (size_t)tool_argument_integer(tool, "--batch-tokens", 1, MPRUNE_MAX_COUNT);
         break;
     case OPTION_REPORT:
         opt->report = tool_argument(tool);
@@ -154,7 +183,7 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         add_vocab_from(tool, opt);
         break;
     case OPTION_VOCAB_SIZE:
-        opt->vocab_size = (size_t)tool_argument_integer(tool, "--vocab-size", 1, MAX_COUNT);
+        opt->vocab_size = (size_t)tool_argument_integer(tool, "--vocab-size", 1, MPRUNE_MAX_COUNT);
         break;
     case OPTION_DRY_RUN:
         opt->dry_run = true;
@@ -164,6 +193,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_NO_REARRANGE:
         opt->no_rearrange = true;
+        break;
+    default:
+        mprune_train_option(tool, opt, id);
         break;
     }
 }
@@ -184,7 +216,8 @@ static void check_which(struct tool *tool, struct options *opt)
     if (opt->list && (opt->keep > 0 || opt->speedup > 0))
         tool_usage_error(tool, "--which %s names the layers to keep; drop --%s", opt->list,
                          opt->keep > 0 ? "keep" : "speedup");
-    if (!opt->list && !(opt->keep > 0) && !(opt->speedup > 0))
+    bool trained = opt->movement.schedule.rule == MOVEMENT_THRESHOLD; /* --lambda says how much */
+    if (!opt->list && !trained && !(opt->keep > 0) && !(opt->speedup > 0))
         tool_usage_error(tool, "--keep is missing: how much stays, for example 50%%; or --speedup, "
                                "for example 2x");
     if ((opt->remeasure || opt->explain) && !(opt->speedup > 0))
@@ -251,6 +284,8 @@ static void check_options(struct tool *tool, struct options *opt)
     check_report(tool, opt);
     if (opt->method != METHOD_VOCABULARY)
         check_which(tool, opt);
+    if (opt->method == METHOD_MOVEMENT)
+        mprune_train_check(tool, opt);
     tool_check_stdin(tool, method->reads_stream);
 }
 
@@ -258,6 +293,7 @@ void mprune_parse(struct tool *tool, struct options *opt)
 {
     *opt = (struct options){
         .method = N_METHODS, .rule = LAYERS_TOP, .samples = SAMPLES, .batch_tokens = BATCH_TOKENS};
+    movement_defaults(&opt->movement);
     for (int id; (id = tool_next_option(tool)) >= 0;) {
         opt->given |= OPTION_BIT(id);
         parse_option(tool, opt, id);

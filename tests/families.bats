@@ -69,6 +69,8 @@ keeps() {
     keeps MobileBertForSequenceClassification '"intra_bottleneck_size"' '"num_feedforward_networks"'
     run mprune -q -m model.tar --method fisher --keep 70% -o pruned.tar rows.tok
     assert_fails "bottleneck" "--method layers"
+    run mprune -q -m model.tar --method movement --keep 70% -o pruned.tar rows.tok
+    assert_fails "bottleneck" "--method layers"
     mprune -q -m model.tar --method layers --keep 70% -o layers.tar
     run mscore -m layers.tar rows.tok
     assert_status 0
