@@ -11,10 +11,12 @@
 #include "quant/format.h"
 #include "quant/onnx.h"
 
-enum { OPTION_TO = 1000, OPTION_DENSE };
+enum { OPTION_TO = 1000, OPTION_EMBEDDINGS, OPTION_DENSE };
 
 static const struct tool_option option_table[] = {
     {0, "to", "FORMAT", "fp32, fp16, bf16, int8 or onnx", OPTION_TO},
+    {0, "embeddings", "FORMAT", "of the embedding tables: fp32, fp16, bf16, int8 or int4",
+     OPTION_EMBEDDINGS},
     {0, "dense", NULL, "pad with zeros to a shape that Hugging Face's classes hold", OPTION_DENSE},
 };
 
@@ -22,7 +24,7 @@ enum job { JOB_NONE, JOB_FORMAT, JOB_ONNX, JOB_DENSE };
 
 struct options {
     enum job job;
-    enum format to; /* of JOB_FORMAT */
+    struct format_plan plan; /* of JOB_FORMAT */
     const char *model;
 };
 
@@ -43,23 +45,33 @@ static void set_job(struct tool *tool, struct options *opt, enum job job)
 
 static void parse(struct tool *tool, struct options *opt)
 {
-    *opt = (struct options){.model = "-"};
+    *opt = (struct options){.model = "-", .plan = {.to = FORMAT_AS_IS, .tables = FORMAT_AS_IS}};
     for (int id; (id = tool_next_option(tool)) >= 0;) {
         const char *name = tool_argument(tool);
         if (id == OPTION_DENSE)
             set_job(tool, opt, JOB_DENSE);
         else if (id == OPTION_TO && strcmp(name, "onnx") == 0)
             set_job(tool, opt, JOB_ONNX);
-        else if (id == OPTION_TO && format_from_name(name, &opt->to))
+        else if (id == OPTION_TO && format_from_name(name, &opt->plan.to) &&
+                 opt->plan.to != FORMAT_INT4)
             set_job(tool, opt, JOB_FORMAT);
+        else if (id == OPTION_EMBEDDINGS && format_from_name(name, &opt->plan.tables))
+            opt->job = opt->job == JOB_NONE ? JOB_FORMAT : opt->job;
+        else if (id == OPTION_EMBEDDINGS)
+            tool_usage_error(tool, "--embeddings: \"%s\" is not fp32, fp16, bf16, int8 or int4",
+                             name);
         else if (id == OPTION_TO)
             tool_usage_error(tool, "--to: \"%s\" is not fp32, fp16, bf16, int8 or onnx", name);
     }
     size_t n = 0;
     const char *const *operand = tool_operands(tool, &n);
     if (opt->job == JOB_NONE)
-        tool_usage_error(tool,
-                         "--to is missing (fp32, fp16, bf16, int8 or onnx), and so is --dense");
+        tool_usage_error(
+            tool, "--to is missing (fp32, fp16, bf16, int8 or onnx), and so are --embeddings "
+                  "and --dense");
+    if (opt->plan.tables != FORMAT_AS_IS && opt->job != JOB_FORMAT)
+        tool_usage_error(tool, "--embeddings and %s exclude each other",
+                         opt->job == JOB_DENSE ? "--dense" : "--to onnx");
     if (n > 1)
         tool_usage_error(tool, "%zu models given; mquant takes one", n);
     if (n == 1)
@@ -79,7 +91,7 @@ static bool write_model(struct tool *tool, const struct options *opt, struct mod
     case JOB_NONE:
         break;
     }
-    return format_write(model, opt->to, stage, output, &result->format, &tool->err);
+    return format_write_plan(model, &opt->plan, stage, output, &result->format, &tool->err);
 }
 
 static bool convert(struct tool *tool, const struct options *opt, struct output *output,
@@ -120,6 +132,7 @@ static void tell(const struct tool *tool, const struct options *opt, const union
 {
     const struct format_result *format = &result->format;
     const struct onnx_result *onnx = &result->onnx;
+    bool tables = opt->plan.tables != FORMAT_AS_IS;
     switch (opt->job) {
     case JOB_DENSE:
         tell_dense(tool, &result->dense);
@@ -130,8 +143,9 @@ static void tell(const struct tool *tool, const struct options *opt, const union
         break;
     case JOB_FORMAT:
     case JOB_NONE:
-        tool_note(tool, "%s: %llu weights, %.2f MB -> %.2f MB (%.1f%% of the size)",
-                  format_name(opt->to), (unsigned long long)format->weights,
+        tool_note(tool, "%s%s%s: %llu weights, %.2f MB -> %.2f MB (%.1f%% of the size)",
+                  format_name(opt->plan.to), tables ? ", embeddings " : "",
+                  tables ? format_name(opt->plan.tables) : "", (unsigned long long)format->weights,
                   (double)format->bytes_before / 1e6, (double)format->bytes_after / 1e6,
                   100 * (double)format->bytes_after / (double)format->bytes_before);
     }
@@ -152,7 +166,8 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mquant",
         .purpose = "Change the number format or the form of a model.",
-        .synopsis = "mquant --to FORMAT [-o FILE] [MODEL]\n"
+        .synopsis = "mquant --to FORMAT [--embeddings FORMAT] [-o FILE] [MODEL]\n"
+                    "mquant --embeddings FORMAT [-o FILE] [MODEL]\n"
                     "mquant --dense [-o FILE] [MODEL]",
         .example = "mquant --to int8 -o small.tar model.tar",
         .option = option_table,

@@ -56,8 +56,8 @@ static inline const act *act_at_const(const struct device *dev, const act *x, si
 /* A matrix as it lies in a model file: row-major, host memory (perhaps mapped), any alignment. */
 struct weight {
     const void *data;
-    enum dtype type;    /* F32 F16 BF16 I8 (with scale) */
-    const float *scale; /* [rows] for I8: value = scale[row] * data; else NULL */
+    enum dtype type;    /* F32 F16 BF16 I8 (with scale); of tables also U8: core/int4.h */
+    const float *scale; /* [rows] for I8: value = scale[row] * data; [rows, groups] for U8 */
     size_t rows, cols;
 };
 

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "core/int4.h"
 #include "core/memory.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/elementwise.h"
@@ -21,8 +22,10 @@ struct table_weights *cpu_table_prepare(struct device *dev, const struct weight 
                                         struct error *err)
 {
     (void)dev;
-    if (!dtype_is_float(weight->type) && !(weight->type == DTYPE_I8 && weight->scale)) {
-        error_set(err, "table: weights of type %s; expected F32, F16, BF16 or I8 with scales",
+    bool codes = weight->type == DTYPE_I8 || weight->type == DTYPE_U8;
+    if (!dtype_is_float(weight->type) && !(codes && weight->scale)) {
+        error_set(err,
+                  "table: weights of type %s; expected F32, F16, BF16, or I8 or U8 with scales",
                   dtype_name(weight->type));
         return NULL;
     }
@@ -50,6 +53,11 @@ static void table_row(const struct table_weights *table, size_t row, size_t colu
                       float *to)
 {
     const struct weight *weight = &table->weight;
+    if (weight->type == DTYPE_U8) {
+        int4_decode((const uint8_t *)weight->data + row * int4_row_bytes(weight->cols),
+                    weight->scale + row * int4_groups(weight->cols), column, n, to);
+        return;
+    }
     size_t at = (row * weight->cols + column) * dtype_bytes(weight->type);
     dtype_to_float(weight->type, (const char *)weight->data + at, n, to);
     if (weight->type == DTYPE_I8)

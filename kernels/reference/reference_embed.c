@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "core/int4.h"
 #include "core/memory.h"
 
 struct table_weights {
@@ -13,9 +14,10 @@ struct table_weights *reference_table_prepare(struct device *dev, const struct w
                                               struct error *err)
 {
     (void)dev;
-    bool known = dtype_is_float(weight->type) || (weight->type == DTYPE_I8 && weight->scale);
-    if (!known) {
-        error_set(err, "table: weights of type %s; expected F32, F16, BF16 or I8 with scales",
+    bool codes = weight->type == DTYPE_I8 || weight->type == DTYPE_U8;
+    if (!dtype_is_float(weight->type) && !(codes && weight->scale)) {
+        error_set(err,
+                  "table: weights of type %s; expected F32, F16, BF16, or I8 or U8 with scales",
                   dtype_name(weight->type));
         return NULL;
     }
@@ -43,6 +45,13 @@ static double table_value(const struct table_weights *table, size_t row, size_t 
     const struct weight *weight = &table->weight;
     size_t i = row * weight->cols + column;
     float value;
+    if (weight->type == DTYPE_U8) {
+        const uint8_t *codes = weight->data;
+        unsigned pair = codes[row * int4_row_bytes(weight->cols) + column / 2];
+        int code = (int)(column % 2 ? pair >> 4 : pair & 15) - 8;
+        size_t group = row * int4_groups(weight->cols) + column / INT4_GROUP;
+        return (double)((float)code * weight->scale[group]);
+    }
     dtype_to_float(weight->type, (const char *)weight->data + i * dtype_bytes(weight->type), 1,
                    &value);
     return weight->type == DTYPE_I8 ? (double)(value * weight->scale[row]) : (double)value;

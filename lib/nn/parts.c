@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/int4.h"
 #include "core/memory.h"
 
 /* ---- the list ---- */
@@ -156,20 +157,29 @@ const struct tensor_view *parts_find_tensor(const struct model *model, const cha
     return view;
 }
 
-/* The scale of an int8 tensor: "<name>_scale", F32 [rows], aligned. */
-static bool check_scale(const struct model *model, const struct tensor_view *view,
+/* Whether a tensor holds codes that need a scale. */
+static bool is_codes(const struct tensor_view *view)
+{
+    return view->type == DTYPE_I8 || view->type == DTYPE_U8;
+}
+
+/* The scale of an int8 tensor: "<name>_scale", F32 [rows], aligned; of an int4 table of `cols`
+ * columns [rows, groups] (core/int4.h). */
+static bool check_scale(const struct model *model, const struct tensor_view *view, size_t cols,
                         struct error *err)
 {
+    uint64_t groups = view->type == DTYPE_U8 ? int4_groups(cols) : 1;
     char name[PARTS_NAME_BYTES + 8];
     snprintf(name, sizeof name, "%s_scale", view->name);
     const struct tensor_view *scale = model_find(model, name);
     if (!scale)
-        return error_set(err, "%s: tensor %s is int8 but there is no %s beside it", model->name,
-                         view->name, name);
-    if (scale->type != DTYPE_F32 || scale->rank != 1 || scale->dim[0] != view->dim[0] ||
+        return error_set(err, "%s: tensor %s is int%d but there is no %s beside it", model->name,
+                         view->name, view->type == DTYPE_U8 ? 4 : 8, name);
+    if (scale->type != DTYPE_F32 || scale->rank != (view->type == DTYPE_U8 ? 2 : 1) ||
+        scale->dim[0] != view->dim[0] || tensor_view_elements(scale) != view->dim[0] * groups ||
         (uintptr_t)scale->data % sizeof(float) != 0)
-        return error_set(err, "%s: tensor %s must be an aligned F32 [%" PRIu64 "]", model->name,
-                         name, view->dim[0]);
+        return error_set(err, "%s: tensor %s must be an aligned F32 [%" PRIu64 "%s]", model->name,
+                         name, view->dim[0], view->type == DTYPE_U8 ? ", columns / 64" : "");
     return true;
 }
 
@@ -177,12 +187,37 @@ const struct tensor_view *parts_scale_of(const struct model *model, const struct
 {
     char name[PARTS_NAME_BYTES + 8];
     snprintf(name, sizeof name, "%s_scale", view->name);
-    return view->type == DTYPE_I8 ? model_find(model, name) : NULL;
+    return is_codes(view) ? model_find(model, name) : NULL;
+}
+
+void parts_read_rows(const struct tensor_view *view, const struct tensor_view *scale, size_t cols,
+                     size_t first, size_t n, float *to)
+{
+    const uint8_t *data = view->data;
+    const float *factor = scale ? scale->data : NULL;
+    if (view->type == DTYPE_U8) {
+        for (size_t r = first; r < first + n; r++, to += cols)
+            int4_decode(data + r * int4_row_bytes(cols), factor + r * int4_groups(cols), 0, cols,
+                        to);
+        return;
+    }
+    dtype_to_float(view->type, data + first * cols * dtype_bytes(view->type), n * cols, to);
+    for (size_t i = 0; factor && i < n * cols; i++)
+        to[i] *= factor[first + i / cols];
+}
+
+/* Tables alone may be int4; all families call them so. */
+static bool is_table(const char *name)
+{
+    static const char tail[] = "_embeddings.weight";
+    size_t n = strlen(name);
+    return n >= sizeof tail && strcmp(name + n - (sizeof tail - 1), tail) == 0;
 }
 
 /* `why`: what of config.json made us expect it, for the messages. */
 static const struct tensor_view *require(const struct model *model, const char *name, size_t rows,
-                                         size_t cols, const char *why, struct error *err)
+                                         size_t cols, bool table, const char *why,
+                                         struct error *err)
 {
     const struct tensor_view *view = parts_find_tensor(model, name);
     char text[128], expected[64];
@@ -196,22 +231,24 @@ static const struct tensor_view *require(const struct model *model, const char *
         snprintf(expected, sizeof expected, "[%zu, %zu]", rows, cols);
     else
         snprintf(expected, sizeof expected, "[%zu]", rows);
+    bool int4 = view->type == DTYPE_U8 && table;
+    size_t across = int4 ? int4_row_bytes(cols) : cols;
     bool fits =
-        view->rank == (cols ? 2 : 1) && view->dim[0] == rows && (!cols || view->dim[1] == cols);
+        view->rank == (cols ? 2 : 1) && view->dim[0] == rows && (!cols || view->dim[1] == across);
     if (!fits) {
         error_set(err, "%s: tensor %s is %s, expected %s%s", model->name, name, text, expected,
                   why);
         return NULL;
     }
     bool known = view->type == DTYPE_F32 || view->type == DTYPE_F16 || view->type == DTYPE_BF16 ||
-                 (view->type == DTYPE_I8 && cols);
+                 (view->type == DTYPE_I8 && cols) || int4;
     if (!known) {
         error_set(err, "%s: tensor %s is %s; only F32, F16, BF16 and (matrices) I8 can be used%s",
                   model->name, name, text,
                   view->type == DTYPE_F64 ? "; convert the model first: mquant --to fp32" : "");
         return NULL;
     }
-    if (view->type == DTYPE_I8 && !check_scale(model, view, err))
+    if (is_codes(view) && !check_scale(model, view, cols, err))
         return NULL;
     return view;
 }
@@ -219,7 +256,7 @@ static const struct tensor_view *require(const struct model *model, const char *
 const struct tensor_view *parts_require_tensor(const struct model *model, const char *name,
                                                size_t rows, size_t cols, struct error *err)
 {
-    return require(model, name, rows, cols, "", err);
+    return require(model, name, rows, cols, is_table(name), "", err);
 }
 
 static const struct {
@@ -303,7 +340,7 @@ static bool require_one(const struct shape *shape, const struct part *part, cons
     char name[PARTS_NAME_BYTES], why[160];
     parts_name(shape, part, rest, name);
     explain(shape, part, model, name, cols, why, sizeof why);
-    return require(model, name, rows, cols, why, err) != NULL;
+    return require(model, name, rows, cols, part->kind == PART_TABLE, why, err) != NULL;
 }
 
 bool parts_require(const struct shape *shape, const struct part *part, const struct model *model,

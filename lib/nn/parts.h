@@ -63,12 +63,16 @@ void parts_name(const struct shape *shape, const struct part *part, const char *
 const struct tensor_view *parts_find_tensor(const struct model *model, const char *name);
 
 /* Find it and check dims (cols 0: a vector) and type (F32 F16 BF16; I8 matrices with their
- * "<name>_scale"). The bytes are not verified. */
+ * "<name>_scale"; int4 tables, which are U8, likewise). The bytes are not verified. */
 const struct tensor_view *parts_require_tensor(const struct model *model, const char *name,
                                                size_t rows, size_t cols,
                                                struct error *err) MUST_CHECK;
-/* The scale of an I8 tensor that parts_require_tensor() accepted; NULL for other types. */
+/* The scale of an I8 or U8 tensor that parts_require_tensor() accepted; NULL for other types. */
 const struct tensor_view *parts_scale_of(const struct model *model, const struct tensor_view *view);
+/* Rows [first, first + n) of such a tensor of `cols` columns (a vector: 1) as floats; scale is its
+ * parts_scale_of(). */
+void parts_read_rows(const struct tensor_view *view, const struct tensor_view *scale, size_t cols,
+                     size_t first, size_t n, float *to);
 
 /* All tensors of a part. */
 bool parts_require(const struct shape *shape, const struct part *part, const struct model *model,

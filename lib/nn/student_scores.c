@@ -20,9 +20,7 @@ static float *values(const struct model *model, const struct shape *shape, enum 
     float *to = memory_array(rows * wide, sizeof *to, err);
     if (!to)
         return NULL;
-    dtype_to_float(view->type, view->data, rows * wide, to);
-    for (size_t i = 0; scale && i < rows * wide; i++)
-        to[i] *= ((const float *)scale->data)[i / wide];
+    parts_read_rows(view, scale, wide, 0, rows, to);
     return to;
 }
 

@@ -170,8 +170,8 @@ static bool verified(const struct source_model *from, const struct tensor_view *
     return true;
 }
 
-static bool as_weight(const struct source_model *from, const struct tensor_view *view, bool verify,
-                      struct weight *weight, struct error *err)
+static bool as_weight(const struct source_model *from, const struct tensor_view *view, size_t cols,
+                      bool verify, struct weight *weight, struct error *err)
 {
     const struct tensor_view *scale = parts_scale_of(from->model, view);
     if (verify && (!verified(from, view, err) || (scale && !verified(from, scale, err))))
@@ -180,7 +180,7 @@ static bool as_weight(const struct source_model *from, const struct tensor_view 
                               .type = view->type,
                               .scale = scale ? scale->data : NULL,
                               .rows = (size_t)view->dim[0],
-                              .cols = (size_t)view->dim[1]};
+                              .cols = cols};
     return true;
 }
 
@@ -209,7 +209,7 @@ static bool prepare_matrix(void *context, const struct part *part, size_t n_stac
         parts_name(shape, &part[i], "weight", name);
         const struct tensor_view *view =
             parts_require_tensor(from->model, name, part[i].rows, part[i].cols, err);
-        ok = view && as_weight(from, view, true, &weight[i], err);
+        ok = view && as_weight(from, view, part[i].cols, true, &weight[i], err);
         parts_name(shape, &part[i], "bias", name);
         bias[i] = vectors + i * part->rows;
         ok = ok && read_vector(from, name, part->rows, vectors + i * part->rows, err);
@@ -255,7 +255,7 @@ static bool prepare_table(void *context, const struct part *part, struct table_w
     parts_name(w->shape, part, "weight", name);
     const struct tensor_view *view =
         parts_require_tensor(from->model, name, part->rows, part->cols, err);
-    if (!view || !as_weight(from, view, part->role != FAMILY_WORD, &weight, err))
+    if (!view || !as_weight(from, view, part->cols, part->role != FAMILY_WORD, &weight, err))
         return false;
     if (part->role == FAMILY_WORD) {
         w->word_view = view;
@@ -402,12 +402,13 @@ bool weights_verify_rows(const struct weights *weights, const int32_t *id, size_
     const struct tensor_view *scale = weights->word_scale;
     const char *data = weights->word_view->data;
     size_t row_bytes = (size_t)(weights->word_view->bytes / weights->word_view->dim[0]);
+    size_t scale_bytes = scale ? (size_t)(scale->bytes / scale->dim[0]) : 0;
     for (size_t t = 0; t < n; t++) {
         size_t row = (size_t)id[t];
         if (!bundle_verify(model->bundle, data + row * row_bytes, row_bytes, err))
             return false;
-        if (scale &&
-            !bundle_verify(model->bundle, (const float *)scale->data + row, sizeof(float), err))
+        if (scale && !bundle_verify(model->bundle, (const char *)scale->data + row * scale_bytes,
+                                    scale_bytes, err))
             return false;
     }
     return true;

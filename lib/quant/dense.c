@@ -203,9 +203,9 @@ static bool check_pool(const struct model *model, const struct shape *shape, str
 static bool check_types(const struct model *model, struct error *err)
 {
     for (size_t i = 0; i < model->n_tensors; i++)
-        if (model->tensor[i].type == DTYPE_I8)
+        if (model->tensor[i].type == DTYPE_I8 || model->tensor[i].type == DTYPE_U8)
             return error_set(err,
-                             "%s: tensor %s is I8, which Hugging Face's classes cannot hold in any "
+                             "%s: tensor %s is of codes, which Hugging Face's classes cannot hold in any "
                              "shape; convert it first: mquant --to fp32",
                              model->name, model->tensor[i].name);
     return true;

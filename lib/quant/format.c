@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "core/dtype.h"
+#include "core/int4.h"
 #include "core/memory.h"
+#include "nn/family.h"
 
 enum { INT8_MAX_CODE = 127 };
 
@@ -15,15 +17,14 @@ static const struct {
     const char *name;
     enum dtype type; /* of what is not an I8 matrix; torch_dtype in config.json */
 } known[] = {
-    [FORMAT_FP32] = {"fp32", DTYPE_F32},
-    [FORMAT_FP16] = {"fp16", DTYPE_F16},
-    [FORMAT_BF16] = {"bf16", DTYPE_BF16},
-    [FORMAT_INT8] = {"int8", DTYPE_F32},
+    [FORMAT_FP32] = {"fp32", DTYPE_F32},  [FORMAT_FP16] = {"fp16", DTYPE_F16},
+    [FORMAT_BF16] = {"bf16", DTYPE_BF16}, [FORMAT_INT8] = {"int8", DTYPE_F32},
+    [FORMAT_INT4] = {"int4", DTYPE_F32},  [FORMAT_AS_IS] = {"as it was", DTYPE_F32},
 };
 
 bool format_from_name(const char *name, enum format *format)
 {
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    for (size_t i = 0; i < FORMAT_AS_IS; i++)
         if (strcmp(name, known[i].name) == 0) {
             *format = (enum format)i;
             return true;
@@ -71,7 +72,7 @@ struct batch {
 /* A tensor seen as rows: a matrix as it is, anything else as one row. */
 struct rows {
     const struct tensor_view *view;
-    const uint8_t *scale; /* of an I8 matrix: F32, any alignment */
+    const uint8_t *scale; /* of an I8 or U8 matrix: F32, any alignment */
     size_t rows, cols;
 };
 
@@ -116,7 +117,12 @@ static const struct tensor_view *find_scale(const struct model *model, const cha
     return scale;
 }
 
-/* "x_scale" where x is I8: it travels with x. */
+static bool is_codes(const struct tensor_view *view)
+{
+    return view->type == DTYPE_I8 || view->type == DTYPE_U8;
+}
+
+/* "x_scale" where x is I8 or U8: it travels with x. */
 static bool is_scale(const struct model *model, const struct tensor_view *view, bool *yes,
                      struct error *err)
 {
@@ -129,7 +135,7 @@ static bool is_scale(const struct model *model, const struct tensor_view *view, 
     if (!base)
         return false;
     const struct tensor_view *of = model_find(model, base);
-    *yes = of && of->type == DTYPE_I8;
+    *yes = of && is_codes(of);
     free(base);
     return true;
 }
@@ -142,20 +148,39 @@ static bool rows_of(struct model *model, const struct tensor_view *view, struct 
         rows->rows = (size_t)view->dim[0];
         rows->cols = (size_t)view->dim[1];
     }
-    if (view->type != DTYPE_I8)
+    if (!is_codes(view))
         return true;
     const struct tensor_view *scale = find_scale(model, view->name, err);
     if (!scale)
-        return error_set(err, "%s: tensor \"%s\" is I8 but there is no \"%s_scale\" beside it",
-                         model->name, view->name, view->name);
-    if (view->rank != 2 || scale->type != DTYPE_F32 || tensor_view_elements(scale) != view->dim[0])
+        return error_set(err, "%s: tensor \"%s\" is %s but there is no \"%s_scale\" beside it",
+                         model->name, view->name, dtype_name(view->type), view->name);
+    bool int4 = view->type == DTYPE_U8;
+    rows->cols *= int4 ? 2 : 1;
+    size_t groups = int4 ? int4_groups(rows->cols) : 1;
+    if (view->rank != 2 || scale->type != DTYPE_F32 ||
+        tensor_view_elements(scale) != view->dim[0] * groups)
         return error_set(err,
-                         "%s: tensor \"%s\": an I8 matrix [rows, cols] needs a scale F32 [rows]; "
+                         "%s: tensor \"%s\": an %s matrix of %zu rows needs a scale F32 [rows%s]; "
                          "\"%s\" is %s with %llu values",
-                         model->name, view->name, scale->name, dtype_name(scale->type),
+                         model->name, view->name, dtype_name(view->type), rows->rows,
+                         int4 ? ", columns / 64" : "", scale->name, dtype_name(scale->type),
                          (unsigned long long)tensor_view_elements(scale));
     rows->scale = scale->data;
     return bundle_verify(model->bundle, scale->data, (size_t)scale->bytes, err);
+}
+
+/* Row r of a table of 4-bit codes. */
+static bool read_int4(struct batch *batch, const struct rows *rows, size_t r, struct error *err)
+{
+    size_t groups = int4_groups(rows->cols);
+    float *scale = memory_array(groups, sizeof *scale, err);
+    if (!scale)
+        return false;
+    memcpy(scale, rows->scale + r * groups * sizeof *scale, groups * sizeof *scale);
+    int4_decode((const uint8_t *)rows->view->data + r * int4_row_bytes(rows->cols), scale, 0,
+                rows->cols, batch->row);
+    free(scale);
+    return true;
 }
 
 /* Row r as floats into batch->row; false when a value is not finite. */
@@ -163,9 +188,15 @@ static bool read_row(const struct model *model, struct batch *batch, const struc
                      size_t r, struct error *err)
 {
     const struct tensor_view *view = rows->view;
-    const uint8_t *from = (const uint8_t *)view->data + r * rows->cols * dtype_bytes(view->type);
-    dtype_to_float(view->type, from, rows->cols, batch->row);
-    if (rows->scale) {
+    if (view->type == DTYPE_U8) {
+        if (!read_int4(batch, rows, r, err))
+            return false;
+    } else {
+        const uint8_t *from =
+            (const uint8_t *)view->data + r * rows->cols * dtype_bytes(view->type);
+        dtype_to_float(view->type, from, rows->cols, batch->row);
+    }
+    if (rows->scale && view->type != DTYPE_U8) {
         float scale;
         memcpy(&scale, rows->scale + r * sizeof scale, sizeof scale);
         for (size_t c = 0; c < rows->cols; c++)
@@ -209,11 +240,13 @@ static bool convert_plain(const struct model *model, struct batch *batch, const 
     bool copy = made.type != type;
     uint8_t *data = NULL;
     if (copy) {
-        data = memory_aligned((size_t)tensor_view_elements(&made), dtype_bytes(type), err);
+        data = memory_aligned(rows->rows * rows->cols, dtype_bytes(type), err);
         if (!data)
             return error_at(err, "%s: tensor \"%s\": ", model->name, made.name);
         made.type = type;
         made.data = data;
+        if (made.rank == 2)
+            made.dim[1] = rows->cols; /* codes may lie closer */
         made.bytes = tensor_view_elements(&made) * dtype_bytes(type);
     }
     bool ok = true;
@@ -231,22 +264,26 @@ static bool convert_plain(const struct model *model, struct batch *batch, const 
     return true;
 }
 
-/* A floating-point matrix to I8 and its scales. */
-static bool convert_int8(const struct model *model, struct batch *batch, const struct rows *rows,
-                         struct error *err)
+/* A matrix to codes of 8 or 4 bits, and its scales. */
+static bool convert_codes(const struct model *model, struct batch *batch, const struct rows *rows,
+                          bool int4, struct error *err)
 {
     const char *name = rows->view->name;
-    if (find_scale(model, name, err))
+    size_t n = rows->rows, cols = rows->cols, row = int4 ? int4_row_bytes(cols) : cols;
+    size_t groups = int4 ? int4_groups(cols) : 1;
+    if (!is_codes(rows->view) && find_scale(model, name, err))
         return error_set(err, "%s: there is a tensor \"%s_scale\" already; it must be renamed",
                          model->name, name);
     char *scale_name = memory_format(err, "%s_scale", name);
-    int8_t *data = memory_aligned((size_t)tensor_view_elements(rows->view), 1, err);
-    float *scale = memory_aligned(rows->rows, sizeof *scale, err);
+    uint8_t *data = memory_aligned(n, row, err);
+    float *scale = memory_aligned(n * groups, sizeof *scale, err);
     bool ok = scale_name && data && scale;
-    for (size_t r = 0; ok && r < rows->rows; r++) {
+    for (size_t r = 0; ok && r < n; r++) {
         ok = read_row(model, batch, rows, r, err);
-        if (ok)
-            format_quantise_rows(batch->row, 1, rows->cols, data + r * rows->cols, scale + r);
+        if (ok && int4)
+            int4_encode_row(batch->row, cols, data + r * row, scale + r * groups);
+        else if (ok)
+            format_quantise_rows(batch->row, 1, cols, (int8_t *)data + r * cols, scale + r);
     }
     if (!ok) {
         free(scale_name);
@@ -254,14 +291,17 @@ static bool convert_int8(const struct model *model, struct batch *batch, const s
         free(scale);
         return false;
     }
-    batch_add(batch, tensor_view_2d(name, DTYPE_I8, rows->rows, rows->cols, data), data, NULL);
-    batch_add(batch, tensor_view_1d(scale_name, DTYPE_F32, rows->rows, scale), scale, scale_name);
+    batch_add(batch, tensor_view_2d(name, int4 ? DTYPE_U8 : DTYPE_I8, n, row, data), data, NULL);
+    batch_add(batch,
+              int4 ? tensor_view_2d(scale_name, DTYPE_F32, n, groups, scale)
+                   : tensor_view_1d(scale_name, DTYPE_F32, n, scale),
+              scale, scale_name);
     return true;
 }
 
-/* An I8 matrix that stays one: requantising could only lose. */
-static bool keep_int8(struct model *model, struct batch *batch, const struct rows *rows,
-                      struct error *err)
+/* Codes that stay what they are: quantising again could only lose. */
+static bool keep_codes(struct model *model, struct batch *batch, const struct rows *rows,
+                       struct error *err)
 {
     for (size_t r = 0; r < rows->rows; r++)
         if (!read_row(model, batch, rows, r, err))
@@ -271,8 +311,32 @@ static bool keep_int8(struct model *model, struct batch *batch, const struct row
     return true;
 }
 
+/* What a matrix becomes. */
+static bool target_of(const struct model *model, const struct format_plan *plan,
+                      const struct rows *rows, enum format *to, struct error *err)
+{
+    const struct tensor_view *view = rows->view;
+    struct family_tensor tensor = {.role = FAMILY_ROLES};
+    const struct family *family = NULL;
+    *to = plan->to;
+    if (plan->tables != FORMAT_AS_IS && !(family = family_of(model->config, model->name, err)))
+        return false;
+    if (family && family_parse(family, view->name, &tensor) && tensor.role <= FAMILY_TYPE)
+        *to =
+            plan->tables == FORMAT_INT4 && tensor.role != FAMILY_WORD ? FORMAT_INT8 : plan->tables;
+    for (size_t i = 0; i < plan->n_choices; i++)
+        if (strcmp(plan->choice[i].name, view->name) == 0)
+            *to = plan->choice[i].format;
+    if (*to != FORMAT_INT4 || (tensor.role == FAMILY_WORD && rows->cols % 2 == 0))
+        return true;
+    return error_set(err,
+                     "%s: tensor \"%s\" [%zu, %zu] cannot be int4: only tables of words with an "
+                     "even number of columns can; take int8",
+                     model->name, view->name, rows->rows, rows->cols);
+}
+
 static bool convert_tensor(struct model *model, struct batch *batch, const struct tensor_view *view,
-                           enum format to, uint64_t *weights, struct error *err)
+                           const struct format_plan *plan, uint64_t *weights, struct error *err)
 {
     bool scale = false;
     struct rows rows;
@@ -282,18 +346,30 @@ static bool convert_tensor(struct model *model, struct batch *batch, const struc
         return true;
     if (!bundle_verify(model->bundle, view->data, (size_t)view->bytes, err))
         return false;
-    *weights += tensor_view_elements(view);
-    if (!dtype_is_float(view->type) && view->type != DTYPE_I8) {
+    /* U8 without scales is something of another program's. */
+    bool codes = view->type == DTYPE_I8 ||
+                 (view->type == DTYPE_U8 && find_scale(model, view->name, err) != NULL);
+    if (!dtype_is_float(view->type) && !codes) {
+        *weights += tensor_view_elements(view);
         batch_add(batch, *view, NULL, NULL);
         return true;
     }
     if (!rows_of(model, view, &rows, err) ||
         !memory_grow(&batch->row, &batch->row_capacity, rows.cols, sizeof *batch->row, err))
         return false;
-    if (to != FORMAT_INT8 || view->rank != 2 || rows.cols == 0)
-        return convert_plain(model, batch, &rows, known[to].type, err);
-    return view->type == DTYPE_I8 ? keep_int8(model, batch, &rows, err)
-                                  : convert_int8(model, batch, &rows, err);
+    *weights += rows.rows * rows.cols;
+    bool matrix = view->rank == 2 && rows.cols > 0;
+    enum format to = plan->to;
+    if (matrix && !target_of(model, plan, &rows, &to, err))
+        return false;
+    if (to == FORMAT_AS_IS && !codes)
+        return convert_plain(model, batch, &rows, view->type, err);
+    if (codes && (to == FORMAT_AS_IS || (to == FORMAT_INT8 && view->type == DTYPE_I8) ||
+                  (to == FORMAT_INT4 && view->type == DTYPE_U8)))
+        return keep_codes(model, batch, &rows, err);
+    if (matrix && (to == FORMAT_INT8 || to == FORMAT_INT4))
+        return convert_codes(model, batch, &rows, to == FORMAT_INT4, err);
+    return convert_plain(model, batch, &rows, known[to].type, err);
 }
 
 /* A model that another program quantised has tensors whose meaning is not ours to guess. */
@@ -313,11 +389,16 @@ static bool refuse_foreign(const struct model *model, struct error *err)
 
 /* config.json with the new type. "quant_method" makes transformers say that it does not know the
  * format; without it the codes would be loaded as if they were weights. */
-static json_t *config_of(const struct model *model, enum format to, struct error *err)
+static json_t *config_of(const struct model *model, const struct batch *batch, enum format to,
+                         struct error *err)
 {
     json_t *config = json_deep_copy(model->config);
-    bool ok = config && model_state_type(config, known[to].type, err);
-    if (ok && to == FORMAT_INT8)
+    bool codes = false, ok = config != NULL;
+    for (size_t i = 0; i < batch->n; i++)
+        codes |= is_codes(&batch->tensor[i]);
+    if (ok && to != FORMAT_AS_IS)
+        ok = model_state_type(config, known[to].type, err);
+    if (ok && codes)
         ok = json_object_set_new(config, "quantization_config",
                                  json_pack("{s:s}", "quant_method", quant_method)) == 0;
     if (ok)
@@ -327,12 +408,25 @@ static json_t *config_of(const struct model *model, enum format to, struct error
     return NULL;
 }
 
-static bool write_batch(struct model *model, const struct batch *batch, enum format to,
-                        json_t *stage, struct output *output, struct error *err)
+/* "int8", "int8, embeddings int4", "fp32 and int8 by matrix" …: what millet.json calls it. */
+static json_t *format_text(const struct model *model, const struct format_plan *plan)
 {
-    json_t *config = config_of(model, to, err);
+    const char *before = json_string_value(json_object_get(model->millet, "format"));
+    const char *to = plan->to != FORMAT_AS_IS ? known[plan->to].name : before ? before : "fp32";
+    bool tables = plan->tables != FORMAT_AS_IS;
+    return json_sprintf("%s%s%s%s", to, plan->n_choices ? ", by matrix" : "",
+                        tables ? ", embeddings " : "", tables ? known[plan->tables].name : "");
+}
+
+static bool write_batch(struct model *model, const struct batch *batch,
+                        const struct format_plan *plan, json_t *stage, struct output *output,
+                        struct error *err)
+{
+    json_t *config = config_of(model, batch, plan->to, err);
     json_t *extra =
-        config ? model_keep_extra(model, json_pack("{s:s}", "format", format_name(to)), err) : NULL;
+        config
+            ? model_keep_extra(model, json_pack("{s:o}", "format", format_text(model, plan)), err)
+            : NULL;
     if (!extra) {
         json_decref(config);
         json_decref(stage);
@@ -351,8 +445,8 @@ static bool write_batch(struct model *model, const struct batch *batch, enum for
     return ok;
 }
 
-bool format_write(struct model *model, enum format to, json_t *stage, struct output *output,
-                  struct format_result *result, struct error *err)
+bool format_write_plan(struct model *model, const struct format_plan *plan, json_t *stage,
+                       struct output *output, struct format_result *result, struct error *err)
 {
     struct format_result sizes = {0, 0, 0};
     struct batch batch;
@@ -360,16 +454,23 @@ bool format_write(struct model *model, enum format to, json_t *stage, struct out
               refuse_foreign(model, err);
     for (size_t i = 0; ok && i < model->n_tensors; i++) {
         sizes.bytes_before += model->tensor[i].bytes;
-        ok = convert_tensor(model, &batch, &model->tensor[i], to, &sizes.weights, err);
+        ok = convert_tensor(model, &batch, &model->tensor[i], plan, &sizes.weights, err);
     }
     for (size_t i = 0; ok && i < batch.n; i++)
         sizes.bytes_after += batch.tensor[i].bytes;
     if (ok)
-        ok = write_batch(model, &batch, to, stage, output, err);
+        ok = write_batch(model, &batch, plan, stage, output, err);
     else
         json_decref(stage);
     batch_free(&batch);
     if (ok && result)
         *result = sizes;
     return ok;
+}
+
+bool format_write(struct model *model, enum format to, json_t *stage, struct output *output,
+                  struct format_result *result, struct error *err)
+{
+    const struct format_plan plan = {.to = to, .tables = FORMAT_AS_IS};
+    return format_write_plan(model, &plan, stage, output, result, err);
 }

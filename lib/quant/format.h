@@ -11,7 +11,11 @@
  *                    scale = max|w| / 127, data = w / scale to the nearest, ties to even. All
  *                    else is F32
  *
- * Tensors of integers that are not I8 with a scale (position_ids) pass unchanged. Values that are
+ *   int4             tables of embeddings alone: U8 [rows, columns / 2] and "<name>_scale" F32
+ *                    [rows, groups], as core/int4.h has it. Only of the word table: "int4" of the
+ *                    tables of positions and types, which are small, is int8
+ *
+ * Tensors of integers that are not I8 or U8 with a scale (position_ids) pass unchanged. Values that are
  * not finite, and values that do not fit the new format, are refused with the tensor's name.
  */
 #ifndef MILLET_QUANT_FORMAT_H
@@ -26,7 +30,19 @@
 #include "io/model.h"
 #include "io/output.h"
 
-enum format { FORMAT_FP32, FORMAT_FP16, FORMAT_BF16, FORMAT_INT8 };
+enum format { FORMAT_FP32, FORMAT_FP16, FORMAT_BF16, FORMAT_INT8, FORMAT_INT4, FORMAT_AS_IS };
+
+/* What becomes what. */
+struct format_choice {
+    const char *name; /* of a matrix, as the model spells it */
+    enum format format;
+};
+struct format_plan {
+    enum format to;                     /* of all that is not said below; AS_IS: no change */
+    enum format tables;                 /* of the tables of embeddings; AS_IS: as `to` */
+    const struct format_choice *choice; /* [n_choices] matrices by name; these win */
+    size_t n_choices;
+};
 
 bool format_from_name(const char *name, enum format *format); /* false: unknown */
 const char *format_name(enum format format);                  /* "fp32" … */
@@ -41,8 +57,12 @@ struct format_result {
     uint64_t bytes_after;
 };
 
-/* Convert the model and write it. stage (history) is stolen in any case. Memory: the tensors of the
+/* Convert the model and write it. int4 of anything but tables of an even width is refused. stage (history) is stolen in any case. Memory: the tensors of the
  * result; those that are already in the format are not copied. `result` may be NULL. */
+bool format_write_plan(struct model *model, const struct format_plan *plan, json_t *stage,
+                       struct output *output, struct format_result *result,
+                       struct error *err) MUST_CHECK;
+/* All to one format. */
 bool format_write(struct model *model, enum format to, json_t *stage, struct output *output,
                   struct format_result *result, struct error *err) MUST_CHECK;
 

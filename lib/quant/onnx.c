@@ -11,10 +11,10 @@
 static bool check_types(const struct model *model, struct error *err)
 {
     for (size_t i = 0; i < model->n_tensors; i++)
-        if (model->tensor[i].type == DTYPE_I8)
+        if (model->tensor[i].type == DTYPE_I8 || model->tensor[i].type == DTYPE_U8)
             return error_set(
                 err,
-                "%s: tensor %s is I8: an int8 model rounds its activations, too, which "
+                "%s: tensor %s is of codes: an int8 model rounds its activations, too, which "
                 "ONNX nodes of floats would not; convert it first: mquant --to fp32",
                 model->name, model->tensor[i].name);
     return true;

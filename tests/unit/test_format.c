@@ -240,6 +240,60 @@ static void refusals(void)
     model_close(&model);
 }
 
+/* The tables of a model of `plan`: the word table's type, the others', and an encoder matrix's. */
+static bool types_are(const struct model *model, enum dtype word, enum dtype place,
+                      enum dtype matrix)
+{
+    return model_find(model, "bert.embeddings.word_embeddings.weight")->type == word &&
+           model_find(model, "bert.embeddings.position_embeddings.weight")->type == place &&
+           model_find(model, "bert.encoder.layer.0.output.dense.weight")->type == matrix;
+}
+
+static void convert_plan(struct model *from, struct format_plan plan, struct model *model,
+                         const char *file)
+{
+    struct error err = ERROR_INIT;
+    struct output *output = tiny_output(file);
+    tiny_must(format_write_plan(from, &plan, json_object(), output, NULL, &err), &err);
+    tiny_reopen(output, model, file);
+}
+
+static void tables(struct model *model)
+{
+    static const int64_t offset[] = {0, 3, 5};
+    static const int32_t id[] = {2, 7, 19, 4, 2};
+    struct model there, plain, again;
+    float by_codes[2 * TINY_LABELS], by_floats[2 * TINY_LABELS];
+    convert_plan(model, (struct format_plan){.to = FORMAT_AS_IS, .tables = FORMAT_INT4}, &there,
+                 "tables");
+    tap_ok(types_are(&there, DTYPE_U8, DTYPE_I8, DTYPE_F32),
+           "int4 embeddings: words int4, positions int8, the encoder as it was");
+    convert_plan(&there, (struct format_plan){.to = FORMAT_FP32, .tables = FORMAT_AS_IS}, &plain,
+                 "tables-fp32");
+    tap_ok(types_are(&plain, DTYPE_F32, DTYPE_F32, DTYPE_F32) &&
+               model_find(&plain, "bert.embeddings.word_embeddings.weight")->dim[1] == TINY_HIDDEN,
+           "and back, of the full width");
+    tiny_answer(&there, offset, id, 2, by_codes);
+    tiny_answer(&plain, offset, id, 2, by_floats);
+    tap_close(by_codes, by_floats, 2 * TINY_LABELS, 1e-5, "codes answer as their values do");
+    convert_plan(&there, (struct format_plan){.to = FORMAT_INT8, .tables = FORMAT_AS_IS}, &again,
+                 "tables-int8");
+    tap_ok(types_are(&again, DTYPE_I8, DTYPE_I8, DTYPE_I8), "int4 to int8");
+    model_close(&again);
+    model_close(&plain);
+    const struct format_choice choice[] = {
+        {"bert.encoder.layer.0.output.dense.weight", FORMAT_BF16}};
+    convert_plan(&there,
+                 (struct format_plan){
+                     .to = FORMAT_INT8, .tables = FORMAT_INT4, .choice = choice, .n_choices = 1},
+                 &again, "mixed");
+    tap_ok(types_are(&again, DTYPE_U8, DTYPE_I8, DTYPE_BF16) &&
+               model_find(&again, "bert.encoder.layer.1.output.dense.weight")->type == DTYPE_I8,
+           "a matrix by name, the rest as planned");
+    model_close(&again);
+    model_close(&there);
+}
+
 int main(void)
 {
     static struct tiny tiny;
@@ -253,6 +307,7 @@ int main(void)
     floats(&model, FORMAT_FP16, DTYPE_F16, "float16", "fp16");
     floats(&model, FORMAT_BF16, DTYPE_BF16, "bfloat16", "bf16");
     int8(&model);
+    tables(&model);
     model_close(&model);
     refusals();
     return tap_done();

@@ -1,4 +1,5 @@
 /* test_ops_forward.c: forward operations of every device against the reference. */
+#include "core/int4.h"
 #include "tests/unit/ops_trial.h"
 
 /* ---- products ---- */
@@ -23,19 +24,21 @@ static struct stored store(struct trial *t, enum dtype type, size_t rows, size_t
     size_t n = rows * cols;
     float *values = malloc(n * sizeof *values);
     s.memory = malloc(n * dtype_bytes(type) + 1);
-    s.scale = malloc(rows * sizeof *s.scale);
+    size_t n_scales = type == DTYPE_U8 ? rows * int4_groups(cols) : rows;
+    s.scale = malloc(n_scales * sizeof *s.scale);
     s.bias = malloc(rows * sizeof *s.bias);
     for (size_t i = 0; i < n; i++)
-        values[i] = (float)(rng_normal(&t->rng) * (type == DTYPE_I8 ? 40 : 0.5));
-    for (size_t i = 0; i < rows; i++) {
+        values[i] = type == DTYPE_U8 ? (float)rng_below(&t->rng, 256) /* two codes */
+                                     : (float)(rng_normal(&t->rng) * (type == DTYPE_I8 ? 40 : 0.5));
+    for (size_t i = 0; i < n_scales; i++)
         s.scale[i] = (float)(0.01 + 0.01 * rng_uniform(&t->rng));
+    for (size_t i = 0; i < rows; i++)
         s.bias[i] = (float)rng_normal(&t->rng);
-    }
     dtype_from_float(type, values, n, s.memory + 1);
     free(values);
     s.weight = (struct weight){.data = s.memory + 1,
                                .type = type,
-                               .scale = type == DTYPE_I8 ? s.scale : NULL,
+                               .scale = dtype_is_float(type) ? NULL : s.scale,
                                .rows = rows,
                                .cols = cols};
     return s;
@@ -174,10 +177,10 @@ static void embed_case(struct trial *t, const void *context)
 static void test_embed(void)
 {
     static const size_t cols[] = {1, 17, 33, 1500};
-    static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8};
+    static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8};
     for (size_t i = 0; i < 4; i++)
-        for (size_t k = 0; k < 8; k++) {
-            struct embed_shape s = {cols[i], types[k % 4], k < 4, k % 4 != 1, k % 4 != 2};
+        for (size_t k = 0; k < 10; k++) {
+            struct embed_shape s = {cols[i], types[k % 5], k < 5, k % 5 != 1, k % 5 != 2};
             char what[64];
             snprintf(what, sizeof what, "embed %s, %zu columns%s", dtype_name(s.type), s.cols,
                      s.with_word ? "" : ", no words");

@@ -1,0 +1,63 @@
+#!/usr/bin/env bats
+# mquant beyond one format for all: tables of embeddings apart, matrices under a budget.
+
+load helper
+
+setup_file() {
+    small_model "$BATS_FILE_TMPDIR"
+    cd "$BATS_FILE_TMPDIR" || return 1
+    mstudent -q -j 1 -m model.tar --epochs 4 --lr 2e-3 -o good.tar data.tok
+}
+
+setup() {
+    enter_scratch
+    ln -s "$BATS_FILE_TMPDIR"/*.t?? "$BATS_FILE_TMPDIR"/*.csv .
+}
+
+bytes() {
+    stat -Lc %s "$1"
+}
+
+@test "--embeddings: the tables alone, the encoder as it was" {
+    for format in fp16 int8 int4; do
+        mquant -q --embeddings $format -o $format.tar good.tar
+        run mscore -q -j 1 -m $format.tar --predict data.tok
+        assert_status 0
+        [ "${#lines[@]}" -eq 60 ]
+    done
+    [ "$(bytes fp16.tar)" -lt "$(bytes good.tar)" ]
+    [ "$(bytes int8.tar)" -lt "$(bytes fp16.tar)" ]
+    [ "$(bytes int4.tar)" -lt "$(bytes int8.tar)" ]
+    run tar xOf int4.tar config.json
+    assert_says '"torch_dtype": "float32"' '"quant_method": "millet-int8"'
+    run tar xOf int4.tar millet.json
+    assert_says '"format": "fp32, embeddings int4"'
+}
+
+@test "--to int8 --embeddings int4: the smallest; cut, trained and written back to floats" {
+    run mquant --to int8 --embeddings int4 -o small.tar good.tar
+    assert_status 0
+    assert_says "int8, embeddings int4"
+    mquant -q --to int8 -o int8.tar good.tar
+    [ "$(bytes small.tar)" -lt "$(bytes int8.tar)" ]
+    mprune -q -m small.tar --method layers --keep 50% --vocab-from data.tok -o cut.tar
+    mtok -q -m cut.tar --remap data.tok | mscore -q -j 1 -m cut.tar --predict > answers
+    [ "$(wc -l < answers)" -eq 60 ]
+    mstudent -q -j 1 -m small.tar --epochs 1 -o again.tar data.tok
+    mquant -q --to fp32 small.tar | mquant -q --to onnx -o onnx.tar
+    run mquant --dense -o x.tar small.tar
+    assert_fails "is of codes"
+}
+
+@test "--embeddings: what it refuses" {
+    run mquant --embeddings int3 good.tar
+    assert_status 2
+    assert_says '"int3" is not fp32, fp16, bf16, int8 or int4'
+    run mquant --to int4 good.tar
+    assert_status 2
+    run mquant --dense --embeddings int8 good.tar
+    assert_status 2
+    assert_says "exclude each other"
+    run mquant --to onnx --embeddings int8 good.tar
+    assert_status 2
+}
