@@ -120,6 +120,26 @@ struct loss {
     float scale; /* multiplies loss gradients: 1/records of the whole step */
 };
 
+/* Rows x of a student brought near rows of its teacher. The loss of a row is
+ *   MATCH_SQUARED    the mean over its columns of (x - target)²
+ *   MATCH_DIRECTION  |x/|x| - target/|target||² = 2 - 2 cos, 0 where one has no length
+ * that of a sequence the mean over its rows. */
+enum match_kind { MATCH_SQUARED, MATCH_DIRECTION };
+struct match {
+    enum match_kind kind;
+    float weight; /* multiplies loss and gradient */
+    float scale;  /* multiplies the gradient alone, as in struct loss */
+};
+
+/* Self-relations (Wang et al. 2021, MiniLMv2, section 3): columns are cut into `heads` slices; a
+ * slice's relation is softmax(x xᵀ / sqrt(its columns)) over the rows of a sequence. The loss of a
+ * sequence is the mean over slices and rows of KL(target's relation || x's). */
+struct relation {
+    struct seqs seqs;
+    size_t heads, cols, stride, target_cols, target_stride; /* both widths multiples of heads */
+    float weight, scale;                                    /* as in struct match */
+};
+
 struct adamw {
     float lr, beta1, beta2, eps, weight_decay;
     uint64_t step; /* from 1, for bias correction */
@@ -266,6 +286,14 @@ struct device_ops {
     void (*loss_multi_label)(struct device *dev, const struct loss *loss, const act *logits,
                              const float *target, const float *teacher, size_t rows, size_t classes,
                              float *row_loss, act *dlogits);
+
+    /* ---- a teacher's states ---- */
+    /* x and target [rows of seqs, cols]. row_loss [sequences] is added to; dx is written. */
+    void (*match)(struct device *dev, const struct match *match, const act *x, const act *target,
+                  const struct seqs *seqs, size_t cols, float *row_loss, act *dx);
+    /* row_loss [sequences] is added to; dx, with the stride of x, is written. */
+    void (*relation)(struct device *dev, const struct relation *relation, const act *x,
+                     const act *target, float *row_loss, act *dx);
 
     /* ---- optimizer ---- */
     /* *sum, on the device, += x². */

@@ -115,6 +115,12 @@ void cpu_attention_backward(struct device *dev, const struct attention *attentio
                             const act *k, const act *v, const act *out, const float *lse,
                             const act *dout, act *dq, act *dk, act *dv);
 
+/* ---- match.c ---- */
+void cpu_match(struct device *dev, const struct match *match, const act *x, const act *target,
+               const struct seqs *seqs, size_t cols, float *row_loss, act *dx);
+void cpu_relation(struct device *dev, const struct relation *relation, const act *x,
+                  const act *target, float *row_loss, act *dx);
+
 /* ---- loss.c, optimizer.c, slope.c, gram.c, blocks.c ---- */
 void cpu_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
               const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);

@@ -98,6 +98,12 @@ void reference_loss_multi_label(struct device *dev, const struct loss *loss, con
                                 const float *target, const float *teacher, size_t rows,
                                 size_t classes, float *row_loss, act *dlogits);
 
+void reference_match(struct device *dev, const struct match *match, const act *x,
+                     const act *target, const struct seqs *seqs, size_t cols, float *row_loss,
+                     act *dx);
+void reference_relation(struct device *dev, const struct relation *relation, const act *x,
+                        const act *target, float *row_loss, act *dx);
+
 void reference_sum_squares(struct device *dev, const float *x, size_t n, double *sum);
 void reference_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor);
 void reference_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
