@@ -18,6 +18,7 @@
 enum {
     OPTION_MODEL = 1000,
     OPTION_BASELINE,
+    OPTION_BASELINE_STREAM,
     OPTION_MARGIN,
     OPTION_TIME,
     OPTION_ROUNDS,
@@ -36,6 +37,8 @@ static const struct tool_option option_table[] = {
     {'m', "model", "MODEL", "model to score; without it, the logits the stream carries",
      OPTION_MODEL},
     {0, "baseline", "MODEL", "compare with this model on the same records", OPTION_BASELINE},
+    {0, "baseline-stream", "STREAM", "the same texts, made with the baseline's tokenizer",
+     OPTION_BASELINE_STREAM},
     {0, "margin", "P", "with --baseline: show that the model is not worse by P points",
      OPTION_MARGIN},
     {0, "time", NULL, "measure texts/s and latency, model and baseline by turns", OPTION_TIME},
@@ -55,7 +58,7 @@ static const struct tool_option option_table[] = {
 };
 
 struct options {
-    const char *model, *baseline;
+    const char *model, *baseline, *baseline_stream;
     bool time, memory, json, tsv, predict, text;
     double margin, watts, grid; /* < 0: not given */
     size_t top;                 /* 0: not given */
@@ -82,6 +85,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_SECONDS:
         opt->seconds = tool_argument_real(tool, "--seconds", 0, 86400);
+        break;
+    case OPTION_BASELINE_STREAM:
+        tool_argument_once(tool, "--baseline-stream", &opt->baseline_stream);
         break;
     case OPTION_MARGIN:
         opt->margin = tool_argument_real(tool, "--margin", 0.001, 50);
@@ -132,6 +138,8 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--json and --tsv exclude each other");
     if (opt->margin >= 0 && !opt->baseline)
         tool_usage_error(tool, "--margin needs --baseline: the model to compare with");
+    if (opt->baseline_stream && !opt->baseline)
+        tool_usage_error(tool, "--baseline-stream needs --baseline");
     if (opt->memory && !opt->model && !opt->baseline)
         tool_usage_error(tool, "--memory needs a model: give it with -m");
     if (opt->memory && (is_stdin(opt->model) || is_stdin(opt->baseline)))
@@ -164,7 +172,7 @@ struct session {
     struct device *dev; /* NULL: no model, nothing to compute */
     struct threads *team;
     struct subject model, baseline;
-    struct records_set set; /* of a report */
+    struct records_set set, baseline_set; /* of a report */
     double model_memory, baseline_memory;
 };
 
@@ -232,6 +240,10 @@ static bool score_set(const struct session *session, const char *stream, struct 
     struct energy_meter meter;
     char device[256];
     timing_defaults(&how.timing);
+    if (opt->baseline_stream) {
+        how.baseline_set = &session->baseline_set;
+        how.baseline_stream = opt->baseline_stream;
+    }
     prepare_energy(session, &meter, &how, report);
     report->model.peak_memory = session->model_memory;
     report->baseline.peak_memory = session->baseline_memory;
@@ -262,10 +274,15 @@ static bool score(const struct session *session)
     return ok;
 }
 
-static bool open_set(struct session *session)
+static bool open_sets(struct session *session)
 {
-    return session->set.source || records_set_open(&session->set, session->opt->path,
-                                                   session->opt->n_paths, &session->tool->err);
+    const struct options *opt = session->opt;
+    struct error *err = &session->tool->err;
+    if (session->set.source) /* open since the memory was measured */
+        return true;
+    return records_set_open(&session->set, opt->path, opt->n_paths, err) &&
+           (!opt->baseline_stream ||
+            records_set_open(&session->baseline_set, &opt->baseline_stream, 1, err));
 }
 
 /* Before anything else is opened: see mscore_memory.h. */
@@ -275,12 +292,14 @@ static bool measure_memory(struct session *session)
     session->model_memory = session->baseline_memory = NAN;
     if (!opt->memory)
         return true;
-    if (!open_set(session))
+    if (!open_sets(session))
         return false;
     if (opt->model)
         session->model_memory = mscore_memory(session->tool, opt->model, &session->set);
     if (opt->baseline)
-        session->baseline_memory = mscore_memory(session->tool, opt->baseline, &session->set);
+        session->baseline_memory =
+            mscore_memory(session->tool, opt->baseline,
+                          opt->baseline_stream ? &session->baseline_set : &session->set);
     return true;
 }
 
@@ -302,11 +321,12 @@ static bool run(struct tool *tool, const struct options *opt)
     struct session session = {.tool = tool, .opt = opt};
     session.output = output_open(tool->output, false, &tool->err);
     bool ok = session.output && measure_memory(&session) && open_subjects(&session) &&
-              (opt->predict ? predict(&session) : open_set(&session) && score(&session));
+              (opt->predict ? predict(&session) : open_sets(&session) && score(&session));
     subject_close(&session.baseline);
     subject_close(&session.model);
     tool_close_device(session.dev, session.team);
     records_set_close(&session.set);
+    records_set_close(&session.baseline_set);
     if (ok)
         return output_commit(session.output, &tool->err);
     output_abandon(session.output);
@@ -318,8 +338,8 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mscore",
         .purpose = "predict labels, measure quality and speed, compare with a baseline",
-        .synopsis = "mscore [-m MODEL] [--baseline MODEL [--margin P]] [--time] [--memory]\n"
-                    "       [--json | --tsv] [-o FILE] [STREAM ...]\n"
+        .synopsis = "mscore [-m MODEL] [--baseline MODEL [--baseline-stream STREAM] [--margin P]]\n"
+                    "       [--time] [--memory] [--json | --tsv] [-o FILE] [STREAM ...]\n"
                     "mscore [-m MODEL] --predict [--top N] [--text] [-o FILE] [STREAM ...]",
         .example =
             "mtok -m student.tar test.csv | mscore -m student.tar --baseline teacher --time\n"

@@ -311,3 +311,29 @@ json() {
     run mscore -q --memory taught.tok
     assert_status 2
 }
+
+@test "--baseline-stream: the same texts for a baseline with another tokenizer" {
+    mtok -q --learn 90 -o other.tar data.csv
+    mtok -q -m other.tar -o other.tok data.csv
+    mstudent -q -m other.tar --shape layers=1,hidden=16,heads=2,ffn=16 --epochs 1 -o other-model.tar other.tok
+    run mscore -q -m model.tar --baseline other-model.tar data.tok
+    assert_fails "another tokenizer"
+    mscore -q -m model.tar --baseline other-model.tar --baseline-stream other.tok --memory --tsv data.tok >tsv
+    mscore -q -m other-model.tar --tsv other.tok >alone
+    for key in accuracy macro_f1 flops_per_text parameters; do
+        [ "$(awk -F '\t' -v k="baseline.$key" '$1 == k { print $2 }' tsv)" = "$(awk -F '\t' -v k="model.$key" '$1 == k { print $2 }' alone)" ]
+    done
+    grep -Fx "baseline_stream	other.tok" tsv
+    head -n 31 data.csv >half.csv
+    mtok -q -m other.tar -o half.tok half.csv
+    run mscore -q -m model.tar --baseline other-model.tar --baseline-stream half.tok data.tok
+    assert_fails "half.tok: has 30 records, but data.tok has 60"
+    (head -n 1 data.csv; tail -n +2 data.csv | tac) >turned.csv
+    mtok -q -m other.tar -o turned.tok turned.csv
+    run mscore -q -m model.tar --baseline other-model.tar --baseline-stream turned.tok data.tok
+    assert_fails "turned.tok: record" "is another than in data.tok"
+    run mscore -q -m model.tar --baseline-stream other.tok data.tok
+    assert_status 2
+    run bash -c 'mscore -q -m model.tar --baseline other-model.tar --baseline-stream - < data.tok'
+    assert_status 2
+}

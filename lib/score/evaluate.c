@@ -4,8 +4,10 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
+#include "text/labels.h"
 
 /* One subject at work on the set; also the context of its timing callbacks. */
 struct work {
@@ -143,6 +145,37 @@ static bool measure(struct work *work, size_t n_subjects, const struct evaluate_
     return true;
 }
 
+/* Do two streams hold the same texts, as far as that can be seen? */
+static bool check_twin(const struct records_set *set, const char *name,
+                       const struct records_set *other, const char *other_name, struct error *err)
+{
+    if (set->n != other->n)
+        return error_set(
+            err, "%s: has %zu records, but %s has %zu; the baseline must get the same texts",
+            other_name, other->n, name, set->n);
+    if (!records_check_kind(&other->header, other_name, set->header.separator != NULL, name, err))
+        return false;
+    if (!labels_equal(set->header.label, set->header.n_labels, other->header.label,
+                      other->header.n_labels))
+        return error_set(err, "%s: its labels are not those of %s, or in another order", other_name,
+                         name);
+    for (size_t i = 0; i < set->n; i++) {
+        struct record a = records_get(set, i), b = records_get(other, i);
+        bool same = a.labelled == b.labelled && a.label == b.label &&
+                    a.n_label_ids == b.n_label_ids &&
+                    (a.n_label_ids == 0 ||
+                     memcmp(a.label_id, b.label_id, a.n_label_ids * sizeof *a.label_id) == 0);
+        if (same && a.text && b.text)
+            same = a.n_text == b.n_text && (!a.n_text || memcmp(a.text, b.text, a.n_text) == 0);
+        if (!same)
+            return error_set(err,
+                             "%s: record %zu is another than in %s; make both streams of the same "
+                             "rows in the same order",
+                             other_name, i + 1, name);
+    }
+    return true;
+}
+
 static double mean_grams(const struct records_set *set)
 {
     double n = 0;
@@ -169,8 +202,8 @@ static double mean_flops(const struct work *work)
 }
 
 /* Quality and size of one subject whose predictions are made. */
-static bool describe(const struct work *work, const int32_t *label, const struct report *report,
-                     struct report_subject *to, struct error *err)
+static bool describe(const struct work *work, const int32_t *label, struct report_subject *to,
+                     struct error *err)
 {
     to->name = work->subject->name;
     bool counted = work->sets ? metrics_compute_sets(&to->metrics, work->sets, label,
@@ -185,8 +218,9 @@ static bool describe(const struct work *work, const int32_t *label, const struct
         return true;
     const struct classifier *classifier = work->subject->classifier;
     to->parameters = classifier_parameters(classifier);
-    to->macs = classifier_macs(classifier, (size_t)lround(report->mean_tokens),
-                               (size_t)lround(mean_grams(work->set)));
+    double tokens = (double)work->set->n_tokens / (double)work->set->n;
+    to->macs =
+        classifier_macs(classifier, (size_t)lround(tokens), (size_t)lround(mean_grams(work->set)));
     to->flops = mean_flops(work);
     for (size_t t = 0; t < work->subject->model.n_tensors; t++)
         to->bytes += work->subject->model.tensor[t].bytes;
@@ -250,6 +284,7 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
               struct report *report, struct error *err)
 {
     report->stream = stream_name;
+    report->baseline_stream = options->baseline_set ? options->baseline_stream : NULL;
     report->label = (const char *const *)set->header.label;
     report->n_labels = set->header.n_labels;
     report->n_tokens = set->n_tokens;
@@ -273,15 +308,17 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
         collect_labels(set, report->multi_label ? &sets : NULL, stream_name, report, err);
     struct work work[2] = {{0}};
     const struct subject *subject[2] = {model, baseline};
+    const struct records_set *own = options->baseline_set;
     struct report_subject *described[2] = {&report->model, &report->baseline};
     size_t n_subjects = baseline ? 2 : 1;
     bool ok = label != NULL;
+    ok = ok && (!own || check_twin(set, stream_name, own, options->baseline_stream, err));
     for (size_t s = 0; s < n_subjects && ok; s++)
-        ok = work_open(&work[s], subject[s], set, report->multi_label ? &sets : NULL, stream_name,
-                       err);
+        ok = work_open(&work[s], subject[s], s && own ? own : set,
+                       report->multi_label ? &sets : NULL,
+                       s && own ? options->baseline_stream : stream_name, err);
     for (size_t s = 0; s < n_subjects && ok; s++)
-        ok = predict(&work[s], progress, err) &&
-             describe(&work[s], label, report, described[s], err);
+        ok = predict(&work[s], progress, err) && describe(&work[s], label, described[s], err);
     ok = ok && (!baseline || compare(work, label, options, report, err)) &&
          (!options->time || measure(work, n_subjects, options, progress, report, err));
     work_close(&work[0]);

@@ -17,6 +17,10 @@
 #include "score/timing.h"
 
 struct evaluate_options {
+    /* The same texts in the same order for a baseline with another tokenizer; NULL: those of the
+     * model. Another number of records, other labels or other texts are an error. */
+    const struct records_set *baseline_set;
+    const char *baseline_stream;  /* its name */
     bool time;                    /* the subjects must be models */
     struct timing_options timing; /* n_texts is set here; with its meter, energy is measured */
     double watts;                 /* of the whole machine at this work; NaN: nobody says */

@@ -59,7 +59,9 @@ static void put_setup(FILE *to, const struct report *report)
             report->mean_tokens, report->longest, report->n_tokens);
     fprintf(to, "model      %s\n", report->model.name);
     if (report->has_baseline)
-        fprintf(to, "baseline   %s\n", report->baseline.name);
+        fprintf(to, "baseline   %s%s%s\n", report->baseline.name,
+                report->baseline_stream ? ", on " : "",
+                report->baseline_stream ? report->baseline_stream : "");
     if (report->device) /* it names its threads itself */
         fprintf(to, "device     %s; unpadded, batches of up to %zu tokens\n", report->device,
                 report->batch_tokens);

@@ -44,9 +44,9 @@ struct report_compare {
 };
 
 struct report {
-    const char *version; /* borrowed, as are the names and labels below */
-    const char *stream;
-    const char *const *label; /* [n_labels] */
+    const char *version;                  /* borrowed, as are the names and labels below */
+    const char *stream, *baseline_stream; /* NULL: the same */
+    const char *const *label;             /* [n_labels] */
     size_t n_labels;
     bool multi_label;       /* accuracy is then exact match, and there is no confusion matrix */
     size_t n, n_unlabelled; /* records scored, and left out */

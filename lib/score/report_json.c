@@ -148,12 +148,14 @@ static json_t *make_object(const struct report *report, struct error *err)
 {
     /* json_pack frees what it was given and returns NULL when a part could not be made. */
     json_t *object =
-        json_pack("{s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:b, s:o, s:o, s:o}", "n",
+        json_pack("{s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:b, s:o, s:o, s:o}", "n",
                   count(report->n), "unlabelled", count(report->n_unlabelled), "stream",
-                  string(report->stream), "length", "tokens", count(report->n_tokens), "mean",
-                  number(report->mean_tokens), "longest", count(report->longest), "setup",
-                  setup(report), "energy", energy(report), "labels", labels(report), "multi_label",
-                  report->multi_label, "model", subject(report, &report->model), "baseline",
+                  string(report->stream), "baseline_stream",
+                  report->baseline_stream ? string(report->baseline_stream) : json_null(), "length",
+                  "tokens", count(report->n_tokens), "mean", number(report->mean_tokens), "longest",
+                  count(report->longest), "setup", setup(report), "energy", energy(report),
+                  "labels", labels(report), "multi_label", report->multi_label, "model",
+                  subject(report, &report->model), "baseline",
                   report->has_baseline ? subject(report, &report->baseline) : json_null(),
                   "compare", report->has_baseline ? compare(report) : json_null());
     if (!object)

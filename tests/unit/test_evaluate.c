@@ -75,6 +75,49 @@ static void test_by_hand(void)
     report_free(&report);
 }
 
+/* A baseline with a stream of its own: the same records, or an error that names the first other. */
+static void test_twin(void)
+{
+    static const int32_t other_label[] = {1, 0};
+    static char *other_names[] = {"yes", "no"};
+    struct records_set set, twin;
+    struct records_part part[2], twin_part[2];
+    size_t first[3], twin_first[3];
+    struct report report;
+    struct error err = ERROR_INIT;
+    struct evaluate_options options = {
+        .margin = NAN, .watts = NAN, .baseline_set = &twin, .baseline_stream = "t.tok"};
+    struct subject carried;
+    fill(&set, part, first);
+    fill(&twin, twin_part, twin_first);
+    static const float better[] = {1, 0, 2, 3, 0, 5};
+    twin_part[0].logits = better;
+    report = (struct report){.version = "0"};
+    tap_ok(subject_open(&carried, NULL, NULL, NULL, &err) &&
+               evaluate(&carried, &carried, &set, "s.tok", &options, NULL, &report, &err) &&
+               report.compare.pair.lost == 1 && report.compare.pair.won == 0 &&
+               report.baseline.metrics.correct == 4,
+           "each on its own stream %s", err.text);
+    report_free(&report);
+    for (int what = 0; what < 3; what++) {
+        fill(&twin, twin_part, twin_first);
+        if (what == 0)
+            twin_part[1].label = other_label;
+        else if (what == 1)
+            twin.header.label = other_names;
+        else
+            twin.n = 4;
+        report = (struct report){.version = "0"};
+        bool ok = evaluate(&carried, &carried, &set, "s.tok", &options, NULL, &report, &err);
+        static const char *const expected[] = {"t.tok: record 5 is another",
+                                               "t.tok: its labels are",
+                                               "t.tok: has 4 records, but s.tok has 5"};
+        tap_ok(!ok && strstr(err.text, expected[what]), "%s", err.text);
+        error_clear(&err);
+        report_free(&report);
+    }
+}
+
 static void refused(const struct records_set *set, const char *expected)
 {
     struct report report;
@@ -110,6 +153,7 @@ static void test_refusals(void)
 int main(void)
 {
     test_by_hand();
+    test_twin();
     test_refusals();
     return tap_done();
 }
