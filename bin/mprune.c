@@ -13,6 +13,7 @@
 #include "nn/parts.h"
 #include "prune/compact.h"
 #include "prune/plan.h"
+#include "prune/second_order.h"
 #include "text/tokenizer.h"
 
 /* The records must be in the model's own tokens and labels. */
@@ -67,6 +68,15 @@ static bool decide_units(const struct means *means, struct plan *plan)
         tool_note(means->tool, "all records of the sample have the same label; what matters for "
                                "the others is not seen");
     return ok;
+}
+
+static bool decide_second_order(const struct means *means, struct plan *plan)
+{
+    const struct moments_options options = {.samples = means->opt->samples,
+                                            .batch_tokens = means->opt->batch_tokens,
+                                            .seed = means->tool->seed};
+    return second_order_plan(plan, means->model, means->records, means->budget, &options,
+                             &means->tool->err);
 }
 
 static bool decide_vocabulary(const struct means *means, struct plan *plan)
@@ -130,9 +140,13 @@ static bool decide_movement(const struct means *means, struct plan *plan)
 
 /* By method: fill the plan, which is zeroed. */
 static bool (*const decide_table[N_METHODS])(const struct means *means, struct plan *plan) = {
-    [METHOD_LAYERS] = decide_layers,     [METHOD_FISHER] = decide_units,
-    [METHOD_IMPORTANCE] = decide_units,  [METHOD_MAGNITUDE] = decide_units,
-    [METHOD_MOVEMENT] = decide_movement, [METHOD_VOCABULARY] = decide_vocabulary,
+    [METHOD_LAYERS] = decide_layers,
+    [METHOD_FISHER] = decide_units,
+    [METHOD_IMPORTANCE] = decide_units,
+    [METHOD_MAGNITUDE] = decide_units,
+    [METHOD_SECOND_ORDER] = decide_second_order,
+    [METHOD_MOVEMENT] = decide_movement,
+    [METHOD_VOCABULARY] = decide_vocabulary,
 };
 
 static bool decide(struct tool *tool, const struct options *opt, struct model *model,
@@ -296,7 +310,8 @@ int main(int argc, char **argv)
             "mprune -m MODEL --method layers --which LIST [-o FILE]\n"
             "mprune -m MODEL --method magnitude (--keep SHARE | --speedup FACTOR) "
             "[-o FILE]\n"
-            "mprune -m MODEL --method fisher|importance (--keep SHARE | --speedup FACTOR) "
+            "mprune -m MODEL --method fisher|importance|second-order (--keep SHARE | --speedup "
+            "FACTOR) "
             "[-o FILE] [STREAM...]\n"
             "mprune -m MODEL --method movement (--keep SHARE | --mask threshold --lambda X) "
             "[--kd KD] [options] [STREAM...]",

@@ -10,8 +10,8 @@ enum { SAMPLES = 2048, BATCH_TOKENS = 512 };
 
 const struct tool_option mprune_option_table[] = {
     {'m', "model", "MODEL", "the model to prune (required)", OPTION_MODEL},
-    {0, "method", "METHOD", "layers, fisher, importance, magnitude or movement (required)",
-     OPTION_METHOD},
+    {0, "method", "METHOD",
+     "layers, fisher, importance, magnitude, second-order, movement (required)", OPTION_METHOD},
     {0, "keep", "SHARE", "how much stays: 75% or 0.75; of what, the method says", OPTION_KEEP},
     {0, "speedup", "FACTOR", "instead of --keep: how many times as fast on this machine, 2.56x",
      OPTION_SPEEDUP},
@@ -66,6 +66,10 @@ const struct method_entry method_table[N_METHODS] = {
                                OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED,
                            true},
     [METHOD_MAGNITUDE] = {"magnitude", OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED, false},
+    [METHOD_SECOND_ORDER] = {"second-order",
+                             OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
+                                 BITS_SPEED,
+                             true},
     [METHOD_MOVEMENT] = {"movement",
                          OPTION_BIT(OPTION_BATCH_TOKENS) | OPTION_BIT(OPTION_VARIANT) |
                              OPTION_BIT(OPTION_BLOCK) | OPTION_BIT(OPTION_MASK) |

@@ -77,3 +77,10 @@ setup() {
         assert_says "\"$factor\" is not a factor"
     done
 }
+
+@test "second-order: also for a speed" {
+    run mprune -j 1 -m deep.tar --method second-order --speedup 1.3x -o fast.tar data.tok
+    assert_status 0
+    assert_says 'asked to be 1.3 times as fast'
+    [ "$(stat -c %s fast.tar)" -lt "$(stat -Lc %s deep.tar)" ]
+}

@@ -199,11 +199,7 @@ static bool plan_from_moments(struct plan *plan, struct model *model, const stru
 {
     struct job job = {
         .moments = moments, .matrix = matrix, .n = moments->n_places, .run = run_order};
-    bool ok = true;
-    for (size_t i = 0; ok && i < job.n; i++)
-        ok = find(&matrix[i], model, &plan->before, i / 2, i % 2 ? ENCODER_NEURONS : ENCODER_HEADS,
-                  err);
-    ok = ok && run_all(&job, budget->team, err);
+    bool ok = run_all(&job, budget->team, err);
     struct unit *first = unit; /* search_units() goes layer by layer, heads before neurons */
     for (size_t i = 0; ok && i < job.n; first += matrix[i++].n_groups)
         ok = score(&matrix[i], first, err);
@@ -212,6 +208,15 @@ static bool plan_from_moments(struct plan *plan, struct model *model, const stru
          make_patches(plan, matrix, err);
     job.run = run_weights;
     return ok && run_all(&job, budget->team, err);
+}
+
+static bool find_all(struct matrix *matrix, const struct model *model, const struct shape *shape,
+                     struct error *err)
+{
+    bool ok = shape->n_layers > 0 || error_set(err, "%s has no layers to prune", model->name);
+    for (size_t i = 0; ok && i < 2 * shape->n_layers; i++)
+        ok = find(&matrix[i], model, shape, i / 2, i % 2 ? ENCODER_NEURONS : ENCODER_HEADS, err);
+    return ok;
 }
 
 static void free_matrices(struct matrix *matrix, size_t n)
@@ -252,7 +257,7 @@ bool second_order_plan(struct plan *plan, struct model *model, const struct reco
         unit = search_units(&plan->before, plan->n_tokens, &n_units, err);
     struct matrix *matrix =
         ok ? memory_zeroed(2 * plan->before.n_layers, sizeof *matrix, err) : NULL;
-    ok = unit && matrix &&
+    ok = unit && matrix && find_all(matrix, model, &plan->before, err) &&
          moments_gather(&moments, model, &plan->before, records, options, budget->dev,
                         budget->progress, err) &&
          plan_from_moments(plan, model, &moments, matrix, unit, n_units, budget, err) &&
