@@ -25,19 +25,37 @@ struct vector_work {
     double factor;
 };
 
+/* What the compiler makes instructions of. */
+typedef float group __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double wide __attribute__((vector_size(32)));
+
 static double dot_block(const float *a, const float *b, size_t n)
 {
-    enum { LANES = 8 };
-    double sum[LANES] = {0}, all = 0;
+    enum { LANES = 4 };
+    wide sum = {0}, more = {0};
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        sum += __builtin_convertvector(*(const group *)(a + i), wide) *
+               __builtin_convertvector(*(const group *)(b + i), wide);
+        more += __builtin_convertvector(*(const group *)(a + i + LANES), wide) *
+                __builtin_convertvector(*(const group *)(b + i + LANES), wide);
+    }
+    double rest = 0;
+    for (; i < n; i++)
+        rest += (double)a[i] * (double)b[i];
+    sum += more;
+    return sum[0] + sum[1] + sum[2] + sum[3] + rest;
+}
+
+/* to = factor * a + b; to may be a or b. */
+static void combine_block(float factor, const float *a, const float *b, size_t n, float *to)
+{
+    enum { LANES = 4 };
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        for (size_t k = 0; k < LANES; k++)
-            sum[k] += (double)a[i + k] * (double)b[i + k];
+        *(group *)(to + i) = factor * *(const group *)(a + i) + *(const group *)(b + i);
     for (; i < n; i++)
-        sum[0] += (double)a[i] * (double)b[i];
-    for (size_t k = 0; k < LANES; k++)
-        all += sum[k];
-    return all;
+        to[i] = factor * a[i] + b[i];
 }
 
 static void vector_job(void *context, size_t member, size_t n_members)
@@ -53,9 +71,11 @@ static void vector_job(void *context, size_t member, size_t n_members)
             continue;
         }
         float *to = work->to + first, factor = (float)work->factor;
-        const float *a = work->a + first, *b = work->b ? work->b + first : NULL;
-        for (size_t i = 0; i < n; i++)
-            to[i] = factor * a[i] + (b ? b[i] : 0);
+        const float *a = work->a + first;
+        if (work->b)
+            combine_block(factor, a, work->b + first, n, to);
+        for (size_t i = 0; !work->b && i < n; i++)
+            to[i] = factor * a[i];
     }
 }
 

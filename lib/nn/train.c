@@ -354,7 +354,7 @@ static bool describe(const struct trainer *t, const struct model *from, struct t
                             "loss", result->train_loss);
     json_t *fresh = json_array(), *left_out = json_array();
     bool ok = run && fresh && (!from || list_left_out(t, from, left_out, result));
-    if (ok && t->options->dev)
+    if (ok && isfinite(result->dev_score)) /* no epoch, no score */
         ok = json_object_set_new(run, score_name(t), json_real(result->dev_score)) == 0;
     for (size_t i = 0; ok && from && i < t->params.n_entries; i++) {
         const struct params_entry *e = &t->params.entry[i];
