@@ -9,14 +9,29 @@
 #include "io/records.h"
 #include "quant/dense.h"
 #include "quant/format.h"
+#include "quant/mixed.h"
 #include "quant/onnx.h"
+#include "text/tokenizer.h"
 
-enum { OPTION_TO = 1000, OPTION_EMBEDDINGS, OPTION_DENSE };
+enum {
+    OPTION_TO = 1000,
+    OPTION_EMBEDDINGS,
+    OPTION_BUDGET,
+    OPTION_ON,
+    OPTION_SAMPLES,
+    OPTION_DENSE
+};
+
+enum { SAMPLES = 512, MAX_SAMPLES = 1 << 30 };
 
 static const struct tool_option option_table[] = {
     {0, "to", "FORMAT", "fp32, fp16, bf16, int8 or onnx", OPTION_TO},
     {0, "embeddings", "FORMAT", "of the embedding tables: fp32, fp16, bf16, int8 or int4",
      OPTION_EMBEDDINGS},
+    {0, "budget", "POINTS", "int8 for the matrices that together lose no more; needs --on",
+     OPTION_BUDGET},
+    {0, "on", "STREAM", "records that the loss is measured on", OPTION_ON},
+    {0, "samples", "N", "with --budget: records for measuring one matrix (512)", OPTION_SAMPLES},
     {0, "dense", NULL, "pad with zeros to a shape that Hugging Face's classes hold", OPTION_DENSE},
 };
 
@@ -26,6 +41,9 @@ struct options {
     enum job job;
     struct format_plan plan; /* of JOB_FORMAT */
     const char *model;
+    double budget;  /* points; negative: not given */
+    const char *on; /* NULL: not given */
+    size_t samples; /* 0: not given */
 };
 
 /* What was done, for the note. */
@@ -43,39 +61,126 @@ static void set_job(struct tool *tool, struct options *opt, enum job job)
     opt->job = job;
 }
 
-static void parse(struct tool *tool, struct options *opt)
+static void parse_option(struct tool *tool, struct options *opt, int id)
 {
-    *opt = (struct options){.model = "-", .plan = {.to = FORMAT_AS_IS, .tables = FORMAT_AS_IS}};
-    for (int id; (id = tool_next_option(tool)) >= 0;) {
-        const char *name = tool_argument(tool);
-        if (id == OPTION_DENSE)
-            set_job(tool, opt, JOB_DENSE);
-        else if (id == OPTION_TO && strcmp(name, "onnx") == 0)
+    const char *name = tool_argument(tool);
+    switch (id) {
+    case OPTION_TO:
+        if (strcmp(name, "onnx") == 0)
             set_job(tool, opt, JOB_ONNX);
-        else if (id == OPTION_TO && format_from_name(name, &opt->plan.to) &&
-                 opt->plan.to != FORMAT_INT4)
+        else if (format_from_name(name, &opt->plan.to) && opt->plan.to != FORMAT_INT4)
             set_job(tool, opt, JOB_FORMAT);
-        else if (id == OPTION_EMBEDDINGS && format_from_name(name, &opt->plan.tables))
-            opt->job = opt->job == JOB_NONE ? JOB_FORMAT : opt->job;
-        else if (id == OPTION_EMBEDDINGS)
+        else
+            tool_usage_error(tool, "--to: \"%s\" is not fp32, fp16, bf16, int8 or onnx", name);
+        break;
+    case OPTION_EMBEDDINGS:
+        if (!format_from_name(name, &opt->plan.tables))
             tool_usage_error(tool, "--embeddings: \"%s\" is not fp32, fp16, bf16, int8 or int4",
                              name);
-        else if (id == OPTION_TO)
-            tool_usage_error(tool, "--to: \"%s\" is not fp32, fp16, bf16, int8 or onnx", name);
+        opt->job = opt->job == JOB_NONE ? JOB_FORMAT : opt->job;
+        break;
+    case OPTION_BUDGET:
+        opt->budget = tool_argument_real(tool, "--budget", 0, 100);
+        opt->job = opt->job == JOB_NONE ? JOB_FORMAT : opt->job;
+        break;
+    case OPTION_ON:
+        tool_argument_once(tool, "--on", &opt->on);
+        break;
+    case OPTION_SAMPLES:
+        opt->samples = (size_t)tool_argument_integer(tool, "--samples", 1, MAX_SAMPLES);
+        break;
+    case OPTION_DENSE:
+        set_job(tool, opt, JOB_DENSE);
+        break;
     }
+}
+
+static void check_options(struct tool *tool, const struct options *opt)
+{
+    const char *job = opt->job == JOB_DENSE ? "--dense" : "--to onnx";
+    bool budget = opt->budget >= 0;
+    if (opt->job == JOB_NONE)
+        tool_usage_error(tool, "--to is missing (fp32, fp16, bf16, int8 or onnx), and so are "
+                               "--embeddings, --budget and --dense");
+    if (opt->plan.tables != FORMAT_AS_IS && opt->job != JOB_FORMAT)
+        tool_usage_error(tool, "--embeddings and %s exclude each other", job);
+    if (budget && opt->job != JOB_FORMAT)
+        tool_usage_error(tool, "--budget and %s exclude each other", job);
+    if (budget && opt->plan.to == FORMAT_INT8)
+        tool_usage_error(tool, "--budget says which matrices become int8; --to is for the rest: "
+                               "fp32, fp16 or bf16");
+    if (budget && opt->plan.tables != FORMAT_AS_IS)
+        tool_usage_error(tool, "--budget decides on the embeddings, too; drop --embeddings");
+    if (budget && !opt->on)
+        tool_usage_error(tool, "--budget needs --on STREAM: records to measure the loss on");
+    if (!budget && (opt->on || opt->samples))
+        tool_usage_error(tool, "%s needs --budget", opt->on ? "--on" : "--samples");
+}
+
+static void parse(struct tool *tool, struct options *opt)
+{
+    *opt = (struct options){
+        .model = "-", .plan = {.to = FORMAT_AS_IS, .tables = FORMAT_AS_IS}, .budget = -1};
+    for (int id; (id = tool_next_option(tool)) >= 0;)
+        parse_option(tool, opt, id);
     size_t n = 0;
     const char *const *operand = tool_operands(tool, &n);
-    if (opt->job == JOB_NONE)
-        tool_usage_error(
-            tool, "--to is missing (fp32, fp16, bf16, int8 or onnx), and so are --embeddings "
-                  "and --dense");
-    if (opt->plan.tables != FORMAT_AS_IS && opt->job != JOB_FORMAT)
-        tool_usage_error(tool, "--embeddings and %s exclude each other",
-                         opt->job == JOB_DENSE ? "--dense" : "--to onnx");
+    check_options(tool, opt);
     if (n > 1)
         tool_usage_error(tool, "%zu models given; mquant takes one", n);
     if (n == 1)
         opt->model = operand[0];
+    tool_check_stdin(tool, true);
+}
+
+/* The records must be in the model's own tokens and labels. */
+static bool check_records(struct model *model, const struct records_set *records, struct error *err)
+{
+    const char *name = source_name(records->source[0]);
+    uint64_t tokenizer = 0;
+    return tokenizer_fingerprint_of(model->bundle, &tokenizer, err) &&
+           records_check_model(&records->header, name, tokenizer, model->label, model->n_labels,
+                               model->name, err) &&
+           model_check_problem(model, err) &&
+           records_check_kind(&records->header, name, model->problem == MODEL_MULTI_LABEL,
+                              model->name, err);
+}
+
+/* What each matrix saves and costs, and what was decided. */
+static void tell_mixed(const struct tool *tool, const struct mixed *mixed)
+{
+    const char *what = mixed->labelled ? "accuracy" : "agreement";
+    tool_note(tool, "%-32s %-5s %10s %12s %8s  %s", "matrix", "to", "saves kB", "divergence",
+              "points", "taken");
+    for (size_t e = 0; e < mixed->n; e++) {
+        const struct mixed_entry *entry = &mixed->entry[e];
+        tool_note(tool, "%-32s %-5s %10.1f %12.3g %8.2f  %s", entry->name,
+                  format_name(entry->format), (double)entry->change.saved / 1e3, entry->divergence,
+                  entry->points, entry->change.chosen ? "yes" : "no");
+    }
+    tool_note(tool, "together: %.3f points of %s lost on %zu records", mixed->points, what,
+              mixed->n_records);
+}
+
+/* Which matrices become int8, into mixed. */
+static bool decide(struct tool *tool, const struct options *opt, struct model *model,
+                   struct mixed *mixed)
+{
+    const struct mixed_options how = {.budget = opt->budget,
+                                      .samples = opt->samples ? opt->samples : SAMPLES,
+                                      .seed = tool->seed,
+                                      .rest = opt->plan.to};
+    struct device *dev = NULL;
+    struct threads *team = NULL;
+    struct records_set records;
+    const char *const path[] = {opt->on};
+    if (!records_set_open(&records, path, 1, &tool->err))
+        return false;
+    bool ok = check_records(model, &records, &tool->err) && tool_open_device(tool, &dev, &team) &&
+              mixed_decide(mixed, model, &records, &how, dev, team, &tool->progress, &tool->err);
+    tool_close_device(dev, team);
+    records_set_close(&records);
+    return ok;
 }
 
 /* Steals stage. */
@@ -109,7 +214,20 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
         stage = tool_stage(tool, text);
         ok = stage || error_set(&tool->err, "no memory for the history");
     }
-    ok = ok && write_model(tool, opt, &model, stage, output, result);
+    struct mixed mixed = {.n = 0};
+    struct options with = *opt;
+    if (ok && opt->budget >= 0) {
+        ok = decide(tool, opt, &model, &mixed);
+        with.plan.choice = mixed.choice;
+        with.plan.n_choices = mixed.n_choices;
+    }
+    if (ok)
+        ok = write_model(tool, &with, &model, stage, output, result);
+    else
+        json_decref(stage);
+    if (ok && opt->budget >= 0)
+        tell_mixed(tool, &mixed);
+    mixed_free(&mixed);
     model_close(&model);
     return ok;
 }
@@ -168,13 +286,15 @@ int main(int argc, char **argv)
         .purpose = "Change the number format or the form of a model.",
         .synopsis = "mquant --to FORMAT [--embeddings FORMAT] [-o FILE] [MODEL]\n"
                     "mquant --embeddings FORMAT [-o FILE] [MODEL]\n"
+                    "mquant --budget POINTS --on STREAM [--to FORMAT] [-o FILE] [MODEL]\n"
                     "mquant --dense [-o FILE] [MODEL]",
         .example = "mquant --to int8 -o small.tar model.tar",
         .option = option_table,
         .n_options = sizeof option_table / sizeof *option_table,
     };
     struct options opt;
-    tool_init(&tool, argc, argv, TOOL_OUTPUT | TOOL_FORCE);
+    tool_init(&tool, argc, argv,
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE);
     parse(&tool, &opt);
     run(&tool, &opt);
     return tool_finish(&tool);

@@ -61,3 +61,41 @@ bytes() {
     run mquant --to onnx --embeddings int8 good.tar
     assert_status 2
 }
+
+@test "--budget: the table, and a model that keeps its accuracy on the stream" {
+    run --separate-stderr mquant -j 1 --budget 2 --on data.tok -o mixed.tar good.tar
+    assert_status 0
+    assert_says "words" "int4" "layer 0 query, key, value" "layer 1 feed-forward out" "classifier" \
+        "points of accuracy lost on 60 records"
+    [ "$(bytes mixed.tar)" -lt "$(bytes good.tar)" ]
+    run mscore -q -j 1 -m mixed.tar --predict data.tok
+    assert_status 0
+    run tar xOf mixed.tar millet.json
+    assert_says '"format": "fp32, by matrix"'
+    # The same again gives the same bytes; records without labels measure agreement.
+    mquant -j 1 --budget 2 --on data.tok -o again.tar good.tar
+    assert_same mixed.tar again.tar
+    cut -d, -f1 data.csv | tail -n +2 | mtok -q -m good.tar --format plain -o bare.tok
+    run --separate-stderr mquant -j 1 --budget 1.5 --on bare.tok --to bf16 -o half.tar good.tar
+    assert_status 0
+    assert_says "points of agreement"
+}
+
+@test "--budget: what it refuses" {
+    run mquant --budget 1 good.tar
+    assert_status 2
+    assert_says "needs --on STREAM"
+    run mquant --budget 1 --on data.tok --to int8 good.tar
+    assert_status 2
+    run mquant --on data.tok --to fp16 good.tar
+    assert_status 2
+    assert_says "--on needs --budget"
+    mquant -q --to int8 -o int8.tar good.tar
+    run mquant -q -j 1 --budget 1 --on data.tok -o x.tar int8.tar
+    assert_fails "no matrix of floats left"
+    mtok -q --learn 220 --algorithm unigram -o other.tar data.csv
+    mtok -q -m other.tar -o other.tok data.csv
+    run mquant -q -j 1 --budget 1 --on other.tok -o x.tar good.tar
+    assert_fails "tokenizer"
+    [ ! -e x.tar ]
+}

@@ -319,9 +319,11 @@ static bool target_of(const struct model *model, const struct format_plan *plan,
     struct family_tensor tensor = {.role = FAMILY_ROLES};
     const struct family *family = NULL;
     *to = plan->to;
-    if (plan->tables != FORMAT_AS_IS && !(family = family_of(model->config, model->name, err)))
+    bool named = plan->n_choices > 0 || plan->tables != FORMAT_AS_IS;
+    if (named && !(family = family_of(model->config, model->name, err)))
         return false;
-    if (family && family_parse(family, view->name, &tensor) && tensor.role <= FAMILY_TYPE)
+    if (family && family_parse(family, view->name, &tensor) && tensor.role <= FAMILY_TYPE &&
+        plan->tables != FORMAT_AS_IS)
         *to =
             plan->tables == FORMAT_INT4 && tensor.role != FAMILY_WORD ? FORMAT_INT8 : plan->tables;
     for (size_t i = 0; i < plan->n_choices; i++)
@@ -370,6 +372,39 @@ static bool convert_tensor(struct model *model, struct batch *batch, const struc
     if (matrix && (to == FORMAT_INT8 || to == FORMAT_INT4))
         return convert_codes(model, batch, &rows, to == FORMAT_INT4, err);
     return convert_plain(model, batch, &rows, known[to].type, err);
+}
+
+bool format_make(struct model *model, const struct tensor_view *view, enum format to,
+                 struct format_made *made, struct error *err)
+{
+    const struct format_choice choice = {view->name, to};
+    const struct format_plan plan = {.to = view->rank == 2 ? FORMAT_AS_IS : to,
+                                     .tables = FORMAT_AS_IS,
+                                     .choice = &choice,
+                                     .n_choices = 1};
+    struct batch batch;
+    uint64_t weights = 0;
+    *made = (struct format_made){.n = 0};
+    bool ok =
+        batch_open(&batch, 1, err) && convert_tensor(model, &batch, view, &plan, &weights, err);
+    for (size_t i = 0; ok && i < batch.n; i++) {
+        made->tensor[i] = batch.tensor[i];
+        made->owned[i] = batch.owned[i];
+        made->name[i] = batch.name[i];
+    }
+    made->n = ok ? batch.n : 0;
+    batch.n = ok ? 0 : batch.n;
+    batch_free(&batch);
+    return ok;
+}
+
+void format_made_free(struct format_made *made)
+{
+    for (size_t i = 0; i < made->n; i++) {
+        free(made->owned[i]);
+        free(made->name[i]);
+    }
+    made->n = 0;
 }
 
 /* A model that another program quantised has tensors whose meaning is not ours to guess. */

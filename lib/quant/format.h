@@ -51,6 +51,18 @@ const char *format_name(enum format format);                  /* "fp32" … */
  * so small that the scale would be subnormal (below 1.5e-36), gets scale 1 and zeros. */
 void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data, float *scale);
 
+/* One tensor in another format: itself, or itself and its scales. */
+struct format_made {
+    struct tensor_view tensor[2];
+    void *owned[2]; /* data made here, or NULL */
+    char *name[2];  /* likewise */
+    size_t n;
+};
+/* A tensor of floats or codes; what is no matrix becomes the floats of the format. */
+bool format_make(struct model *model, const struct tensor_view *view, enum format to,
+                 struct format_made *made, struct error *err) MUST_CHECK;
+void format_made_free(struct format_made *made);
+
 struct format_result {
     uint64_t weights;      /* values converted or kept, scales not counted */
     uint64_t bytes_before; /* of all tensors, scales counted */
