@@ -85,3 +85,26 @@ field() {
     mscore -m model.tar --predict -q plain.tok >a
     assert_same a b
 }
+
+@test "a model that counts n-grams: streams without them are refused, the cache tells texts apart by them" {
+    mtok -m vocab.tar -q --ngrams=buckets=4096 rows.csv >grams.tok
+    mstudent -q -m vocab.tar --shape ngram -o model.tar grams.tok
+    mtok -m vocab.tar -q rows.csv >plain.tok
+    for tool in mteach mscore; do
+        run $tool -q -m model.tar plain.tok
+        assert_fails 'plain.tok: its records carry n-grams none' 'buckets=4096,chars=2-5,words=2' 'mtok -m model.tar'
+    done
+    # Cut to three tokens most texts look alike, but for their n-grams.
+    mtok -m model.tar -q --max-tokens 3 rows.csv >cut.tok
+    mteach -q -m model.tar cut.tok >computed
+    mteach -q -m model.tar --cache logits.cache cut.tok >first
+    mteach -q -m model.tar --cache logits.cache cut.tok >second
+    for file in computed first second; do
+        mscore -q --predict --top 3 $file >$file.txt
+    done
+    assert_same computed.txt first.txt
+    assert_same computed.txt second.txt
+    [ "$(sort -u computed.txt | wc -l)" -gt "$(mtok -q -m model.tar --ids --max-tokens 3 rows.csv | sort -u | wc -l)" ]
+    mtok -m model.tar -q rows.csv | mscore -q -m model.tar --predict --top 3 >whole.txt
+    assert_same computed.txt whole.txt
+}

@@ -79,6 +79,11 @@ static void test_entries(void)
     struct hash128 one = cache_key(1, id, 2), other = cache_key(2, id, 2),
                    shorter = cache_key(1, id, 1);
     tap_ok(memcmp(&one, &other, sizeof one) && memcmp(&one, &shorter, sizeof one), "keys differ");
+    struct hash128 none = cache_key_grams(one, id, 0), grams = cache_key_grams(one, id, 2),
+                   elsewhere = cache_key_grams(other, id, 2), again = cache_key_grams(one, id, 2);
+    tap_ok(memcmp(&one, &none, sizeof one) && memcmp(&none, &grams, sizeof one) &&
+               memcmp(&grams, &elsewhere, sizeof one) && memcmp(&grams, &again, sizeof one) == 0,
+           "so do those of records with n-grams");
     if (!cache_close(cache, &err))
         printf("# %s\n", err.text);
 }
