@@ -225,10 +225,10 @@ train() {
     train good.tar "${tiny[@]}" --epochs 8 train.tok
     best=$score
     train poor.tar "${tiny[@]}" --epochs 2 train.tok
-    run mscore -q -m good.tar --baseline poor.tar dev.tok
+    run mscore -q -m good.tar --baseline poor.tar --margin 20 dev.tok
     assert_status 0
     assert_says '120 records scored, 0 without a label' 'exact match  ' 'micro F1  ' 'macro F1  ' \
-        ' exact match, 95 % interval' McNemar 'class	model	film'
+        ' exact match, 95 % interval' 'not worse by 20 points of exact match: ' McNemar 'class	model	film'
     run ! grep -q '^confusion\|^accuracy' <<<"$output"
     mscore -q -m good.tar --baseline poor.tar --json dev.tok > json
     [ "$(grep -c '"confusion": null' json)" -eq 2 ]
