@@ -1,0 +1,157 @@
+#!/usr/bin/env bats
+# The n-gram part of models: alone, beside an encoder, in every tool.
+
+load helper
+
+setup_file() {
+    small_model "$BATS_FILE_TMPDIR"
+    cd "$BATS_FILE_TMPDIR" || return 1
+    labelled_rows 240 > train.csv
+    labelled_rows 300 | sed -n '1p;242,$p' > dev.csv
+    mtok -q -m vocab.tar --ngrams -o train.tok train.csv
+    mtok -q -m vocab.tar --ngrams -o dev.tok dev.csv
+    mtok -q -m vocab.tar -o plain.tok train.csv
+    mstudent -q -j 2 -m vocab.tar --shape layers=1,hidden=16,heads=2,ffn=32 --epochs 3 --lr 3e-3 \
+        --batch-tokens 128 -o encoder.tar train.tok
+    mteach -q -m encoder.tar -o train.taught train.tok
+    mstudent -q -m vocab.tar --shape ngram --dev dev.tok -o ngram.tar train.tok
+    mstudent -q -m encoder.tar --epochs 0 --ngram --dev dev.tok -o hybrid.tar train.tok
+}
+
+setup() {
+    enter_scratch
+    ln -s "$BATS_FILE_TMPDIR"/*.t* "$BATS_FILE_TMPDIR"/*.csv .
+}
+
+# accuracy MODEL: of MODEL on dev.tok.
+accuracy() {
+    mscore -q -m "$1" --json dev.tok | grep -m 1 -o '"accuracy": [0-9.]*' | cut -d ' ' -f 2
+}
+
+at_least() {
+    awk -v found="$1" -v least="$2" 'BEGIN { exit !(found >= least) }' ||
+        { echo "found $1, expected at least $2" >&2; return 1; }
+}
+
+# names MODEL: its tensors.
+names() {
+    tar -xOf "$1" model.safetensors | head -c 4000 | tr -d '\0' | grep -ao '"millet[^"]*"\|"classifier[^"]*"' | sort -u
+}
+
+@test "--shape ngram: a model that is an n-gram part alone, learns, and says what it is" {
+    at_least "$(accuracy ngram.tar)" 0.9
+    run tar xOf ngram.tar config.json
+    assert_says '"model_type": "millet-ngram"' '"buckets": 262144' '"ngram_gate": 1.0' '"sport"'
+    run tar xOf ngram.tar millet.json
+    assert_says '"ngram": {' '"l2": ' '"min_df": 2'
+    run names ngram.tar
+    assert_says millet.ngram.weight millet.ngram.bucket millet.ngram.idf millet.ngram.bias
+    mstudent -q -m vocab.tar --shape ngram -j 3 --dev dev.tok train.tok > again.tar
+    tar xOf ngram.tar model.safetensors > a
+    tar xOf again.tar model.safetensors > b
+    assert_same a b
+}
+
+@test "--shape ngram --kd: distilled, records without label counting by the teacher" {
+    awk -F, 'NR == 1 { print "text"; next } { print $1 }' train.csv > bare.csv
+    mtok -q -m encoder.tar --ngrams bare.csv | mteach -q -m encoder.tar -o bare.taught
+    run mstudent -v -m vocab.tar --shape ngram --kd alpha=1,temperature=2 --dev dev.tok -o soft.tar bare.taught
+    assert_status 0
+    assert_says 'rows from 240 records' 'dev accuracy'
+    run tar xOf soft.tar millet.json
+    assert_says '"alpha": 1.0' '"temperature": 2.0'
+    run mstudent -q -m vocab.tar --shape ngram -o x.tar bare.taught
+    assert_fails 'none of the 240 records has a label'
+}
+
+@test "a hybrid is at least as good on dev as either part, and says its gates" {
+    run mstudent -v -m encoder.tar --epochs 0 --ngram --dev dev.tok -o h.tar train.tok
+    assert_status 0
+    assert_says 'dev accuracy: encoder 0.' 'both ' "the encoder's share"
+    at_least "$(accuracy hybrid.tar)" "$(accuracy encoder.tar)"
+    at_least "$(accuracy hybrid.tar)" "$(accuracy ngram.tar)"
+    run names hybrid.tar
+    assert_says classifier.weight millet.ngram.weight
+    run tar xOf hybrid.tar config.json
+    assert_says '"model_type": "bert"' '"encoder_gate": ' '"ngram_gate": '
+}
+
+@test "--shape ...,ngram=on trains both; without --dev the gate is chosen out of fold and that is said" {
+    run mstudent -m vocab.tar --shape layers=1,hidden=16,heads=2,ngram=on --epochs 1 -o both.tar train.tok
+    assert_status 0
+    assert_says 'chosen on the training records' 'give --dev'
+    run names both.tar
+    assert_says millet.ngram.weight
+}
+
+@test "--ngram=turn and =gate; a part that is there stays through training" {
+    mstudent -q -m encoder.tar --epochs 0 --ngram=turn,l2=1e-4,iterations=20 --dev dev.tok -o turn.tar train.tok
+    at_least "$(accuracy turn.tar)" 0.9
+    run tar xOf turn.tar config.json
+    assert_says '"encoder_gate": 1.0' '"ngram_gate": 1.0'
+    mstudent -q -m hybrid.tar --epochs 1 -o more.tar train.tok
+    tar xOf hybrid.tar config.json | grep _gate > a
+    tar xOf more.tar config.json | grep _gate > b
+    assert_same a b
+    run names more.tar
+    assert_says millet.ngram.idf
+    mstudent -q -m hybrid.tar --epochs 0 --ngram=gate --dev dev.tok -o gate.tar train.tok
+    run tar xOf gate.tar millet.json
+    assert_says '"share"'
+    run mstudent -q -m encoder.tar --epochs 0 --ngram=gate --dev dev.tok -o x.tar train.tok
+    assert_fails 'has no n-gram part to keep'
+}
+
+@test "mteach, mscore and mquant take hybrids and n-gram models" {
+    mteach -q -m encoder.tar -m ngram.tar -o mean.taught train.tok
+    mteach -q -m hybrid.tar --cache c.db -o first.taught train.tok
+    mteach -q -m hybrid.tar --cache c.db -o second.taught train.tok
+    assert_same first.taught second.taught
+    mquant -q --to int8 -o small.tar hybrid.tar
+    run names small.tar
+    assert_says millet.ngram.weight_scale
+    at_least "$(accuracy small.tar)" 0.9
+    mquant -q --to fp16 -o half.tar ngram.tar
+    at_least "$(accuracy half.tar)" 0.9
+    run bash -c 'set -o pipefail; sed 1d dev.csv | cut -d , -f 1 | mtok -q -m hybrid.tar | mscore -q -m hybrid.tar --predict | wc -l'
+    assert_status 0
+    [ "$output" -eq 60 ]
+}
+
+@test "mistakes: records without n-grams, or with others, keys that are none, options for encoders" {
+    run mscore -q -m ngram.tar plain.tok
+    assert_fails n-grams 'mtok -m'
+    run mstudent -q -m vocab.tar --shape ngram -o x.tar plain.tok
+    assert_fails 'carry no n-grams' --ngrams
+    mtok -q -m vocab.tar --ngrams=words=1 -o words.tok dev.csv
+    run mstudent -q -m vocab.tar --shape ngram --dev words.tok -o x.tar train.tok
+    assert_fails n-grams
+    run mstudent -m ngram.tar -o x.tar train.tok
+    assert_fails 'n-gram part alone' --shape
+    run mstudent -m vocab.tar --ngram=l3=1 train.tok
+    assert_status 2
+    assert_says 'unknown key "l3"'
+    run mstudent -m vocab.tar --ngram=beside train.tok
+    assert_status 2
+    assert_says 'neither apart, turn nor gate'
+    run mstudent -m vocab.tar --shape ngram --lr 1 train.tok
+    assert_status 2
+    assert_says '--lr is for encoders'
+    run mstudent -m encoder.tar --epochs 0 train.tok
+    assert_status 2
+    assert_says '--epochs 0 trains nothing'
+    [ ! -e x.tar ]
+}
+
+@test "any number of labels: fitted, weighed and scored as sigmoids" {
+    awk -F, 'NR == 1 { print; next } { print $1 "," $2 (NR % 4 ? "" : "|film") }' train.csv > many.csv
+    mtok -q -m vocab.tar --multi-label --ngrams -o many.tok many.csv
+    run mstudent -v -m vocab.tar --shape layers=1,hidden=16,heads=2,ffn=32,ngram=on --epochs 1 --dev many.tok -o many.tar many.tok
+    assert_status 0
+    assert_says 'dev micro-F1: encoder'
+    run mscore -m many.tar many.tok
+    assert_status 0
+    mstudent -q -m vocab.tar --shape ngram -o alone.tar many.tok
+    run tar xOf alone.tar config.json
+    assert_says multi_label_classification
+}
