@@ -20,6 +20,8 @@ void cpu_linear_free(struct device *dev, struct linear *linear)
     free(linear->bias);
     free(linear->w_scale);
     free(linear->surplus);
+    free(linear->run);
+    free(linear->run_first);
     free(linear);
 }
 
@@ -119,7 +121,10 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
     }
     stack_vectors(linear, part, bias, n_parts);
     pack_parts(cpu, linear, part, int8->offset);
-    return linear;
+    if (pack_runs(linear, err))
+        return linear;
+    cpu_linear_free(dev, linear);
+    return NULL;
 }
 
 /* ---- products ---- */
@@ -155,6 +160,8 @@ static void work_on(struct work *work, size_t item)
         .bias = linear->bias,
         .w_scale = linear->w_scale,
         .surplus = linear->surplus,
+        .run = linear->run,
+        .run_first = linear->run_first,
         .epilogue = call->epilogue,
         .pre = call->pre ? call->pre + r0 * linear->out : NULL,
         .pre_stride = linear->out,

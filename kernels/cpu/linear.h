@@ -5,6 +5,8 @@
 
 #include "kernels/cpu/cpu.h"
 
+struct product_run;
+
 struct linear {
     size_t out, in;
     enum { LINEAR_F32, LINEAR_INT8, LINEAR_BOUND } kind;
@@ -15,6 +17,9 @@ struct linear {
     float *bias;      /* filled up with zeros to whole panels, zeros when there is none */
     float *w_scale;   /* int8 */
     int32_t *surplus; /* int8 */
+    struct product_run
+        *run; /* NULL: too few zeros to be worth it; owned, as run_first [n_panels + 1] */
+    size_t *run_first;
     /* bound; not owned */
     float *w, *b;
     const struct openblas *blas;

@@ -8,4 +8,7 @@
  * `offset`. Over all threads. */
 void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *part, int32_t offset);
 
+/* Of packed panels: linear->run and run_first, where leaving out zeros is faster. */
+bool pack_runs(struct linear *linear, struct error *err) MUST_CHECK;
+
 #endif

@@ -4,6 +4,9 @@
  * W [out, in] is cut into panels of `panel` outputs (the last one filled with zeros):
  *   float  [n_panels][k][panel]
  *   int8   [n_panels][k / group][panel][group], k filled up to a multiple of `group` with zeros
+ * Where enough of a panel's slices [panel] of one k (int8: [panel][group]) are zeros, `run` names those
+ * that are not: leaving a product with zero out of a sum of finite terms changes no bit of it.
+ *
  * A result is the sum over k in order, in one accumulator (fp32) or in exact integers (int8): it
  * depends neither on the number of rows, nor on the tile a row falls in, nor on who computes it.
  */
@@ -17,16 +20,25 @@ enum {
     PRODUCT_BLOCK_ROWS = 192
 }; /* most rows of one call: their partial sums stay in the L2 cache */
 
+/* k from begin to end - 1; int8: multiples of the group. */
+struct product_run {
+    size_t begin, end;
+};
+
 /* Rows × some panels of one product. Pointers to x, x_scale, pre and y are those of the first row.
  */
 struct product {
-    const void *x;          /* float, or quantised rows */
-    size_t x_stride, rows;  /* elements */
-    const float *x_scale;   /* int8: [rows] */
-    const void *panels;     /* all panels of W */
-    size_t k;               /* as packed */
-    size_t out;             /* rows of W */
-    size_t begin, end;      /* panels to compute */
+    const void *x;         /* float, or quantised rows */
+    size_t x_stride, rows; /* elements */
+    const float *x_scale;  /* int8: [rows] */
+    const void *panels;    /* all panels of W */
+    size_t k;              /* as packed */
+    size_t out;            /* rows of W */
+    size_t begin, end;     /* panels to compute */
+    /* Panel p has runs run[run_first[p]] … run[run_first[p + 1] - 1], in order, and zeros between
+     * them; NULL: look at all of k. */
+    const struct product_run *run;
+    const size_t *run_first;
     const float *bias;      /* filled up with zeros to whole panels, as are the next two */
     const float *w_scale;   /* int8 */
     const int32_t *surplus; /* int8: what `offset` adds to each sum */

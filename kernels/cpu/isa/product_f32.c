@@ -17,11 +17,11 @@ enum {
     BLOCK_K = 1024 /* a block of a panel, at most 192 KiB, stays in the L2 cache */
 };
 
-/* sum [rows, stride] (+)= x [rows, k] · panels; `next` is the distance of two panels. rows and
- * panels are constants. */
+/* sum [rows, stride] (+)= x · panels over the k of the runs; `next` is the distance of two panels.
+ * rows and panels are constants. */
 FINISH_INLINE void tile(size_t rows, size_t panels, const float *x, size_t x_stride,
-                        const float *panel, size_t next, size_t k, float *sum, size_t stride,
-                        bool more)
+                        const float *panel, size_t next, const struct product_run *run,
+                        size_t n_runs, float *sum, size_t stride, bool more)
 {
     vec c[TILE_ROWS][MOST_PANELS * PANEL_VECS];
     VEC_UNROLL
@@ -29,19 +29,20 @@ FINISH_INLINE void tile(size_t rows, size_t panels, const float *x, size_t x_str
         VEC_UNROLL
     for (size_t v = 0; v < panels * PANEL_VECS; v++)
         c[r][v] = more ? vec_load(sum + r * stride + v * VEC_N) : vec_set(0.0f);
-    for (size_t i = 0; i < k; i++) {
-        vec b[MOST_PANELS * PANEL_VECS];
-        VEC_UNROLL
-        for (size_t v = 0; v < panels * PANEL_VECS; v++)
-            b[v] = vec_load(panel + v / PANEL_VECS * next + i * PANEL + v % PANEL_VECS * VEC_N);
-        VEC_UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            vec a = vec_set(x[r * x_stride + i]);
+    for (const struct product_run *at = run; at < run + n_runs; at++)
+        for (size_t i = at->begin; i < at->end; i++) {
+            vec b[MOST_PANELS * PANEL_VECS];
             VEC_UNROLL
             for (size_t v = 0; v < panels * PANEL_VECS; v++)
-                c[r][v] = vec_fma(a, b[v], c[r][v]);
+                b[v] = vec_load(panel + v / PANEL_VECS * next + i * PANEL + v % PANEL_VECS * VEC_N);
+            VEC_UNROLL
+            for (size_t r = 0; r < rows; r++) {
+                vec a = vec_set(x[r * x_stride + i]);
+                VEC_UNROLL
+                for (size_t v = 0; v < panels * PANEL_VECS; v++)
+                    c[r][v] = vec_fma(a, b[v], c[r][v]);
+            }
         }
-    }
     VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
         VEC_UNROLL
@@ -56,16 +57,19 @@ FINISH_INLINE void tile(size_t rows, size_t panels, const float *x, size_t x_str
 #define FEW(n)                                                                                     \
     case n:                                                                                        \
         if (panels == PANELS_AT_ONCE(n)) {                                                         \
-            tile(n, PANELS_AT_ONCE(n), x, p->x_stride, panel, next, p->k, sum, stride, false);     \
+            tile(n, PANELS_AT_ONCE(n), x, p->x_stride, panel, next, &whole, 1, sum, stride,        \
+                 false);                                                                           \
             break;                                                                                 \
         }                                                                                          \
         for (size_t i = 0; i < panels; i++)                                                        \
-            tile(n, 1, x, p->x_stride, panel + i * next, next, p->k, sum + i * PANEL, stride,      \
+            tile(n, 1, x, p->x_stride, panel + i * next, next, &whole, 1, sum + i * PANEL, stride, \
                  false);                                                                           \
         break
 
+/* Zeros are not left out: one panel at a time would wait for its own sums. */
 static void run_few(const struct product *p)
 {
+    const struct product_run whole = {0, p->k};
     _Alignas(64) float sum[FEW_ROWS * MOST_PANELS * PANEL];
     size_t at_once = PANELS_AT_ONCE(p->rows), stride = MOST_PANELS * PANEL, next = p->k * PANEL;
     const float *x = p->x;
@@ -90,11 +94,11 @@ static void run_few(const struct product *p)
 
 #define ROWS(n)                                                                                    \
     case n:                                                                                        \
-        tile(n, 1, x, p->x_stride, panel, 0, k, sum, PANEL, more);                                 \
+        tile(n, 1, x, p->x_stride, panel, 0, run, n_runs, sum, PANEL, more);                       \
         break
 
 static void run_tile(const struct product *p, size_t rows, const float *x, const float *panel,
-                     size_t k, float *sum, bool more)
+                     const struct product_run *run, size_t n_runs, float *sum, bool more)
 {
     switch (rows) {
         ROWS(1);
@@ -122,15 +126,18 @@ static void run(const struct product *p)
     }
     _Alignas(64) float sum[PRODUCT_BLOCK_ROWS * PANEL];
     size_t n_tiles = (p->rows + TILE_ROWS - 1) / TILE_ROWS; /* near-equal: no ragged last one */
-    size_t n_blocks = p->k > 0 ? (p->k + BLOCK_K - 1) / BLOCK_K : 1;
+    size_t n_blocks = p->k > 0 && !p->run ? (p->k + BLOCK_K - 1) / BLOCK_K : 1;
     for (size_t panel = p->begin; panel < p->end; panel++) {
+        const struct product_run *runs = p->run ? p->run + p->run_first[panel] : NULL;
+        size_t n_runs = runs ? p->run_first[panel + 1] - p->run_first[panel] : 1;
         for (size_t b = 0; b < n_blocks; b++) {
             size_t k0 = p->k * b / n_blocks, k1 = p->k * (b + 1) / n_blocks;
+            const struct product_run block = {0, k1 - k0};
             const float *w = (const float *)p->panels + (panel * p->k + k0) * PANEL;
             for (size_t t = 0; t < n_tiles; t++) {
                 size_t r0 = p->rows * t / n_tiles, r1 = p->rows * (t + 1) / n_tiles;
-                run_tile(p, r1 - r0, (const float *)p->x + r0 * p->x_stride + k0, w, k1 - k0,
-                         sum + r0 * PANEL, b > 0);
+                run_tile(p, r1 - r0, (const float *)p->x + r0 * p->x_stride + k0, w,
+                         runs ? runs : &block, n_runs, sum + r0 * PANEL, b > 0);
             }
         }
         finish(p, sum, PANEL, panel, 1, PANEL, false);

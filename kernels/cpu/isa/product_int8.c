@@ -61,7 +61,7 @@ static float quantise(const float *x, size_t n, size_t k, void *q)
     return scale;
 }
 
-/* sum [rows, PANEL] = x [rows, k] · panel; rows is a constant. */
+/* sum [rows, PANEL] = x · panel over the k of the runs; rows is a constant. */
 #if defined(__AVX512F__) || defined(__AVX2__)
 FINISH_INLINE vec_int multiply_add(vec_int sum, vec_int x, vec_int w)
 {
@@ -82,7 +82,7 @@ FINISH_INLINE vec_int load_weights(const int8_t *w)
 }
 
 FINISH_INLINE void tile(size_t rows, const quantised *x, size_t x_stride, const int8_t *panel,
-                        size_t k, int32_t *sum)
+                        const struct product_run *run, size_t n_runs, int32_t *sum)
 {
     vec_int c[TILE_ROWS][PANEL_VECS];
     VEC_UNROLL
@@ -90,44 +90,46 @@ FINISH_INLINE void tile(size_t rows, const quantised *x, size_t x_stride, const 
         VEC_UNROLL
     for (size_t v = 0; v < PANEL_VECS; v++)
         c[r][v] = (vec_int){0};
-    for (size_t i = 0; i < k; i += GROUP) {
-        vec_int b[PANEL_VECS];
-        VEC_UNROLL
-        for (size_t v = 0; v < PANEL_VECS; v++)
-            b[v] = load_weights(panel + i * PANEL + v * VEC_N * GROUP);
-        VEC_UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            int32_t group; /* GROUP activations, 32 bits in all */
-            memcpy(&group, x + r * x_stride + i, sizeof group);
-            vec_int a = group - (vec_int){0};
+    for (const struct product_run *at = run; at < run + n_runs; at++)
+        for (size_t i = at->begin; i < at->end; i += GROUP) {
+            vec_int b[PANEL_VECS];
             VEC_UNROLL
             for (size_t v = 0; v < PANEL_VECS; v++)
-                c[r][v] = multiply_add(c[r][v], a, b[v]);
+                b[v] = load_weights(panel + i * PANEL + v * VEC_N * GROUP);
+            VEC_UNROLL
+            for (size_t r = 0; r < rows; r++) {
+                int32_t group; /* GROUP activations, 32 bits in all */
+                memcpy(&group, x + r * x_stride + i, sizeof group);
+                vec_int a = group - (vec_int){0};
+                VEC_UNROLL
+                for (size_t v = 0; v < PANEL_VECS; v++)
+                    c[r][v] = multiply_add(c[r][v], a, b[v]);
+            }
         }
-    }
     VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
         memcpy(sum + r * PANEL, c[r], sizeof c[r]);
 }
 #else
 FINISH_INLINE void tile(size_t rows, const quantised *x, size_t x_stride, const int8_t *panel,
-                        size_t k, int32_t *sum)
+                        const struct product_run *run, size_t n_runs, int32_t *sum)
 {
     memset(sum, 0, rows * PANEL * sizeof *sum);
-    for (size_t i = 0; i < k; i++)
-        for (size_t r = 0; r < rows; r++)
-            for (size_t j = 0; j < PANEL; j++)
-                sum[r * PANEL + j] += x[r * x_stride + i] * panel[i * PANEL + j];
+    for (const struct product_run *at = run; at < run + n_runs; at++)
+        for (size_t i = at->begin; i < at->end; i++)
+            for (size_t r = 0; r < rows; r++)
+                for (size_t j = 0; j < PANEL; j++)
+                    sum[r * PANEL + j] += x[r * x_stride + i] * panel[i * PANEL + j];
 }
 #endif
 
 #define ROWS(n)                                                                                    \
     case n:                                                                                        \
-        tile(n, x, p->x_stride, panel, p->k, sum);                                                 \
+        tile(n, x, p->x_stride, panel, run, n_runs, sum);                                          \
         break
 
 static void run_tile(const struct product *p, size_t rows, const quantised *x, const int8_t *panel,
-                     int32_t *sum)
+                     const struct product_run *run, size_t n_runs, int32_t *sum)
 {
     switch (rows) {
         ROWS(1);
@@ -150,12 +152,16 @@ static void run_tile(const struct product *p, size_t rows, const quantised *x, c
 static void run(const struct product *p)
 {
     _Alignas(64) int32_t sum[PRODUCT_BLOCK_ROWS * PANEL];
+    const struct product_run whole = {0, p->k};
     size_t n_tiles = (p->rows + TILE_ROWS - 1) / TILE_ROWS;
     for (size_t panel = p->begin; panel < p->end; panel++) {
         const int8_t *w = (const int8_t *)p->panels + panel * p->k * PANEL;
+        const struct product_run *runs = p->run ? p->run + p->run_first[panel] : &whole;
+        size_t n_runs = p->run ? p->run_first[panel + 1] - p->run_first[panel] : 1;
         for (size_t t = 0; t < n_tiles; t++) {
             size_t r0 = p->rows * t / n_tiles, r1 = p->rows * (t + 1) / n_tiles;
-            run_tile(p, r1 - r0, (const quantised *)p->x + r0 * p->x_stride, w, sum + r0 * PANEL);
+            run_tile(p, r1 - r0, (const quantised *)p->x + r0 * p->x_stride, w, runs, n_runs,
+                     sum + r0 * PANEL);
         }
         finish(p, sum, PANEL, panel, 1, PANEL, true);
     }
