@@ -61,6 +61,9 @@ static bool open_inputs(struct tool *tool, struct run *run, const struct argumen
 static void tell_training(const struct tool *tool, const struct train_result *result,
                           const struct arguments *a, bool several)
 {
+    if (result->epochs < a->train.epochs)
+        tool_note(tool, "ended after epoch %zu: the last %zu were no better", result->epochs,
+                  a->train.patience);
     if (result->resumed)
         tool_note(tool, "went on after step %zu", result->resumed_step);
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
@@ -68,6 +71,20 @@ static void tell_training(const struct tool *tool, const struct train_result *re
     if (a->dev)
         tool_note(tool, "dev %s %.4f, epoch %zu of %zu", several ? "micro-F1" : "accuracy",
                   result->dev_score, result->best_epoch, a->train.epochs);
+}
+
+/* Labels that nothing is learnt of, or nothing said. */
+static void tell_absent(const struct tool *tool, const struct train_result *result)
+{
+    if (result->n_absent)
+        tool_note(tool, "%zu label%s no record to learn from: \"%s\"%s", result->n_absent,
+                  result->n_absent > 1 ? "s have" : " has", result->absent,
+                  result->n_absent > 1 ? ", ..." : "");
+    if (result->n_absent_dev)
+        tool_note(tool, "%zu label%s no dev record, and the score says nothing of %s: \"%s\"%s",
+                  result->n_absent_dev, result->n_absent_dev > 1 ? "s have" : " has",
+                  result->n_absent_dev > 1 ? "them" : "it", result->absent_dev,
+                  result->n_absent_dev > 1 ? ", ..." : "");
 }
 
 static void tell(const struct tool *tool, const struct train_result *result,
@@ -94,6 +111,7 @@ static void tell(const struct tool *tool, const struct train_result *result,
                   "the checkpoint was made by \"%s\": the weights may differ in their last bits "
                   "from a run that was not interrupted",
                   result->other_device);
+    tell_absent(tool, result);
     if (tool->verbose && a->train.epochs)
         tell_training(tool, result, a, several);
     if (a->ngram.wanted)
@@ -170,6 +188,7 @@ static void finish(struct tool *tool, struct run *run, const struct arguments *a
     if (!log_close(run->log, &later))
         error_set(&tool->err, "%s", later.text);
     tool_close_device(run->device, run->team);
+    free(a->class_weight);
     tokenizer_close(run->tokenizer);
     if (run->has_dev)
         records_set_close(&run->dev);

@@ -1,8 +1,11 @@
 /* mstudent_options.c: the table of mstudent's options, and what is refused before a file is opened. */
 #include "bin/mstudent_options.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "core/memory.h"
+#include "core/number.h"
 #include "nn/shape.h"
 
 enum option_id {
@@ -27,6 +30,12 @@ enum option_id {
     OPTION_POOL,
     OPTION_LOG,
     OPTION_LOG_EVERY,
+    OPTION_ATTENTION_DROPOUT,
+    OPTION_BETA2,
+    OPTION_LABEL_SMOOTHING,
+    OPTION_CLASS_WEIGHTS,
+    OPTION_CURRICULUM,
+    OPTION_PATIENCE,
     OPTION_CHECKPOINT,
     OPTION_CHECKPOINT_EVERY,
     OPTION_RESUME
@@ -58,6 +67,16 @@ const struct tool_option mstudent_option[] = {
      OPTION_POOL},
     {0, "log", "FILE", "one JSON object per logging step", OPTION_LOG},
     {0, "log-every", "N", "steps between two log lines; default 10", OPTION_LOG_EVERY},
+    {0, "attention-dropout", "X", "of attention probabilities; default: as the others",
+     OPTION_ATTENTION_DROPOUT},
+    {0, "beta2", "X", "of AdamW's second moment; default 0.999", OPTION_BETA2},
+    {0, "label-smoothing", "X", "share of a label's weight that all share; default 0",
+     OPTION_LABEL_SMOOTHING},
+    {0, "class-weights", "LIST", "balanced, or a weight for each label: 1,2,0.5",
+     OPTION_CLASS_WEIGHTS},
+    {0, "curriculum", NULL, "first pass from easy to hard, as the teacher finds",
+     OPTION_CURRICULUM},
+    {0, "patience", "N", "end after N epochs without a better dev score", OPTION_PATIENCE},
     {0, "checkpoint", "FILE", "keep the state of the run in FILE", OPTION_CHECKPOINT},
     {0, "checkpoint-every", "N", "steps between two, or 30s: seconds; default 60s",
      OPTION_CHECKPOINT_EVERY},
@@ -84,6 +103,31 @@ static void check_shape(struct tool *tool, const char *text)
     if (!shape_from_text(&shape, text, 1, 1, &tool->err))
         tool_usage_error(tool, "%s", tool->err.text);
     shape_free(&shape);
+}
+
+/* "balanced", or numbers with commas between. */
+static void parse_class_weights(struct tool *tool, struct arguments *a)
+{
+    const char *at = tool_argument(tool);
+    struct train_options *train = &a->train;
+    size_t room = 0;
+    train->n_class_weights = 0;
+    train->balance_classes = strcmp(at, "balanced") == 0;
+    train->class_weight = NULL;
+    for (bool more = !train->balance_classes; more;) {
+        char item[64];
+        size_t n = strcspn(at, ",");
+        snprintf(item, sizeof item, "%.*s", (int)(n < sizeof item ? n : sizeof item - 1), at);
+        if (!memory_grow(&a->class_weight, &room, train->n_class_weights + 1,
+                         sizeof *a->class_weight, &tool->err) ||
+            !number_real(item, "--class-weights", 0, 1e6,
+                         &a->class_weight[train->n_class_weights++], &tool->err))
+            tool_usage_error(tool, "%s; expected \"balanced\", or a weight for each label: 1,2,0.5",
+                             tool->err.text);
+        train->class_weight = a->class_weight;
+        more = at[n] == ',';
+        at += n + more;
+    }
 }
 
 static void take_option(struct tool *tool, struct arguments *a, int id)
@@ -158,6 +202,24 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     case OPTION_LOG_EVERY:
         train->log_every = (size_t)tool_argument_integer(tool, "--log-every", 1, 1 << 30);
         break;
+    case OPTION_ATTENTION_DROPOUT:
+        train->attention_dropout = tool_argument_real(tool, "--attention-dropout", 0, 0.95);
+        break;
+    case OPTION_BETA2:
+        train->beta2 = tool_argument_real(tool, "--beta2", 0, 0.999999);
+        break;
+    case OPTION_LABEL_SMOOTHING:
+        train->label_smoothing = tool_argument_real(tool, "--label-smoothing", 0, 0.99);
+        break;
+    case OPTION_CLASS_WEIGHTS:
+        parse_class_weights(tool, a);
+        break;
+    case OPTION_CURRICULUM:
+        train->curriculum = true;
+        break;
+    case OPTION_PATIENCE:
+        train->patience = (size_t)tool_argument_integer(tool, "--patience", 1, 100000);
+        break;
     case OPTION_CHECKPOINT:
         train->checkpoint = tool_argument(tool);
         tool_leave_unsaid(tool);
@@ -220,6 +282,8 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
                          : cut->ffn   ? "--ffn"
                                       : "--hidden",
                          cut->layers ? "layers come" : "a narrower student comes");
+    if (a->train.patience && !a->dev)
+        tool_usage_error(tool, "--patience needs --dev STREAM: what to score on");
     if (a->shape && a->train.new_head)
         tool_usage_error(tool,
                          "--shape and --new-head clash: with a shape everything starts at random");

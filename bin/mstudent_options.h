@@ -12,7 +12,8 @@ struct arguments {
     struct student_choice student; /* all zero: the model as it is */
     struct train_options train;
     struct ngram_arguments ngram;
-    uint64_t given; /* which options, a bit each */
+    uint64_t given;       /* which options, a bit each */
+    double *class_weight; /* owned; train points to it */
 };
 
 extern const struct tool_option mstudent_option[];

@@ -118,6 +118,12 @@ struct loss {
     enum loss_kind kind;
     float alpha, temperature;
     float scale; /* multiplies loss gradients: 1/records of the whole step */
+    /* Of the cross-entropy: this share of a label's weight goes to all classes alike (Szegedy et al.
+     * 2016); of several labels, to the other answer and this one alike. */
+    float smoothing;
+    /* [C], device memory, or NULL: a row's cross-entropy counts so many times, by its label. Of
+     * several labels: unused. */
+    const float *class_weight;
 };
 
 /* Rows x of a student brought near rows of its teacher. The loss of a row is

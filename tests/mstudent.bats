@@ -146,7 +146,7 @@ at_least() {
         [ -z "$output" ]
         assert_says "$message"
     done <<'END'
---shape layers=0|--shape layers
+--shape layers=-1|--shape layers
 --shape layers=2,width=3|unknown key "width"
 --shape hidden=100,heads=3|not a multiple
 --shape layers|not KEY=NUMBER

@@ -2,7 +2,8 @@
  *
  *     alpha T² KL(softmax(teacher / T) ‖ softmax(logits / T)) + (1 - alpha) cross-entropy
  *
- * with alpha = 0 for plain cross-entropy. A row without a label (-1) lacks the second term.
+ * with alpha = 0 for plain cross-entropy. A row without a label (-1) lacks the second term. Smoothing
+ * by s makes of a target y (1 - s) y + s / C, of several labels (1 - s) y + s / 2.
  *
  * With several labels, each class is a distribution of its own, (σ(x), 1 - σ(x)), and both terms are
  * means over the classes. In terms of softplus(x) = log(1 + exp x), which large x do not overflow,
@@ -29,10 +30,14 @@ void reference_loss(struct device *dev, const struct loss *loss, const act *logi
     (void)dev;
     bool distil = loss->kind == LOSS_DISTIL && teacher;
     double alpha = distil ? (double)loss->alpha : 0, T = distil ? (double)loss->temperature : 1;
+    double smoothing = (double)loss->smoothing;
     for (size_t r = 0; r < rows; r++) {
         const float *x = reference_read(logits) + r * classes;
         const float *t = distil ? teacher + r * classes : x;
         bool labelled = label && label[r] >= 0;
+        double share = labelled && loss->class_weight
+                           ? (1 - alpha) * (double)loss->class_weight[label[r]]
+                           : 1 - alpha;
         double norm = log_sum_exp(x, classes, 1), norm_T = log_sum_exp(x, classes, T),
                norm_t = log_sum_exp(t, classes, T), total = 0;
         for (size_t c = 0; c < classes; c++) {
@@ -42,9 +47,9 @@ void reference_loss(struct device *dev, const struct loss *loss, const act *logi
                 slope += alpha * T * (exp(log_s) - exp(log_t));
             }
             if (labelled) {
-                bool hit = (size_t)label[r] == c;
-                total += hit ? (1 - alpha) * (norm - (double)x[c]) : 0;
-                slope += (1 - alpha) * (exp((double)x[c] - norm) - hit);
+                double y = (1 - smoothing) * ((size_t)label[r] == c) + smoothing / (double)classes;
+                total += y > 0 ? share * y * (norm - (double)x[c]) : 0;
+                slope += share * (exp((double)x[c] - norm) - y);
             }
             if (dlogits)
                 reference_values(dlogits)[r * classes + c] = (float)(slope * (double)loss->scale);
@@ -77,7 +82,7 @@ void reference_loss_multi_label(struct device *dev, const struct loss *loss, con
     (void)dev;
     bool distil = loss->kind == LOSS_DISTIL && teacher;
     double alpha = distil ? (double)loss->alpha : 0, T = distil ? (double)loss->temperature : 1;
-    double share = 1 / (double)classes;
+    double share = 1 / (double)classes, smoothing = (double)loss->smoothing;
     for (size_t r = 0; r < rows; r++) {
         size_t at = r * classes;
         const float *x = reference_read(logits) + at, *y = target ? target + at : NULL;
@@ -91,8 +96,9 @@ void reference_loss_multi_label(struct device *dev, const struct loss *loss, con
                 slope += share * alpha * T * (sigmoid(logit / T) - sigmoid(t / T));
             }
             if (labelled) {
-                total += share * (1 - alpha) * (softplus(logit) - logit * (double)y[c]);
-                slope += share * (1 - alpha) * (sigmoid(logit) - (double)y[c]);
+                double wanted = (1 - smoothing) * (double)y[c] + smoothing / 2;
+                total += share * (1 - alpha) * (softplus(logit) - logit * wanted);
+                slope += share * (1 - alpha) * (sigmoid(logit) - wanted);
             }
             if (dlogits)
                 reference_values(dlogits)[at + c] = (float)(slope * (double)loss->scale);

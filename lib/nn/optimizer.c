@@ -6,7 +6,7 @@
 #include "core/memory.h"
 
 /* Devlin et al. 2019 and Hugging Face's Trainer. */
-static const float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
+static const float beta1 = 0.9f, epsilon = 1e-8f;
 
 static bool open_moments(struct params *p, struct error *err)
 {
@@ -37,7 +37,8 @@ bool optimizer_open(struct optimizer *optimizer, struct params *params, double c
     *optimizer = (struct optimizer){.params = params,
                                     .clip = clip,
                                     .weight_decay = weight_decay,
-                                    .head_lr_factor = head_lr_factor};
+                                    .head_lr_factor = head_lr_factor,
+                                    .beta2 = 0.999};
     optimizer->sum = dev->op->alloc(dev, sizeof *optimizer->sum, err);
     optimizer->factor = optimizer->sum ? dev->op->alloc(dev, sizeof *optimizer->factor, err) : NULL;
     if (optimizer->factor && open_moments(params, err))
@@ -84,6 +85,7 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
     op->sum_squares(dev, p->position.grad, batch->position.n * p->position.cols, optimizer->sum);
     op->clip_factor(dev, optimizer->sum, (float)optimizer->clip, optimizer->factor);
 
+    float beta2 = (float)optimizer->beta2;
     optimizer->step++;
     for (size_t g = 0; g < PARAMS_GROUPS; g++) {
         bool head = g == PARAMS_HEAD_MATRICES || g == PARAMS_HEAD_VECTORS;

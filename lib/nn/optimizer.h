@@ -17,6 +17,7 @@ struct optimizer {
     double clip;           /* 0: off */
     double weight_decay;
     double head_lr_factor;
+    double beta2;  /* of the second moment; 0.999 */
     uint64_t step; /* steps done */
     double *sum;   /* device: squared norm of the last step's gradient */
     float *factor; /* device: what it was multiplied by */

@@ -1,13 +1,16 @@
 /* schedule.c: length-bucketed batches and the learning rate. */
 #include "nn/schedule.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "core/rng.h"
 
-enum { POOL_BATCHES = 50 };
+enum { POOL_BATCHES = 50, CURRICULUM_POOL_BATCHES = 8 };
+
+static const double first_competence = 0.1;
 
 void schedule_free(struct schedule *schedule)
 {
@@ -37,6 +40,33 @@ static void sort_pools(uint32_t *record, size_t n, const uint32_t *length, size_
         for (size_t i = begin; i < end; i++)
             record[i] = copy[key[i] & 0xffffffff];
     }
+}
+
+/* Each record once, drawn from those that the competence admits. Never fewer than were drawn: c(f) is
+ * at least f. `pool` is room for n. */
+static void draw_by_rank(uint32_t *record, const uint32_t *rank, size_t n, struct rng *rng,
+                         uint32_t *pool)
+{
+    double c0 = first_competence * first_competence;
+    size_t admitted = 0, waiting = 0;
+    for (size_t i = 0; i < n; i++) {
+        double share = (double)(i + 1) / (double)n;
+        double competence = sqrt(share * (1 - c0) + c0);
+        size_t up_to = (size_t)(competence * (double)n);
+        up_to = up_to > n ? n : up_to < i + 1 ? i + 1 : up_to;
+        while (admitted < up_to)
+            pool[waiting++] = rank[admitted++];
+        size_t drawn = (size_t)rng_below(rng, waiting);
+        record[i] = pool[drawn];
+        pool[drawn] = pool[--waiting];
+    }
+}
+
+/* Shuffle runs of so many items. */
+static void shuffle_runs(struct rng *rng, uint32_t *item, size_t n, size_t run)
+{
+    for (size_t begin = 0; begin < n; begin += run)
+        rng_shuffle(rng, item + begin, n - begin < run ? n - begin : run);
 }
 
 /* Cut by the budget; returns the number of batches. first: room for n + 1. */
@@ -69,13 +99,13 @@ static void reorder(struct schedule *s, const uint32_t *from, const size_t *firs
     s->first[s->n_batches] = at;
 }
 
-bool schedule_plan(struct schedule *schedule, const uint32_t *length, size_t n, size_t batch_tokens,
-                   uint64_t seed, struct error *err)
+bool schedule_plan(struct schedule *schedule, const uint32_t *length, const uint32_t *rank,
+                   size_t n, size_t batch_tokens, uint64_t seed, struct error *err)
 {
     struct rng rng;
     *schedule = (struct schedule){.n = n};
-    size_t pool_tokens;
-    if (!memory_multiply(batch_tokens, POOL_BATCHES, &pool_tokens))
+    size_t pool_tokens, pool_batches = rank ? CURRICULUM_POOL_BATCHES : POOL_BATCHES;
+    if (!memory_multiply(batch_tokens, pool_batches, &pool_tokens))
         pool_tokens = SIZE_MAX;
     if (n == 0 || n > UINT32_MAX)
         return error_set(err, "%zu records cannot be scheduled", n);
@@ -90,12 +120,15 @@ bool schedule_plan(struct schedule *schedule, const uint32_t *length, size_t n, 
         rng_seed(&rng, seed);
         for (size_t i = 0; i < n; i++)
             sorted[i] = (uint32_t)i;
-        rng_shuffle(&rng, sorted, n);
+        if (rank)
+            draw_by_rank(sorted, rank, n, &rng, order);
+        else
+            rng_shuffle(&rng, sorted, n);
         sort_pools(sorted, n, length, pool_tokens, key, order);
         schedule->n_batches = cut(sorted, n, length, batch_tokens, first);
         for (size_t b = 0; b < schedule->n_batches; b++)
             order[b] = (uint32_t)b;
-        rng_shuffle(&rng, order, schedule->n_batches);
+        shuffle_runs(&rng, order, schedule->n_batches, rank ? pool_batches : n);
         reorder(schedule, sorted, first, order);
     } else {
         schedule_free(schedule);

@@ -10,6 +10,7 @@
 
 #include "core/memory.h"
 #include "nn/objective.h"
+#include "nn/train_labels.h"
 #include "nn/train_state.h"
 #include "nn/trainer.h"
 #include "text/labels.h"
@@ -23,6 +24,8 @@ void train_defaults(struct train_options *options)
                                       .weight_decay = 0.01,
                                       .clip = 1,
                                       .dropout = -1,
+                                      .attention_dropout = -1,
+                                      .beta2 = 0.999,
                                       .alpha = 0.9,
                                       .temperature = 2,
                                       .log_every = 10,
@@ -161,6 +164,8 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
     if (options->dropout >= 0)
         shape->hidden_dropout = shape->attention_dropout = shape->classifier_dropout =
             (float)options->dropout;
+    if (options->attention_dropout >= 0)
+        shape->attention_dropout = (float)options->attention_dropout;
     return true;
 }
 
@@ -169,8 +174,8 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
 static bool plan(const struct trainer *t, size_t epoch, struct schedule *schedule,
                  struct error *err)
 {
-    return schedule_plan(schedule, t->length, t->n_usable, t->options->batch_tokens,
-                         trainer_seed(t, TRAINER_ORDER, epoch), err);
+    return schedule_plan(schedule, t->length, epoch == 1 ? t->rank : NULL, t->n_usable,
+                         t->options->batch_tokens, trainer_seed(t, TRAINER_ORDER, epoch), err);
 }
 
 /* Batches differ a little between epochs; the learning rate's end must be exact. */
@@ -229,7 +234,9 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
     t->length = memory_array(n, sizeof *t->length, err);
     t->host_loss = memory_array(n, sizeof *t->host_loss, err);
     t->row_loss = t->dev->op->alloc(t->dev, n * sizeof *t->row_loss, err);
-    if (!t->encoder || !t->length || !t->host_loss || !t->row_loss)
+    t->optimizer.beta2 = o->beta2;
+    if (!t->encoder || !t->length || !t->host_loss || !t->row_loss || !train_weigh(t, err) ||
+        (o->curriculum && !train_rank(t, err)))
         return false;
     for (size_t i = 0; i < n; i++)
         t->length[i] = (uint32_t)records_get(t->records, t->usable[i]).n_ids;
@@ -240,6 +247,9 @@ static void close_trainer(struct trainer *t)
 {
     if (t->row_loss)
         t->dev->op->free(t->dev, t->row_loss);
+    if (t->class_weight)
+        t->dev->op->free(t->dev, t->class_weight);
+    free(t->rank);
     free(t->host_loss);
     free(t->length);
     free(t->usable);
@@ -270,6 +280,13 @@ static bool log_dev(const struct trainer *t, double loss, double score, struct e
     return log_write(t->options->log, line, err);
 }
 
+/* Too long without a better epoch? */
+static bool out_of_patience(const struct trainer *t)
+{
+    return t->options->patience && t->best_epoch &&
+           t->epoch - t->best_epoch >= t->options->patience;
+}
+
 /* The score on dev of the weights as they would be written, and a copy of them if it is the best. */
 static bool judge(struct trainer *t, struct error *err)
 {
@@ -287,11 +304,11 @@ static bool judge(struct trainer *t, struct error *err)
     }
     if (better)
         t->best_epoch = t->epoch;
-    if (t->options->dev && better && t->epoch < t->options->epochs &&
-        !params_save(&t->params, &t->best, err))
+    bool last = t->epoch == t->options->epochs;
+    if (t->options->dev && better && !last && !params_save(&t->params, &t->best, err))
         return false;
     /* After the last epoch the weights stay those that will be written. */
-    return t->epoch == t->options->epochs || trainer_after_evaluate(t, err);
+    return last || out_of_patience(t) || trainer_after_evaluate(t, err);
 }
 
 static bool run_epochs(struct trainer *t, struct error *err)
@@ -304,6 +321,8 @@ static bool run_epochs(struct trainer *t, struct error *err)
         schedule_free(&schedule);
         if (!ok)
             return false;
+        if (out_of_patience(t))
+            break;
     }
     if (t->best_epoch < t->options->epochs)
         params_restore(&t->params, &t->best);
@@ -412,6 +431,7 @@ struct training *train_open(struct model *model, const struct shape *shape,
     if ((!options->hybrid || hybrid_check(options->hybrid, records, options->dev, model, err)) &&
         find_shape(&training->shape, shape, model, records, options, err) &&
         check_records(t, &training->shape, err) && choose_records(t, &training->result, err) &&
+        train_find_absent(t, &training->result, err) &&
         open_trainer(t, &training->shape, shape ? NULL : model, err) &&
         (!options->checkpoint || train_state_open(t, model, err)))
         return training;
@@ -439,6 +459,7 @@ bool train_run(struct training *training, struct error *err)
     result->seconds = progress_clock() - t->begun;
     result->steps = t->step;
     result->best_epoch = t->best_epoch;
+    result->epochs = t->epoch > t->options->epochs ? t->options->epochs : t->epoch;
     result->train_loss = t->train_loss;
     result->dev_score = t->dev_score;
     return ok;

@@ -21,16 +21,25 @@
 struct trainer_hook;
 
 struct train_options {
-    size_t epochs;         /* 3 */
-    size_t batch_tokens;   /* tokens of one optimizer step; 1024 */
-    double lr;             /* 0: 1e-4 for a model with weights, 5e-4 for one from scratch */
-    double head_lr_factor; /* pooler and classifier learn this many times faster; 1 */
-    double warmup;         /* share of steps; 0.1 */
-    double weight_decay;   /* on matrices only; 0.01 */
-    double clip;           /* global gradient norm; 1; 0 = off */
-    double dropout;        /* < 0: the model's own */
-    bool new_head;         /* a new classifier even where the model has one */
-    bool choose_pool;      /* `pool` instead of the model's own */
+    size_t epochs;            /* 3 */
+    size_t batch_tokens;      /* tokens of one optimizer step; 1024 */
+    double lr;                /* 0: 1e-4 for a model with weights, 5e-4 for one from scratch */
+    double head_lr_factor;    /* pooler and classifier learn this many times faster; 1 */
+    double warmup;            /* share of steps; 0.1 */
+    double weight_decay;      /* on matrices only; 0.01 */
+    double clip;              /* global gradient norm; 1; 0 = off */
+    double dropout;           /* < 0: the model's own */
+    double attention_dropout; /* of the attention's probabilities; < 0: as `dropout` */
+    double beta2;             /* AdamW's second moment; 0.999 */
+    double label_smoothing;   /* Szegedy et al. 2016; 0 */
+    bool
+        balance_classes; /* a record weighs n / (C n_c), C classes that occur, n_c records of its */
+    const double *class_weight; /* [n_class_weights], one for each label; NULL: all alike */
+    size_t n_class_weights;
+    bool curriculum;  /* the first pass goes from easy to hard for the teacher; schedule.h */
+    size_t patience;  /* epochs without a better dev score after which the run ends; 0: never */
+    bool new_head;    /* a new classifier even where the model has one */
+    bool choose_pool; /* `pool` instead of the model's own */
     enum shape_pool pool;
     bool distil;               /* needs logits in the records */
     double alpha, temperature; /* 0.9, 2 */
@@ -53,14 +62,16 @@ struct train_options {
 void train_defaults(struct train_options *options);
 
 struct train_result {
-    size_t steps, best_epoch;
+    size_t steps, best_epoch, epochs; /* epochs: done */
     size_t n_unlabelled; /* records left out because they have no label, and there was no teacher */
     double seconds, train_loss;
     double dev_score; /* accuracy; micro-F1 of a multi-label run; NaN without dev */
     bool fresh_pooler, fresh_classifier; /* the model given had none */
     size_t n_left_out;                   /* tensors of the model that no classifier uses */
     char left_out[PARTS_NAME_BYTES];     /* the first of them */
-    bool resumed;                        /* went on from a checkpoint of this step */
+    size_t n_absent, n_absent_dev;   /* labels without a record to learn from, to be scored on */
+    char absent[64], absent_dev[64]; /* the first of them */
+    bool resumed;                    /* went on from a checkpoint of this step */
     size_t resumed_step;
     char other_device[256]; /* it was made on another one, this; else empty */
     struct hybrid_result hybrid;

@@ -26,14 +26,21 @@ static json_t *describe_options(const struct trainer *t)
 {
     const struct train_options *o = t->options;
     static const char *const pool[] = {[SHAPE_FIRST] = "first", [SHAPE_MEAN] = "mean"};
-    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:s, s:b, s:f, s:f, s:I}",
-                     "--epochs", (json_int_t)o->epochs, "--batch-tokens",
-                     (json_int_t)o->batch_tokens, "--lr", t->lr, "--head-lr", o->head_lr_factor,
-                     "--warmup", o->warmup, "--weight-decay", o->weight_decay, "--clip", o->clip,
-                     "--dropout", (double)t->dropout.hidden, "--new-head", o->new_head, "--pool",
-                     pool[t->params.shape.pool], "--kd", o->distil, "--kd alpha",
-                     o->distil ? o->alpha : 0, "--kd temperature", o->distil ? o->temperature : 0,
-                     "--seed", (json_int_t)o->seed);
+    json_t *weights = json_array();
+    for (size_t i = 0; i < o->n_class_weights; i++)
+        json_array_append_new(weights, json_real(o->class_weight[i]));
+    return json_pack(
+        "{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:s, s:b, s:f, s:f, s:I, s:f, "
+        "s:b, s:o, s:b, s:I}",
+        "--epochs", (json_int_t)o->epochs, "--batch-tokens", (json_int_t)o->batch_tokens, "--lr",
+        t->lr, "--head-lr", o->head_lr_factor, "--warmup", o->warmup, "--weight-decay",
+        o->weight_decay, "--clip", o->clip, "--beta2", o->beta2, "--dropout",
+        (double)t->dropout.hidden, "--attention-dropout", (double)t->dropout.attention,
+        "--new-head", o->new_head, "--pool", pool[t->params.shape.pool], "--kd", o->distil,
+        "--kd alpha", o->distil ? o->alpha : 0, "--kd temperature", o->distil ? o->temperature : 0,
+        "--seed", (json_int_t)o->seed, "--label-smoothing", o->label_smoothing,
+        "--class-weights balanced", o->balance_classes, "--class-weights", weights, "--curriculum",
+        o->curriculum, "--patience", (json_int_t)o->patience);
 }
 
 static bool add_hooks(const struct trainer *t, json_t *identity)

@@ -65,6 +65,8 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     const struct loss loss = {.kind = t->options->distil ? LOSS_DISTIL : LOSS_CROSS_ENTROPY,
                               .alpha = (float)t->options->alpha,
                               .temperature = (float)t->options->temperature,
+                              .smoothing = (float)t->options->label_smoothing,
+                              .class_weight = t->class_weight,
                               .scale = 1 / (float)batch->n};
     objective_loss(dev, &loss, batch, logits, t->params.shape.n_labels, row_loss,
                    encoder_dlogits(t->encoder));

@@ -64,7 +64,9 @@ struct trainer {
     struct encoder_dropout dropout; /* rates; the seed changes with the step */
     uint32_t *usable; /* [n_usable] records to learn from: all, or without a teacher the labelled */
     size_t n_usable;
-    uint32_t *length; /* [n_usable] */
+    uint32_t *length;    /* [n_usable] */
+    uint32_t *rank;      /* [n_usable] from easy to hard; NULL: no curriculum */
+    float *class_weight; /* device [n_labels] or NULL */
     double lr;
     size_t epoch;      /* from 1 */
     size_t next_batch; /* of the epoch; that many steps of it are done */

@@ -233,6 +233,8 @@ struct loss_shape {
     enum loss_kind kind;
     size_t rows, classes;
     bool labels, gradient;
+    float smoothing;
+    bool weights; /* of the classes */
 };
 
 /* The definition is double arithmetic on every device so far; 1e-5 leaves room for one that uses
@@ -244,7 +246,12 @@ static void loss_case(struct trial *t, const void *context)
     for (size_t r = 0; r < s->rows; r++)
         label[r] = (int32_t)rng_below(&t->rng, s->classes + 1) - 1;
     int32_t *labels = trial_ints(t, label, s->rows);
-    struct loss loss = {s->kind, 0.9F, 2.0F, 0.125F};
+    struct loss loss = {.kind = s->kind,
+                        .alpha = 0.9F,
+                        .temperature = 2.0F,
+                        .scale = 0.125F,
+                        .smoothing = s->smoothing,
+                        .class_weight = s->weights ? trial_floats(t, s->classes, 1, 2) : NULL};
     act *logits = trial_act(t, s->rows * s->classes, 3);
     float *teacher = s->kind == LOSS_DISTIL ? trial_floats(t, s->rows * s->classes, 3, 0) : NULL;
     float *row_loss = trial_out_floats(t, "row_loss", s->rows, 1e-5);
@@ -267,7 +274,11 @@ static void multi_label_case(struct trial *t, const void *context)
     float *target = trial_place(t, TRIAL_FLOAT, host, n);
     act *logits = trial_place(t, TRIAL_ACT, logit, n);
     free(host);
-    struct loss loss = {s->kind, 0.9F, 2.0F, 0.125F};
+    struct loss loss = {.kind = s->kind,
+                        .alpha = 0.9F,
+                        .temperature = 2.0F,
+                        .scale = 0.125F,
+                        .smoothing = s->smoothing};
     float *teacher = s->kind == LOSS_DISTIL ? trial_floats(t, n, 3, 0) : NULL;
     float *row_loss = trial_out_floats(t, "row_loss", s->rows, 1e-5);
     act *dlogits = s->gradient ? trial_out(t, "dlogits", n, 1e-5) : NULL;
@@ -278,9 +289,12 @@ static void multi_label_case(struct trial *t, const void *context)
 static void test_loss(void)
 {
     static const struct loss_shape shapes[] = {
-        {LOSS_CROSS_ENTROPY, 1, 2, true, true},     {LOSS_CROSS_ENTROPY, 300, 17, true, true},
-        {LOSS_CROSS_ENTROPY, 33, 100, true, false}, {LOSS_DISTIL, 3, 12, true, true},
-        {LOSS_DISTIL, 500, 12, true, true},         {LOSS_DISTIL, 17, 1, false, true}};
+        {LOSS_CROSS_ENTROPY, 1, 2, true, true, 0, false},
+        {LOSS_CROSS_ENTROPY, 300, 17, true, true, 0.1F, true},
+        {LOSS_CROSS_ENTROPY, 33, 100, true, false, 0, true},
+        {LOSS_DISTIL, 3, 12, true, true, 0.2F, false},
+        {LOSS_DISTIL, 500, 12, true, true, 0, true},
+        {LOSS_DISTIL, 17, 1, false, true, 0, false}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[64];
         snprintf(what, sizeof what, "loss %d, %zu × %zu", (int)shapes[i].kind, shapes[i].rows,

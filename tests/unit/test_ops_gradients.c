@@ -307,9 +307,15 @@ static double loss_loss(void *context)
     return sum * (double)l->loss.scale;
 }
 
-static void test_loss(enum loss_kind kind, const char *name)
+static void test_loss(enum loss_kind kind, float smoothing, bool weights, const char *name)
 {
-    struct loss_case l = {.loss = {kind, 0.75F, 2.0F, 0.5F}, .label = {1, 4, -1, 0}};
+    struct loss_case l = {.loss = {.kind = kind,
+                                   .alpha = 0.75F,
+                                   .temperature = 2,
+                                   .scale = 0.5F,
+                                   .smoothing = smoothing,
+                                   .class_weight = weights ? fill(LOSS_CLASSES, 1, 43) : NULL},
+                          .label = {1, 4, -1, 0}};
     l.logits = fill(LOSS_ROWS * LOSS_CLASSES, 2, 41);
     l.teacher = kind == LOSS_DISTIL ? fill(LOSS_ROWS * LOSS_CLASSES, 2, 42) : NULL;
     l.row_loss = fill(LOSS_ROWS, 0, 0);
@@ -340,7 +346,8 @@ static double multi_label_loss(void *context)
 static void test_multi_label(enum loss_kind kind, const char *name)
 {
     enum { N = LOSS_ROWS * LOSS_CLASSES };
-    struct multi_label_case l = {.loss = {kind, 0.75F, 2.0F, 0.5F}};
+    struct multi_label_case l = {
+        .loss = {.kind = kind, .alpha = 0.75F, .temperature = 2, .scale = 0.5F, .smoothing = 0.1F}};
     l.logits = fill(N, 2, 41);
     l.target = fill(N, 0, 0);
     for (size_t i = 0; i < N; i++)
@@ -361,8 +368,9 @@ static void test_multi_label_values(void)
 {
     float x[] = {1.5F, -2.25F, 0.5F, 100, -0.75F, 3, -120, 0}, row_loss[2], gradient[8];
     const float y[] = {1, 0, 1, 0, 0, 1, 0, 1}, t[] = {2, -1, 0.5F, 3, -4, 1, 0.25F, -0.5F};
-    const struct loss plain = {LOSS_CROSS_ENTROPY, 0, 1, 0.5F},
-                      distil = {LOSS_DISTIL, 0.75F, 2, 0.5F};
+    const struct loss plain = {.kind = LOSS_CROSS_ENTROPY, .scale = 0.5F},
+                      distil = {
+                          .kind = LOSS_DISTIL, .alpha = 0.75F, .temperature = 2, .scale = 0.5F};
     const float plain_rows[] = {25.1939242F, 0.282151385F},
                 distil_rows[] = {12.8202070F, 23.6929008F};
     const float plain_gradient[] = {
@@ -379,12 +387,30 @@ static void test_multi_label_values(void)
     tap_close(gradient, distil_gradient, 8, 1e-7, "and so is its gradient");
 }
 
+/* Expected values by PyTorch 2.15 in float64: cross_entropy(x, label, label_smoothing=0.1,
+ * reduction='none') times the label's weight, and the gradient of half their sum. */
+static void test_smoothed_values(void)
+{
+    float x[] = {1.5F, -2.25F, 0.5F, 0.25F, 3, -0.75F}, weight[] = {2, 1, 0.5F};
+    float row_loss[2], gradient[6];
+    const int32_t label[] = {0, 2};
+    const struct loss loss = {
+        .kind = LOSS_CROSS_ENTROPY, .scale = 0.5F, .smoothing = 0.1F, .class_weight = weight};
+    const float rows[] = {0.977283492F, 1.83774907F};
+    const float slopes[] = {-0.214631291F,  -0.0164310814F, 0.231062372F,
+                            0.00636346180F, 0.221563223F,   -0.227926685F};
+    dev->op->loss(dev, &loss, as_act(x), label, NULL, 2, 3, row_loss, as_act(gradient));
+    tap_close(row_loss, rows, 2, 1e-6, "smoothed and weighted cross-entropy is torch's");
+    tap_close(gradient, slopes, 6, 1e-7, "and so is its gradient");
+}
+
 /* Values worked out by hand. */
 static void test_loss_values(void)
 {
     float logits[] = {0, 0, 0, 0}, teacher[] = {2, 0, 0, 0}, row_loss[2];
     const int32_t label[] = {1, -1};
-    struct loss plain = {LOSS_CROSS_ENTROPY, 0, 1, 1}, distil = {LOSS_DISTIL, 1, 2, 1};
+    struct loss plain = {.kind = LOSS_CROSS_ENTROPY, .scale = 1};
+    struct loss distil = {.kind = LOSS_DISTIL, .alpha = 1, .temperature = 2, .scale = 1};
     dev->op->loss(dev, &plain, as_act(logits), label, NULL, 2, 2, row_loss, NULL);
     const float expected[] = {0.69314718F, 0}; /* ln 2; no label, no loss */
     tap_close(row_loss, expected, 2, 1e-6, "cross-entropy of even logits is ln 2");
@@ -439,12 +465,16 @@ int main(void)
     test_attention(false, 0.3F, "attention with dropout");
     test_attention(true, 0, "attention of first rows");
     test_attention(true, 0.3F, "attention of first rows with dropout");
-    test_loss(LOSS_CROSS_ENTROPY, "cross-entropy");
-    test_loss(LOSS_DISTIL, "distillation");
+    test_loss(LOSS_CROSS_ENTROPY, 0, false, "cross-entropy");
+    test_loss(LOSS_CROSS_ENTROPY, 0.1F, false, "smoothed cross-entropy");
+    test_loss(LOSS_CROSS_ENTROPY, 0.1F, true, "smoothed cross-entropy of weighted classes");
+    test_loss(LOSS_DISTIL, 0, false, "distillation");
+    test_loss(LOSS_DISTIL, 0.1F, true, "distillation, smoothed and weighted");
     test_loss_values();
     test_multi_label(LOSS_CROSS_ENTROPY, "multi-label cross-entropy");
     test_multi_label(LOSS_DISTIL, "multi-label distillation");
     test_multi_label_values();
+    test_smoothed_values();
     test_dropout_rate();
     tap_ok(dev->op->sync(dev, &err), "no operation failed %s", err.text);
     dev->op->close(dev);

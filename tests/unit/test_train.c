@@ -281,6 +281,32 @@ static void test_refusals(void)
     make_toy(&toy, TRAIN, 1, 0);
 }
 
+/* Records 0 … N-1 from easy to hard: after a share f only the easiest c(f) can have been drawn. */
+static void test_curriculum(void)
+{
+    enum { N = 4000, POOL = 8 * 10 };
+    struct error err = ERROR_INIT;
+    struct schedule s;
+    static uint32_t length[N], rank[N];
+    static bool used[N];
+    bool once = true, admitted = true, spread = false;
+    for (uint32_t i = 0; i < N; i++) {
+        length[i] = 4;
+        rank[i] = i;
+    }
+    tiny_need(schedule_plan(&s, length, rank, N, 40, 1, &err), &err);
+    for (size_t i = 0; i < N; i++) {
+        /* Pools are shuffled: up to a pool's length later than drawn. */
+        double f = (double)(i + 1 + POOL) / N, c = sqrt(f * (1 - 0.01) + 0.01);
+        once = once && !used[s.record[i]];
+        used[s.record[i]] = true;
+        admitted = admitted && s.record[i] <= c * N;
+        spread = spread || (i < N / 4 && s.record[i] > N / 3);
+    }
+    tap_ok(once && admitted && spread, "a curriculum has every record once, the easy ones first");
+    schedule_free(&s);
+}
+
 static void test_schedule(void)
 {
     struct error err = ERROR_INIT;
@@ -290,7 +316,7 @@ static void test_schedule(void)
     for (size_t i = 0; i < 100; i++)
         length[i] = (uint32_t)(1 + rng_hash(3, i) % 20);
     length[50] = 64; /* longer than the budget */
-    tiny_need(schedule_plan(&s, length, 100, 40, 1, &err), &err);
+    tiny_need(schedule_plan(&s, length, NULL, 100, 40, 1, &err), &err);
     for (size_t b = 0; b < s.n_batches; b++) {
         size_t tokens = 0, low = 99, high = 0;
         for (size_t i = s.first[b]; i < s.first[b + 1]; i++) {
@@ -323,6 +349,7 @@ int main(void)
     make_toy(&dev_toy, DEV, 1000, 0);
     make_toy(&wrong_toy, DEV, 1000, 1);
     test_schedule();
+    test_curriculum();
     test_learning();
     test_best_epoch();
     test_distillation();
