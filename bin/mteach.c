@@ -8,17 +8,19 @@
 #include "io/records.h"
 #include "nn/teach.h"
 
-enum { OPTION_MODEL = 1000, OPTION_CACHE };
+enum { OPTION_MODEL = 1000, OPTION_CACHE, OPTION_FOLDS };
 
 static const struct tool_option option[] = {
     {'m', "model", "MODEL", "a teacher: directory, tar or -; repeat for an ensemble", OPTION_MODEL},
     {0, "cache", "FILE", "look logits up in FILE first, keep new ones there", OPTION_CACHE},
+    {0, "folds", "N", "n-gram parts answer out of N folds, each fitted on the labels of the others",
+     OPTION_FOLDS},
 };
 
 static const struct tool mteach = {
     .name = "mteach",
     .purpose = "Add the logits of one or more teacher models to a record stream.",
-    .synopsis = "mteach -m MODEL [-m MODEL ...] [--cache FILE] [-o FILE] [STREAM ...]",
+    .synopsis = "mteach -m MODEL [-m MODEL ...] [--cache FILE] [--folds N] [-o FILE] [STREAM ...]",
     .example = "mtok -m teacher train.csv | mteach -m teacher --cache logits.db -o train.taught",
     .option = option,
     .n_options = sizeof option / sizeof *option,
@@ -32,7 +34,10 @@ static void parse(struct tool *tool, const char **model, struct teach_options *o
             model[options->n_models++] = tool_argument(tool);
         else if (id == OPTION_CACHE)
             options->cache = tool_argument(tool);
+        else if (id == OPTION_FOLDS)
+            options->folds = (size_t)tool_argument_integer(tool, "--folds", 2, 1000);
     }
+    options->seed = tool->seed;
     *path = tool_operands(tool, n_paths);
     if (options->n_models == 0)
         tool_usage_error(tool, "no teacher given; name one with -m MODEL");
@@ -77,7 +82,7 @@ int main(int argc, char **argv)
     const char *const *path;
     size_t n_paths;
     tool_init(&tool, argc, argv,
-              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_PROGRESS | TOOL_FORCE);
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE);
     const char **model = memory_zeroed((size_t)argc + 1, sizeof *model, &tool.err);
     if (model) {
         parse(&tool, model, &options, &path, &n_paths);

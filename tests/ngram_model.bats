@@ -118,6 +118,30 @@ names() {
     [ "$output" -eq 60 ]
 }
 
+@test "mteach --folds: n-gram parts answer records they were not fitted on" {
+    mteach -q -m ngram.tar -o own.taught train.tok
+    run mteach -v -m encoder.tar -m ngram.tar --folds 4 --cache c.db -o out.taught train.tok
+    assert_status 0
+    assert_says '240 records' 'computed 480'
+    mteach -q -m ngram.tar --folds 4 -o fold.taught train.tok
+    mteach -q -m ngram.tar --folds 4 < train.tok > again.taught
+    assert_same fold.taught again.taught
+    mteach -q -m ngram.tar --folds 4 --seed 1 -o other.taught train.tok
+    run cmp -s fold.taught other.taught
+    assert_status 1
+    run cmp -s fold.taught own.taught
+    assert_status 1
+    mteach -q -m hybrid.tar --folds 2 -o hybrid.taught train.tok
+    run mteach -m encoder.tar --folds 2 -o x.taught train.tok
+    assert_fails '--folds' 'n-gram part'
+    awk -F, '{ print $1 }' train.csv > bare.csv
+    mtok -q -m ngram.tar -o bare.tok bare.csv
+    run mteach -m ngram.tar --folds 2 -o x.taught bare.tok
+    assert_fails '--folds' label
+    run mteach -m ngram.tar --folds 1 train.tok
+    assert_status 2
+}
+
 @test "mistakes: records without n-grams, or with others, keys that are none, options for encoders" {
     run mscore -q -m ngram.tar plain.tok
     assert_fails n-grams 'mtok -m'

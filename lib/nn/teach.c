@@ -12,6 +12,7 @@
 #include "io/records.h"
 #include "io/source.h"
 #include "nn/classifier.h"
+#include "nn/ngram_fit.h"
 #include "text/grams.h"
 #include "text/labels.h"
 #include "text/tokenizer.h"
@@ -22,6 +23,7 @@ struct teacher {
     uint64_t fingerprint; /* of weights and config */
     uint64_t tokenizer;
     struct records_grams grams; /* which n-grams it counts; no buckets: none */
+    float *out_of_fold; /* [records, n_labels] of its n-gram part; NULL: it answers as it is */
 };
 
 struct input {
@@ -49,6 +51,7 @@ struct part_buffers {
     int32_t *id, *gram;
     size_t id_capacity, gram_capacity;
     float *block; /* [block, n_labels] */
+    float *ngram; /* [block, n_labels] out of fold */
     struct hash128 *block_key;
     size_t capacity; /* records */
 };
@@ -58,7 +61,9 @@ struct job {
     struct teacher *teacher;
     size_t n_teachers; /* opened so far */
     struct input *input;
-    size_t n_inputs; /* opened so far */
+    size_t n_inputs;        /* opened so far */
+    struct records_set set; /* with folds the whole input, and no `input` */
+    bool has_set;
     struct cache *cache;
     struct records_header header;
     size_t n_labels, block;
@@ -142,26 +147,28 @@ static bool open_input(struct job *job, const char *path, struct error *err)
 
 /* Every input's tokenizer and labels are every teacher's, its n-grams those of the first input, which
  * go into one header. */
-static bool check_input(const struct job *job, const struct input *input, struct error *err)
+static bool check_header(const struct job *job, const struct records_header *header,
+                         const char *from, struct error *err)
 {
-    const struct records_header *header = records_reader_header(input->reader);
-    if (!records_header_agree_grams(records_reader_header(job->input[0].reader),
-                                    source_name(job->input[0].source), header,
-                                    source_name(input->source), err))
-        return false;
     for (size_t i = 0; i < job->n_teachers; i++) {
         const struct teacher *teacher = &job->teacher[i];
-        if (!records_check_model(header, source_name(input->source), teacher->tokenizer,
-                                 teacher->model.label, teacher->model.n_labels, teacher->model.name,
-                                 err) ||
-            !records_check_kind(header, source_name(input->source),
-                                teacher->model.problem == MODEL_MULTI_LABEL, teacher->model.name,
-                                err) ||
-            !records_check_grams(header, source_name(input->source), &teacher->grams,
-                                 teacher->model.name, err))
+        if (!records_check_model(header, from, teacher->tokenizer, teacher->model.label,
+                                 teacher->model.n_labels, teacher->model.name, err) ||
+            !records_check_kind(header, from, teacher->model.problem == MODEL_MULTI_LABEL,
+                                teacher->model.name, err) ||
+            !records_check_grams(header, from, &teacher->grams, teacher->model.name, err))
             return false;
     }
     return true;
+}
+
+static bool check_input(const struct job *job, const struct input *input, struct error *err)
+{
+    const struct records_header *header = records_reader_header(input->reader);
+    return records_header_agree_grams(records_reader_header(job->input[0].reader),
+                                      source_name(job->input[0].source), header,
+                                      source_name(input->source), err) &&
+           check_header(job, header, source_name(input->source), err);
 }
 
 static bool check_teachers(const struct job *job, struct error *err)
@@ -197,7 +204,8 @@ static bool check_teachers(const struct job *job, struct error *err)
  * teachers' labels when the records have none. */
 static bool make_header(struct job *job, struct error *err)
 {
-    struct records_header first = *records_reader_header(job->input[0].reader);
+    struct records_header first =
+        job->has_set ? job->set.header : *records_reader_header(job->input[0].reader);
     for (size_t i = 1; i < job->n_inputs; i++) {
         const struct records_header *other = records_reader_header(job->input[i].reader);
         if (other->max_tokens > first.max_tokens)
@@ -212,6 +220,47 @@ static bool make_header(struct job *job, struct error *err)
             first.separator = (char *)"|";
     }
     return records_header_copy(&first, &job->header, err);
+}
+
+/* The whole input, for folds. */
+static bool open_set(struct job *job, const char *const *path, size_t n_paths, struct error *err)
+{
+    bool any = false;
+    for (size_t t = 0; t < job->n_teachers; t++)
+        any = any || classifier_ngram(job->teacher[t].classifier);
+    if (!any)
+        return error_set(err,
+                         "--folds: none of the teachers has an n-gram part (mstudent --ngram)");
+    job->has_set = records_set_open(&job->set, path, n_paths, err);
+    return job->has_set && check_header(job, &job->set.header, path[0], err);
+}
+
+/* What the n-gram parts say of each record when they are fitted without it. */
+static bool answer_out_of_fold(struct job *job, struct device *dev, struct threads *team,
+                               struct error *err)
+{
+    size_t n;
+    for (size_t t = 0; t < job->n_teachers; t++) {
+        struct teacher *teacher = &job->teacher[t];
+        const struct ngram_part *part = classifier_ngram(teacher->classifier);
+        struct ngram_fit_options fit;
+        if (!part)
+            continue;
+        ngram_fit_defaults(&fit);
+        fit.team = team;
+        fit.progress = job->progress;
+        if (part->described && !ngram_fit_recall(&fit, part->described, teacher->model.name, err))
+            return false;
+        if (!memory_multiply(job->set.n, job->n_labels, &n))
+            return error_set(err, "%zu records are too many for --folds", job->set.n);
+        teacher->out_of_fold = memory_array(n, sizeof *teacher->out_of_fold, err);
+        if (!teacher->out_of_fold)
+            return false;
+        if (!ngram_fit_out_of_fold(&job->set, job->options->folds, job->options->seed, &fit, dev,
+                                   teacher->out_of_fold, err))
+            return error_at(err, "--folds: ");
+    }
+    return true;
 }
 
 static bool add_fingerprints(struct job *job, json_t *stage, struct error *err)
@@ -246,7 +295,9 @@ static bool open_all(struct job *job, const char *const *path, size_t n_paths, s
             return false;
     if (!check_teachers(job, err))
         return false;
-    for (size_t i = 0; i < n_paths; i++)
+    if (job->options->folds && !open_set(job, path, n_paths, err))
+        return false;
+    for (size_t i = 0; !job->has_set && i < n_paths; i++)
         if (!open_input(job, path[i], err) || !check_input(job, &job->input[i], err))
             return false;
     if (job->options->cache) {
@@ -274,6 +325,7 @@ static void buffers_free(struct part_buffers *b)
     free(b->id);
     free(b->gram);
     free(b->block);
+    free(b->ngram);
     free(b->block_key);
     *b = (struct part_buffers){.n_slots = 0};
 }
@@ -303,19 +355,20 @@ static bool buffers_reserve(struct job *job, size_t n, struct error *err)
     b->offset = memory_array(job->block + 1, sizeof *b->offset, err);
     b->gram_offset = memory_array(job->block + 1, sizeof *b->gram_offset, err);
     b->block = memory_array(job->block * job->n_labels, sizeof *b->block, err);
+    b->ngram = memory_array(job->block * job->n_labels, sizeof *b->ngram, err);
     b->block_key = memory_array(job->block, sizeof *b->block_key, err);
     b->capacity = n;
     return b->each && b->mean && b->sum && b->key && b->found && b->missing && b->twin && b->slot &&
-           b->offset && b->gram_offset && b->block && b->block_key;
+           b->offset && b->gram_offset && b->block && b->ngram && b->block_key;
 }
 
 /* Records that a teacher cannot take, by their number in the input: blocks would hide it. */
-static bool check_records(const struct job *job, const struct input *input,
-                          const struct records_part *part, uint64_t before, struct error *err)
+static bool check_records(const struct job *job, const char *from, const struct records_part *part,
+                          uint64_t before, struct error *err)
 {
     for (size_t t = 0; t < job->n_teachers; t++) {
         const struct shape *shape = classifier_shape(job->teacher[t].classifier);
-        const char *name = job->teacher[t].model.name, *from = source_name(input->source);
+        const char *name = job->teacher[t].model.name;
         for (size_t i = 0; shape && i < part->n; i++) {
             uint64_t record = before + i + 1;
             int64_t begin = part->offset[i], end = part->offset[i + 1];
@@ -383,10 +436,16 @@ static bool gather(const int32_t *from, const int64_t *offset, const size_t *mis
     return true;
 }
 
+static bool cached(const struct job *job, const struct teacher *teacher)
+{
+    return job->cache && !teacher->out_of_fold;
+}
+
 /* Compute records missing[0 … n-1] (at most a block), store them, and put their logits where they
  * belong. */
 static bool compute_block(struct job *job, struct teacher *teacher, const struct records_part *part,
-                          const size_t *missing, size_t n, float *logits, struct error *err)
+                          uint64_t before, const size_t *missing, size_t n, float *logits,
+                          struct error *err)
 {
     struct part_buffers *b = &job->buffer;
     bool grams = teacher->grams.buckets > 0;
@@ -394,15 +453,20 @@ static bool compute_block(struct job *job, struct teacher *teacher, const struct
         (grams && !gather(part->gram, part->gram_offset, missing, n, &b->gram, &b->gram_capacity,
                           b->gram_offset, err)))
         return false;
-    for (size_t i = 0; job->cache && i < n; i++)
+    for (size_t i = 0; cached(job, teacher) && i < n; i++)
         b->block_key[i] = b->key[missing[i]];
+    for (size_t i = 0; teacher->out_of_fold && i < n; i++)
+        memcpy(b->ngram + i * job->n_labels,
+               teacher->out_of_fold + ((size_t)before + missing[i]) * job->n_labels,
+               job->n_labels * sizeof *b->ngram);
     const struct classifier_texts texts = {.offset = b->offset,
                                            .id = b->id,
                                            .gram_offset = b->gram_offset,
-                                           .gram = grams ? b->gram : NULL};
+                                           .gram = grams ? b->gram : NULL,
+                                           .ngram = teacher->out_of_fold ? b->ngram : NULL};
     if (!classifier_answer(teacher->classifier, &texts, n, b->block, err))
         return error_at(err, "%s: ", teacher->model.name);
-    if (job->cache &&
+    if (cached(job, teacher) &&
         !cache_put_many(job->cache, b->block_key, n, job->n_labels, b->block, NULL, err))
         return false;
     for (size_t i = 0; i < n; i++)
@@ -426,11 +490,11 @@ static struct hash128 record_key(const struct teacher *teacher, const struct rec
 
 /* One teacher's logits [n, n_labels] of a part: from the cache, the rest computed. */
 static bool ask_teacher(struct job *job, struct teacher *teacher, const struct records_part *part,
-                        float *logits, struct error *err)
+                        uint64_t before, float *logits, struct error *err)
 {
     struct part_buffers *b = &job->buffer;
     size_t n_missing = part->n;
-    if (job->cache) {
+    if (cached(job, teacher)) {
         for (size_t i = 0; i < part->n; i++)
             b->key[i] = record_key(teacher, part, i);
         if (!cache_get_many(job->cache, b->key, part->n, job->n_labels, logits, b->found, err))
@@ -442,7 +506,7 @@ static bool ask_teacher(struct job *job, struct teacher *teacher, const struct r
     }
     for (size_t i = 0; i < n_missing; i += job->block) {
         size_t n = n_missing - i < job->block ? n_missing - i : job->block;
-        if (!compute_block(job, teacher, part, b->missing + i, n, logits, err))
+        if (!compute_block(job, teacher, part, before, b->missing + i, n, logits, err))
             return false;
         struct progress_event event = {.stage = "teach", .unit = "records", .loss = NAN};
         event.done = (job->counts.computed + job->counts.cached) / job->n_teachers;
@@ -473,17 +537,17 @@ static bool open_writer(struct job *job, const struct records_part *part, struct
     return job->writer != NULL;
 }
 
-static bool teach_part(struct job *job, const struct input *input, const struct records_part *part,
+static bool teach_part(struct job *job, const char *from, const struct records_part *part,
                        uint64_t before, struct error *err)
 {
     if (!job->writer && !open_writer(job, part, err))
         return false;
-    if (!check_records(job, input, part, before, err) || !buffers_reserve(job, part->n, err))
+    if (!check_records(job, from, part, before, err) || !buffers_reserve(job, part->n, err))
         return false;
     struct part_buffers *b = &job->buffer;
     size_t stride = part->n * job->n_labels;
     for (size_t t = 0; t < job->n_teachers; t++)
-        if (!ask_teacher(job, &job->teacher[t], part, b->each + t * stride, err))
+        if (!ask_teacher(job, &job->teacher[t], part, before, b->each + t * stride, err))
             return false;
     for (size_t i = 0; i < part->n; i++)
         if (job->header.separator)
@@ -504,13 +568,21 @@ static bool teach_input(struct job *job, const struct input *input, struct error
     uint64_t before = 0;
     int more;
     while ((more = records_next(input->reader, &part, err)) == 1) {
-        bool ok = teach_part(job, input, &part, before, err);
+        bool ok = teach_part(job, source_name(input->source), &part, before, err);
         before += part.n;
         records_part_free(&part);
         if (!ok)
             return false;
     }
     return more == 0;
+}
+
+static bool teach_set(struct job *job, const char *from, struct error *err)
+{
+    bool ok = true;
+    for (size_t p = 0; ok && p < job->set.n_parts; p++)
+        ok = teach_part(job, from, &job->set.part[p], job->set.first[p], err);
+    return ok;
 }
 
 /* ---- the whole ---- */
@@ -522,7 +594,10 @@ static bool close_all(struct job *job, struct error *err)
         records_reader_close(job->input[i].reader);
         source_close(job->input[i].source);
     }
+    if (job->has_set)
+        records_set_close(&job->set);
     for (size_t i = 0; i < job->n_teachers; i++) {
+        free(job->teacher[i].out_of_fold);
         classifier_close(job->teacher[i].classifier);
         model_close(&job->teacher[i].model);
     }
@@ -543,11 +618,15 @@ bool teach(const char *const *path, size_t n_paths, const struct teach_options *
                       .progress = progress,
                       .block = options->cache ? TEACH_BLOCK : BLOCK_UNCACHED};
     bool ok = open_all(&job, path, n_paths, dev, team, err) &&
-              add_fingerprints(&job, options->stage, err);
+              add_fingerprints(&job, options->stage, err) &&
+              (!job.has_set || answer_out_of_fold(&job, dev, team, err));
+    const char *from = n_paths ? path[0] : "<stdin>";
+    if (ok && job.has_set)
+        ok = teach_set(&job, from, err);
     for (size_t i = 0; ok && i < job.n_inputs; i++)
         ok = teach_input(&job, &job.input[i], err);
     if (ok && !job.writer)
-        ok = error_set(err, "%s: no records; nothing to teach", source_name(job.input[0].source));
+        ok = error_set(err, "%s: no records; nothing to teach", from);
 
     if (ok)
         ok = records_writer_finish(job.writer, err);
