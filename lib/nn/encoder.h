@@ -38,7 +38,7 @@ void encoder_close(struct encoder *encoder); /* NULL is fine */
 bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
                      struct error *err) MUST_CHECK;
 
-/* Logits [n, n_labels] on the device, valid until the next call. The batch is uploaded and room is
+/* Logits [n, n_labels] on the device, valid until the next call; NULL without labels. The batch is uploaded and room is
  * reserved. dropout NULL: none. */
 const act *encoder_forward(struct encoder *encoder, const struct weights *weights,
                            const struct batch *batch, const struct encoder_dropout *dropout);

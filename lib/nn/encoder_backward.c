@@ -64,6 +64,11 @@ static void back_head(const struct pass *p)
     const struct shape *shape = e->shape;
     size_t h = shape->hidden, n = p->batch->n;
     bool mean = shape->pool == SHAPE_MEAN, spread = mean || shape->all_rows;
+    if (shape->n_labels == 0) {
+        bool first = shape->n_layers && shape_first_only(shape, shape->n_layers - 1);
+        dev->op->zero(dev, e->da, (first ? n : p->batch->n_tokens) * h * dev->act_bytes);
+        return;
+    }
     act *dtop = spread ? e->db : e->da, *dpooled = shape->no_pooler ? dtop : e->dpooled;
     back_linear(p, &p->weights->classifier, e->pooled, h, e->dlogits, shape->n_labels, n, dpooled);
     drop_some(p, dpooled, n * h, encoder_pooled_dropout(p->dropout, shape));

@@ -145,6 +145,8 @@ static const act *classify(const struct pass *p)
     struct device *dev = p->dev;
     const struct shape *shape = e->shape;
     size_t h = shape->hidden, n = p->batch->n;
+    if (shape->n_labels == 0)
+        return NULL;
     if (shape->pool == SHAPE_MEAN)
         dev->op->mean_pool(dev, e->layer[shape->n_layers].x, &p->batch->seqs, h, e->top);
     else if (shape->all_rows)

@@ -83,7 +83,8 @@ size_t parts_of_head(const struct shape *shape, struct part part[PARTS_BESIDE])
     struct list list = {.part = part};
     if (!shape->no_pooler)
         add(&list, PART_MATRIX, FAMILY_POOLER, shape->hidden, shape->hidden);
-    add(&list, PART_MATRIX, FAMILY_CLASSIFIER, shape->n_labels, shape->hidden);
+    if (shape->n_labels)
+        add(&list, PART_MATRIX, FAMILY_CLASSIFIER, shape->n_labels, shape->hidden);
     return list.n;
 }
 

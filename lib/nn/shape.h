@@ -2,6 +2,8 @@
  * it. Heads and feed-forward widths differ per layer after pruning; nothing else in the code may
  * assume a constant.
  *
+ * A shape without labels is an encoder without a head: hidden states only.
+ *
  * A shape without layers is an embedding bag: the classifier sees the mean of the embeddings' output.
  *
  * Heads of a layer = rows of the query's matrix / head_size; feed-forward width = rows of its first

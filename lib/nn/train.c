@@ -161,6 +161,7 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
     if (!choose_pool(shape, model, keeps_classifier, options, err))
         return false;
     shape->n_labels = header->n_labels;
+    shape->all_rows = options->all_rows;
     if (options->dropout >= 0)
         shape->hidden_dropout = shape->attention_dropout = shape->classifier_dropout =
             (float)options->dropout;

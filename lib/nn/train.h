@@ -41,6 +41,7 @@ struct train_options {
     bool new_head;    /* a new classifier even where the model has one */
     bool choose_pool; /* `pool` instead of the model's own */
     enum shape_pool pool;
+    bool all_rows;             /* shape.h; a hook's loss needs them */
     bool distil;               /* needs logits in the records */
     double alpha, temperature; /* 0.9, 2 */
     uint64_t seed;

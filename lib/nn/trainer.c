@@ -60,6 +60,8 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     struct encoder_rows_grad rows;
     if (!call_hooks(t, BEFORE_FORWARD, err) || !params_zero_grad(&t->params, batch, &rows, err))
         return false;
+    t->step_loss = row_loss;
+    t->loss_scale = 1 / (float)batch->n;
     t->dropout.seed = trainer_seed(t, TRAINER_DROPOUT, t->step);
     const act *logits = encoder_forward(t->encoder, &t->params.weights, batch, &t->dropout);
     const struct loss loss = {.kind = t->options->distil ? LOSS_DISTIL : LOSS_CROSS_ENTROPY,
@@ -67,7 +69,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
                               .temperature = (float)t->options->temperature,
                               .smoothing = (float)t->options->label_smoothing,
                               .class_weight = t->class_weight,
-                              .scale = 1 / (float)batch->n};
+                              .scale = t->loss_scale};
     objective_loss(dev, &loss, batch, logits, t->params.shape.n_labels, row_loss,
                    encoder_dlogits(t->encoder));
     if (!call_hooks(t, AFTER_FORWARD, err))

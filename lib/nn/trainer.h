@@ -71,6 +71,9 @@ struct trainer {
     size_t epoch;      /* from 1 */
     size_t next_batch; /* of the epoch; that many steps of it are done */
     size_t step, total_steps;
+    /* while a step runs, for hooks: where on the device the losses of the batch's records are, and
+     * what gradients of losses are multiplied by */
+    float *step_loss, loss_scale;
     /* losses wait on the device until they are looked at */
     float *row_loss;  /* device [n_usable] */
     float *host_loss; /* [n_usable] */
