@@ -60,7 +60,7 @@ bool mprune_train_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_KD:
         train->distil = true;
-        tool_argument_kd(tool, &train->alpha, &train->temperature);
+        tool_argument_kd(tool, &train->alpha, &train->temperature, NULL, 0);
         break;
     case OPTION_DEV:
         opt->dev = tool_argument(tool);

@@ -28,6 +28,7 @@ struct run {
     struct threads *team;
     struct log *log;
     struct output *output;
+    struct teacher teacher;
 };
 
 /* ---- the work ---- */
@@ -136,6 +137,27 @@ static bool work_ngram(struct tool *tool, struct run *run, struct arguments *a)
     return ok;
 }
 
+/* The shape asked for, if one is; and the teacher, who must fit it. */
+static bool open_shape(struct tool *tool, struct run *run, struct arguments *a, struct shape *shape)
+{
+    struct shape own = {0};
+    const struct records_set *records = &run->records;
+    if (a->shape &&
+        !shape_from_text(shape, a->shape, tokenizer_size(run->tokenizer),
+                         records->header.n_labels ? records->header.n_labels : 1, &tool->err))
+        return false;
+    if (!a->teacher.model)
+        return true;
+    bool ok = (a->shape || shape_from_model(&own, &run->model, &tool->err)) &&
+              mstudent_teacher(tool, &a->teacher, a->shape ? shape : &own, records,
+                               tokenizer_fingerprint(run->tokenizer), run->device, &run->teacher,
+                               &a->train);
+    shape_free(&own);
+    if (!ok)
+        shape_free(shape);
+    return ok;
+}
+
 static bool work(struct tool *tool, struct run *run, struct arguments *a, const char *const *path,
                  size_t n)
 {
@@ -157,9 +179,7 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
         !mstudent_student(tool, a, &run->model, tokenizer_size(run->tokenizer), &run->records,
                           run->device))
         return false;
-    if (a->shape &&
-        !shape_from_text(&shape, a->shape, tokenizer_size(run->tokenizer),
-                         run->records.header.n_labels ? run->records.header.n_labels : 1, err))
+    if (!open_shape(tool, run, a, &shape))
         return false;
     a->ngram.hybrid.fit.team = run->team;
     a->ngram.hybrid.fit.progress = &tool->progress;
@@ -187,6 +207,7 @@ static void finish(struct tool *tool, struct run *run, const struct arguments *a
     struct error later = ERROR_INIT; /* the first cause is kept */
     if (!log_close(run->log, &later))
         error_set(&tool->err, "%s", later.text);
+    mstudent_teacher_close(&run->teacher);
     tool_close_device(run->device, run->team);
     free(a->class_weight);
     tokenizer_close(run->tokenizer);

@@ -16,6 +16,7 @@ enum option_id {
     OPTION_FFN,
     OPTION_HIDDEN,
     OPTION_KD,
+    OPTION_TEACHER,
     OPTION_NGRAM,
     OPTION_DEV,
     OPTION_EPOCHS,
@@ -50,7 +51,9 @@ const struct tool_option mstudent_option[] = {
     {0, "heads", "N", "keep N attention heads of each layer", OPTION_HEADS},
     {0, "ffn", "N", "keep N feed-forward neurons of each layer", OPTION_FFN},
     {0, "hidden", "N", "keep N columns of the hidden states", OPTION_HIDDEN},
-    {0, "kd", "KD", "distil the logits: alpha=0.9,temperature=2", OPTION_KD},
+    {0, "kd", "KD", "distil: alpha=0.9,temperature=2; of --teacher: hidden=1,relations=1, ...",
+     OPTION_KD},
+    {0, "teacher", "MODEL", "learn from inside MODEL, too; see --kd", OPTION_TEACHER},
     {0, "ngram", "[=KEYS]", "an n-gram part, too: apart (or turn, gate), l2=1e-5, min-df=2, ...",
      OPTION_NGRAM},
     {0, "dev", "STREAM", "score after each epoch, keep the best", OPTION_DEV},
@@ -156,9 +159,11 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     case OPTION_HIDDEN:
         a->student.hidden = (size_t)tool_argument_integer(tool, "--hidden", 1, 1 << 20);
         break;
+    case OPTION_TEACHER:
+        tool_argument_once(tool, "--teacher", &a->teacher.model);
+        break;
     case OPTION_KD:
-        train->distil = true;
-        tool_argument_kd(tool, &train->alpha, &train->temperature);
+        mstudent_parse_kd(tool, &a->teacher, train);
         break;
     case OPTION_NGRAM:
         mstudent_parse_ngram(tool, &a->ngram);
@@ -288,5 +293,6 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
         tool_usage_error(tool,
                          "--shape and --new-head clash: with a shape everything starts at random");
     check_ngram(tool, a);
+    mstudent_check_teacher(tool, &a->teacher);
     tool_check_stdin(tool, true);
 }

@@ -3,6 +3,7 @@
 #define MILLET_BIN_MSTUDENT_OPTIONS_H
 
 #include "bin/mstudent_ngram.h"
+#include "bin/mstudent_teacher.h"
 #include "bin/tool.h"
 #include "nn/student.h"
 #include "nn/train.h"
@@ -11,6 +12,7 @@ struct arguments {
     const char *model, *shape, *dev, *log;
     struct student_choice student; /* all zero: the model as it is */
     struct train_options train;
+    struct teacher_arguments teacher;
     struct ngram_arguments ngram;
     uint64_t given;       /* which options, a bit each */
     double *class_weight; /* owned; train points to it */

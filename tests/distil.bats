@@ -95,3 +95,82 @@ at_least() {
     assert_status 2
     assert_says 'layers=0'
 }
+
+# student.tar of the options, two layers narrower than the teacher's three.
+distil() {
+    mstudent -q -j 2 -m teacher.tar --shape layers=2,hidden=16,heads=2,ffn=32 --epochs 3 --lr 3e-3 \
+        --batch-tokens 128 -o student.tar "$@"
+}
+
+@test "--teacher: hidden states, patient and relations each change what is learned, and it is learned" {
+    distil --kd alpha=0.9 train.taught
+    cp student.tar logits.tar
+    local kd
+    for kd in hidden=1 patient=1 relations=1,relation-heads=4 hidden=1,map=1:3 relations=1,relation-layer=2; do
+        distil --kd "alpha=0.9,$kd" --teacher teacher.tar train.taught
+        at_least "$(accuracy student.tar)" 0.5
+        run cmp -s student.tar logits.tar
+        assert_status 1
+        run tar tvf student.tar
+        assert_status 0
+    done
+    # Nothing of the teacher or of the projection is in the student.
+    [ "$(wc -c < student.tar)" -le "$(($(wc -c < logits.tar) + 1024))" ]
+}
+
+@test "--teacher with records without logits: labels and the inside; same seed, same bytes; a bag, too" {
+    run distil --kd hidden=1 --teacher teacher.tar train.tok
+    assert_status 0
+    run mstudent -j 2 -m teacher.tar --shape layers=0,hidden=20 --epochs 1 --kd hidden=1 --teacher teacher.tar \
+        -o bag.tar train.tok
+    assert_status 0
+    assert_says 'no logits'
+    distil --kd hidden=1,relations=1,patient=1 --teacher teacher.tar train.taught
+    cp student.tar first.tar
+    rm student.tar
+    distil --kd hidden=1,relations=1,patient=1 --teacher teacher.tar train.taught
+    assert_same first.tar student.tar
+}
+
+@test "--teacher and checkpoints: a run that is ended goes on to the same bytes" {
+    local kd=(--kd "hidden=1,relations=1" --teacher teacher.tar)
+    distil "${kd[@]}" train.taught
+    mv student.tar whole.tar
+    # Killed as soon as there is a checkpoint.
+    mstudent -q -j 2 -m teacher.tar --shape layers=2,hidden=16,heads=2,ffn=32 --epochs 3 --lr 3e-3 \
+        --batch-tokens 128 -o student.tar "${kd[@]}" --checkpoint run.check --checkpoint-every 1 train.taught &
+    local pid=$!
+    while [ ! -e run.check ] && kill -0 "$pid" 2> /dev/null; do sleep 0.02; done
+    kill -TERM "$pid" 2> /dev/null || true
+    wait "$pid" || true
+    [ -e student.tar ] || distil "${kd[@]}" --checkpoint run.check --checkpoint-every 1 --resume train.taught
+    tar xOf whole.tar model.safetensors > a
+    tar xOf student.tar model.safetensors > b
+    assert_same a b
+}
+
+@test "a teacher that does not fit is refused" {
+    mtok -q --learn 60 train.csv -o other.tar
+    mtok -q -m other.tar -o other.tok train.csv
+    mstudent -q -m other.tar --shape layers=1,hidden=16,heads=1,ffn=16 --epochs 1 -o otherteacher.tar other.tok
+    run distil --kd hidden=1 --teacher otherteacher.tar train.taught
+    assert_fails 'otherteacher.tar' 'another tokenizer' 'mteach'
+    sed '1!s/^\(.*\),.*/\1,one/' train.csv > one.csv
+    mtok -q -m teacher.tar --new-labels -o one.tok one.csv
+    run distil --kd hidden=1 --teacher teacher.tar one.tok
+    assert_fails 'other labels'
+    run distil --kd hidden=1,map=1 --teacher teacher.tar train.taught
+    assert_fails 'one for each'
+    run distil --kd relations=1,relation-heads=5 --teacher teacher.tar train.taught
+    assert_fails 'does not divide'
+    run distil --kd hidden=1 train.taught
+    assert_status 2
+    assert_says '--teacher MODEL'
+    run distil --kd alpha=0.5 --teacher teacher.tar train.taught
+    assert_status 2
+    run distil --kd hidden=1,map=0:1 --teacher teacher.tar train.taught
+    assert_status 2
+    run distil --kd depth=1 train.taught
+    assert_status 2
+    assert_says 'alpha, temperature, hidden'
+}
