@@ -2,6 +2,7 @@
  * least, are gone. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bin/mprune.h"
 #include "core/hash.h"
@@ -105,8 +106,18 @@ static void tell_training(const struct means *means, const struct train_result *
     if (result->n_unlabelled)
         tool_note(tool, "%zu records without a label were left out; only --kd can use them",
                   result->n_unlabelled);
+    const struct train_options *train = &means->opt->movement.train;
+    if (train->resume && !result->resumed)
+        tool_note(tool, "%s was not there; the run began at the beginning", train->checkpoint);
+    if (result->other_device[0])
+        tool_note(tool,
+                  "the checkpoint was made by \"%s\": the weights may differ in their last bits "
+                  "from a run that was not interrupted",
+                  result->other_device);
     if (!tool->verbose)
         return;
+    if (result->resumed)
+        tool_note(tool, "went on after step %zu", result->resumed_step);
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
               result->train_loss);
     if (means->opt->dev)
@@ -121,8 +132,12 @@ static bool decide_movement(const struct means *means, struct plan *plan)
     struct records_set dev;
     if (!open_dev(means, &dev))
         return false;
-    struct log *log = means->opt->log ? log_open(means->opt->log, &tool->err) : NULL;
-    bool ok = log || !means->opt->log;
+    const char *path = means->opt->log;
+    struct log *log = !path                  ? NULL
+                      : how.train.checkpoint ? log_continue(path, &tool->err)
+                                             : log_open(path, &tool->err);
+    bool ok = log || !path;
+    how.train.stop = tool_catch_stop();
     how.train.dev = means->opt->dev ? &dev : NULL;
     how.train.log = log;
     if (ok)
@@ -295,7 +310,10 @@ static void run(struct tool *tool, const struct options *opt)
     struct output *output = NULL;
     if (!opt->dry_run && !(output = output_open(tool->output, !tool->force, &tool->err)))
         return;
-    tool_end_output(tool, output, prune(tool, opt, output), true);
+    /* A run that has its model needs no checkpoint, and the next one may use the name. */
+    if (tool_end_output(tool, output, prune(tool, opt, output), true) &&
+        opt->movement.train.checkpoint)
+        unlink(opt->movement.train.checkpoint);
 }
 
 int main(int argc, char **argv)

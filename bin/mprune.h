@@ -47,7 +47,10 @@ enum mprune_option {
     OPTION_EPOCHS,
     OPTION_LR,
     OPTION_WARMUP,
-    OPTION_LOG
+    OPTION_LOG,
+    OPTION_CHECKPOINT,
+    OPTION_CHECKPOINT_EVERY,
+    OPTION_RESUME
 };
 
 enum method {

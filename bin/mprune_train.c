@@ -77,6 +77,19 @@ bool mprune_train_option(struct tool *tool, struct options *opt, int id)
     case OPTION_LOG:
         opt->log = tool_argument(tool);
         break;
+    case OPTION_CHECKPOINT:
+        train->checkpoint = tool_argument(tool);
+        tool_leave_unsaid(tool);
+        break;
+    case OPTION_CHECKPOINT_EVERY:
+        tool_argument_every(tool, "--checkpoint-every", &train->checkpoint_steps,
+                            &train->checkpoint_seconds);
+        tool_leave_unsaid(tool);
+        break;
+    case OPTION_RESUME:
+        train->resume = true;
+        tool_leave_unsaid(tool);
+        break;
     default:
         return false;
     }
@@ -111,6 +124,7 @@ void mprune_train_check(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--dry-run: --method movement decides by training; drop --dry-run");
     if (opt->log)
         tool_check_written(tool, "--log", opt->log);
+    tool_check_checkpoint(tool, movement->train.checkpoint, movement->train.resume);
     movement->schedule.keep = opt->keep;
     movement->train.seed = tool->seed;
     if (opt->given & OPTION_BIT(OPTION_BATCH_TOKENS))

@@ -55,6 +55,48 @@ steps_of() {
     assert_same whole.tar part.tar
 }
 
+@test "mprune --method movement, killed and ended at 10 random moments each: the same bytes" {
+    local go=(mprune -q -j 1 -m "$BATS_FILE_TMPDIR/model.tar" --method movement --keep 50% --block 8x8 --epochs 3
+        --batch-tokens 64 --dev data.tok --log run.log) i pid
+    "${go[@]}" -o whole.pruned train.tok
+    mv run.log pruned.log
+    for ((i = 1; i <= 20; i++)); do
+        "${go[@]}" --checkpoint c.ck --checkpoint-every 3 --resume -o part.pruned train.tok 2> said &
+        pid=$!
+        sleep "0.0$((RANDOM % 80 + 10))"
+        kill "-$([ $((i % 2)) = 0 ] && echo KILL || echo TERM)" "$pid" 2> /dev/null || true
+        wait "$pid" 2> /dev/null && break
+    done
+    [ -e part.pruned ] || "${go[@]}" --checkpoint c.ck --resume -o part.pruned train.tok
+    assert_same whole.pruned part.pruned
+    steps_of pruned.log > a
+    steps_of run.log > b
+    assert_same a b
+    [ ! -e c.ck ]
+}
+
+@test "mprune: a checkpoint of another run, and of mstudent, is refused" {
+    local go=(mprune -q -j 1 -m "$BATS_FILE_TMPDIR/model.tar" --method movement --block 8x8 --epochs 5000
+        --batch-tokens 64 --checkpoint c.ck -o x.tar) tries=0 pid
+    "${go[@]}" --keep 50% --checkpoint-every 1 train.tok 2> said &
+    pid=$!
+    until [ -s c.ck ] || [ $((++tries)) -gt 200 ]; do sleep 0.02; done
+    kill "$pid"
+    status=0
+    wait "$pid" || status=$?
+    output=$(cat said)
+    assert_status 143
+    assert_says "stopped after step" "c.ck"
+    run "${go[@]}" --keep 60% --resume train.tok
+    assert_fails "c.ck: is of another run: movement differs"
+    run "${go[@]}" --keep 50% train.tok
+    assert_fails "a checkpoint is there already"
+    run mstudent -q "${run[@]}" --checkpoint c.ck --resume -o x.tar train.tok
+    assert_fails "c.ck: is of another run"
+    run mprune -m "$BATS_FILE_TMPDIR/model.tar" --method magnitude --keep 50% --checkpoint c.ck -o x.tar
+    assert_status 2
+}
+
 # end_by SIGNAL ARGUMENT…: start a run that would take long, and end it when it has begun to train.
 end_by() {
     local signal=$1 tries=0

@@ -281,12 +281,31 @@ static bool harvest_run(struct plan *plan, const struct model *model, struct tra
 
 /* ---- the run ---- */
 
+/* What a checkpoint of the run is of, beside what train_options say. */
+static json_t *identity_of(const struct movement_options *o, struct error *err)
+{
+    const struct movement_schedule *s = &o->schedule;
+    json_t *identity =
+        json_pack("{s:s, s:s, s:[I, I], s:f, s:f, s:f, s:f, s:f, s:I}", "--variant",
+                  movement_variant_name(o->variant), "--mask", movement_rule_name(s->rule),
+                  "--block", (json_int_t)o->block_rows, (json_int_t)o->block_cols, "--keep",
+                  s->keep, "--lambda", s->lambda, "--start", s->start, "--settle", s->settle,
+                  "--score-lr", s->score_lr, "--fill-epochs", (json_int_t)o->fill_epochs);
+    if (!identity)
+        error_set(err, "no memory for a checkpoint's identity");
+    return identity;
+}
+
 static bool run(struct plan *plan, struct model *model, const struct records_set *records,
                 const struct movement_options *options, struct movement_hook *hook,
                 struct device *dev, const struct progress *progress, struct train_result *result,
                 struct error *err)
 {
     const struct trainer_hook *const hooks[] = {&hook->hook};
+    json_t *identity = identity_of(options, err);
+    if (!identity)
+        return false;
+    hook->hook.identity = identity;
     struct train_options train = options->train;
     train.hook = hooks;
     train.n_hooks = 1;
@@ -298,6 +317,8 @@ static bool run(struct plan *plan, struct model *model, const struct records_set
     if (ok)
         *result = *train_result(training);
     train_close(training);
+    hook->hook.identity = NULL;
+    json_decref(identity);
     return ok;
 }
 
