@@ -110,6 +110,26 @@ answers() {
     assert_fails 'is int8' 'mquant --to fp32'
 }
 
+@test "blocks that are zero are not in the file, in any format, and in none for other programs" {
+    for block in 8x8 1x1; do
+        mprune -q -j 1 -m model.tar --method movement --block $block --keep 30% --epochs 2 -o $block.tar data.tok
+    done
+    run bash -c 'set -o pipefail; tar xOf 8x8.tar model.safetensors | strings -n 20 | head -n 40'
+    assert_says 'attention.self.query.weight_blocks' 'weight_blocks_index'
+    mscore -q -j 1 -m 8x8.tar --predict data.tok > a
+    mquant -q --to fp32 -o same.tar 8x8.tar
+    mscore -q -j 1 -m same.tar --predict data.tok > b
+    assert_same a b
+    mquant -q --to int8 -o int8.tar 8x8.tar
+    tar xOf int8.tar model.safetensors | strings -n 20 | grep -q 'query.weight_blocks'
+    answers int8.tar
+    mquant -q --dense -o dense.tar 8x8.tar
+    run bash -c 'set -o pipefail; tar xOf dense.tar model.safetensors | strings -n 20 | grep -c _blocks'
+    [ "$output" = 0 ]
+    mscore -q -j 1 -m dense.tar --predict data.tok > b
+    assert_same a b
+}
+
 @test "mistakes in the command line: status 2" {
     while IFS='|' read -r arguments text; do
         # shellcheck disable=SC2086 # words

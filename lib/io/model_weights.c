@@ -6,6 +6,7 @@
 
 #include "core/jobject.h"
 #include "core/memory.h"
+#include "io/model_blocks.h"
 
 /* Where weights may lie, best first. */
 static const struct layout {
@@ -180,7 +181,7 @@ static bool open_sharded(struct model *model, const struct layout *from, struct 
     return ok;
 }
 
-bool model_weights_open(struct model *model, struct error *err)
+static bool open_any(struct model *model, struct error *err)
 {
     for (size_t i = 0; i < N_LAYOUTS; i++) {
         const struct bundle_member *member = bundle_find(model->bundle, layout[i].file);
@@ -193,6 +194,11 @@ bool model_weights_open(struct model *model, struct error *err)
             return open_sharded(model, &layout[i], err);
     }
     return collect_tensors(model, err);
+}
+
+bool model_weights_open(struct model *model, struct error *err)
+{
+    return open_any(model, err) && model_blocks_expand(model, err);
 }
 
 void model_weights_close(struct model *model)

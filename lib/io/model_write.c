@@ -10,6 +10,7 @@
 #include "core/jobject.h"
 #include "io/bundle_write.h"
 #include "io/model.h"
+#include "io/model_blocks.h"
 #include "io/model_weights.h"
 
 /* What a tokenizer of Hugging Face may consist of: copied from model to model as it is. */
@@ -94,7 +95,12 @@ static bool write_weights(struct bundle_writer *file, const struct model_writer_
         return true;
     if (!verify_tensors(options, err))
         return false;
-    return bundle_writer_tensors(file, name, options->tensor, options->n_tensors, metadata, 1, err);
+    struct model_blocks blocks;
+    if (!model_blocks_pack(&blocks, options->extra, options->tensor, options->n_tensors, err))
+        return false;
+    bool ok = bundle_writer_tensors(file, name, blocks.tensor, blocks.n_tensors, metadata, 1, err);
+    model_blocks_free(&blocks);
+    return ok;
 }
 
 static bool write_stream(struct bundle_writer *file, const struct model_stream_file *stream,

@@ -232,8 +232,9 @@ static double share_left(const struct plan *plan, const struct movement_layout *
     return (double)left / (double)movement_all_weights(layout);
 }
 
-static json_t *how_of(const struct movement_options *o, const struct train_result *result,
-                      double left)
+/* "block" is what model_blocks.h stores zeros by. */
+static json_t *how_of(const struct movement_options *o, const struct movement_layout *layout,
+                      const struct train_result *result, double left)
 {
     const struct movement_schedule *s = &o->schedule;
     json_t *how =
@@ -247,10 +248,11 @@ static json_t *how_of(const struct movement_options *o, const struct train_resul
         ok = json_object_set_new(how, "lambda", json_real(s->lambda)) == 0;
     else if (ok)
         ok = json_object_set_new(how, "keep", json_real(s->keep)) == 0;
+    const struct blocks *blocks = &layout->set[0].use[0].blocks;
     if (ok && (o->variant == MOVEMENT_HYBRID || o->variant == MOVEMENT_FILLED))
-        ok = json_object_set_new(
-                 how, "block",
-                 json_pack("[I, I]", (json_int_t)o->block_rows, (json_int_t)o->block_cols)) == 0;
+        ok = json_object_set_new(how, "block",
+                                 json_pack("[I, I]", (json_int_t)blocks->block_rows,
+                                           (json_int_t)blocks->block_cols)) == 0;
     if (ok && isfinite(result->dev_score))
         ok = json_object_set_new(how, "dev_score", json_real(result->dev_score)) == 0;
     if (ok)
@@ -271,8 +273,8 @@ static bool harvest_run(struct plan *plan, const struct model *model, struct tra
     const struct harvest harvest = {.params = params, .block = block};
     bool ok = params->dev->op->sync(params->dev, err) && find_keep(plan, &harvest, err);
     if (ok) {
-        plan->how =
-            how_of(options, train_result(training), share_left(plan, &hook->layout, &harvest));
+        plan->how = how_of(options, &hook->layout, train_result(training),
+                           share_left(plan, &hook->layout, &harvest));
         ok = add_patches(plan, model, &harvest, err) && plan_finish(plan, err);
     }
     free(block);
