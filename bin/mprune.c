@@ -13,6 +13,7 @@
 #include "io/records.h"
 #include "nn/parts.h"
 #include "prune/compact.h"
+#include "prune/ngram_cut.h"
 #include "prune/plan.h"
 #include "prune/second_order.h"
 #include "text/tokenizer.h"
@@ -280,6 +281,41 @@ static void tell_vocabulary(const struct tool *tool, const struct options *opt,
                   words->tokens ? 100 * (double)words->covered / (double)words->tokens : 100.0);
 }
 
+/* A model that is an n-gram part alone has nothing else to prune. */
+static bool write_ngram(struct tool *tool, const struct options *opt, struct model *model,
+                        struct output *output)
+{
+    uint64_t fingerprint = 0;
+    char text[HASH_TEXT_BYTES];
+    if (opt->method != METHOD_VOCABULARY || opt->n_vocab_from || opt->report)
+        return error_set(&tool->err,
+                         "%s: is an n-gram part alone; --ngram-keep is all that can be pruned",
+                         model->name);
+    if (!output || !model_fingerprint(model, &fingerprint, &tool->err))
+        return !output;
+    hash_text(fingerprint, text);
+    json_t *extra = model_keep_extra(model, json_object(), &tool->err);
+    const struct model_writer_options options = {.from = model,
+                                                 .config = model->config,
+                                                 .tensor = model->tensor,
+                                                 .n_tensors = model->n_tensors,
+                                                 .stage = tool_stage(tool, text),
+                                                 .extra = extra};
+    return extra && model_write(output, &options, &tool->err);
+}
+
+/* --ngram-keep, on the open model: what is written afterwards has the rows that stay. */
+static bool cut_ngram(struct tool *tool, const struct options *opt, struct model *model)
+{
+    struct ngram_cut cut;
+    if (!(opt->ngram_keep > 0))
+        return true;
+    if (!ngram_cut(model, opt->ngram_keep, &cut, &tool->err))
+        return false;
+    tool_note(tool, "%zu of %zu rows of the n-gram part", cut.after, cut.before);
+    return true;
+}
+
 static bool prune(struct tool *tool, const struct options *opt, struct output *output)
 {
     struct model model;
@@ -287,7 +323,13 @@ static bool prune(struct tool *tool, const struct options *opt, struct output *o
     struct vocabulary vocabulary = {.n_rows = 0};
     if (!model_open(&model, opt->model, &tool->err))
         return false;
-    bool ok = trim(tool, opt, &model, &vocabulary) && decide(tool, opt, &model, &plan);
+    if (ngram_alone(&model)) {
+        bool written = cut_ngram(tool, opt, &model) && write_ngram(tool, opt, &model, output);
+        model_close(&model);
+        return written;
+    }
+    bool ok = cut_ngram(tool, opt, &model) && trim(tool, opt, &model, &vocabulary) &&
+              decide(tool, opt, &model, &plan);
     if (ok) {
         if (opt->n_vocab_from)
             plan_vocabulary(&plan, &vocabulary);
@@ -323,6 +365,7 @@ int main(int argc, char **argv)
         .purpose = "Make a model smaller by removing layers, attention heads, neurons and words.",
         .synopsis =
             "mprune -m MODEL --vocab-from STREAM [--vocab-size N] [-o FILE]\n"
+            "mprune -m MODEL --ngram-keep SHARE [-o FILE]\n"
             "mprune -m MODEL --method layers (--keep SHARE | --speedup FACTOR) "
             "[--which RULE] [-o FILE]\n"
             "mprune -m MODEL --method layers --which LIST [-o FILE]\n"

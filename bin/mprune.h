@@ -30,6 +30,7 @@ enum mprune_option {
     OPTION_BATCH_TOKENS,
     OPTION_VOCAB_FROM,
     OPTION_VOCAB_SIZE,
+    OPTION_NGRAM_KEEP,
     OPTION_REPORT,
     OPTION_DRY_RUN,
     OPTION_NORMALISE,
@@ -90,6 +91,7 @@ struct options {
     const char *dev, *log; /* of methods that train; NULL: not given */
     const char *vocab_from[MAX_VOCAB_FROM];
     size_t n_vocab_from, vocab_size; /* vocab_size 0: not given */
+    double ngram_keep; /* 0: not given */
     const char *const *path;
     size_t n_paths;
 };

@@ -49,6 +49,7 @@ const struct tool_option mprune_option_table[] = {
     {0, "resume", NULL, "movement: go on from the checkpoint, if it is there", OPTION_RESUME},
     {0, "vocab-from", "STREAM", "trim the vocabulary to what occurs there; repeatable",
      OPTION_VOCAB_FROM},
+    {0, "ngram-keep", "SHARE", "of the n-gram part's rows: those that say most", OPTION_NGRAM_KEEP},
     {0, "vocab-size", "N", "of that, at most N pieces, the most frequent", OPTION_VOCAB_SIZE},
     {0, "report", "FILE", "write what was kept, and figures, as JSON", OPTION_REPORT},
     {0, "dry-run", NULL, "decide and report, write no model", OPTION_DRY_RUN},
@@ -191,6 +192,10 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_VOCAB_FROM:
         add_vocab_from(tool, opt);
         break;
+    case OPTION_NGRAM_KEEP:
+        if (!number_fraction(tool_argument(tool), "--ngram-keep", &opt->ngram_keep, &tool->err))
+            tool_usage_error(tool, "%s", tool->err.text);
+        break;
     case OPTION_VOCAB_SIZE:
         opt->vocab_size = (size_t)tool_argument_integer(tool, "--vocab-size", 1, MPRUNE_MAX_COUNT);
         break;
@@ -266,12 +271,14 @@ static void check_vocabulary(struct tool *tool, struct options *opt)
 {
     if (opt->vocab_size && !opt->n_vocab_from)
         tool_usage_error(tool, "--vocab-size needs --vocab-from STREAM, which says what occurs");
-    if (opt->method == N_METHODS && opt->n_vocab_from)
+    if (opt->method == N_METHODS && (opt->n_vocab_from || opt->ngram_keep > 0))
         opt->method = METHOD_VOCABULARY;
     if (opt->method != METHOD_VOCABULARY)
         return;
-    if (!opt->n_vocab_from)
+    if (!opt->n_vocab_from && !(opt->ngram_keep > 0))
         tool_usage_error(tool, "--method vocabulary needs --vocab-from STREAM");
+    if (opt->keep > 0 && !opt->n_vocab_from)
+        tool_usage_error(tool, "--keep needs a --method");
     if (opt->keep > 0)
         tool_usage_error(tool, "--keep needs a --method; --vocab-size N says how many pieces stay");
 }

@@ -7,7 +7,9 @@
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
+#include "nn/ngram.h"
 #include "quant/dense.h"
+#include "quant/encoder_alone.h"
 #include "quant/format.h"
 #include "quant/mixed.h"
 #include "quant/onnx.h"
@@ -30,7 +32,8 @@ static const struct tool_option option_table[] = {
      OPTION_EMBEDDINGS},
     {0, "budget", "POINTS", "int8 for the matrices that together lose no more; needs --on",
      OPTION_BUDGET},
-    {0, "on", "STREAM", "records that the loss is measured on", OPTION_ON},
+    {0, "on", "STREAM", "records that the loss is measured on: of --budget, or of n-grams left out",
+     OPTION_ON},
     {0, "samples", "N", "with --budget: records for measuring one matrix (512)", OPTION_SAMPLES},
     {0, "dense", NULL, "pad with zeros to a shape that Hugging Face's classes hold", OPTION_DENSE},
 };
@@ -51,6 +54,12 @@ union result {
     struct format_result format;
     struct onnx_result onnx;
     struct dense_result dense;
+};
+
+/* Of a hybrid whose encoder alone is written. */
+struct left_out {
+    bool ngram, measured;
+    struct encoder_alone loss;
 };
 
 static void set_job(struct tool *tool, struct options *opt, enum job job)
@@ -113,8 +122,10 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--budget decides on the embeddings, too; drop --embeddings");
     if (budget && !opt->on)
         tool_usage_error(tool, "--budget needs --on STREAM: records to measure the loss on");
-    if (!budget && (opt->on || opt->samples))
-        tool_usage_error(tool, "%s needs --budget", opt->on ? "--on" : "--samples");
+    if (!budget && opt->samples)
+        tool_usage_error(tool, "--samples needs --budget");
+    if (!budget && opt->on && opt->job == JOB_FORMAT)
+        tool_usage_error(tool, "--on needs --budget, --dense or --to onnx");
 }
 
 static void parse(struct tool *tool, struct options *opt)
@@ -183,6 +194,37 @@ static bool decide(struct tool *tool, const struct options *opt, struct model *m
     return ok;
 }
 
+/* What an export without the n-gram part loses on the records of --on. */
+static bool measure_loss(struct tool *tool, const struct options *opt, struct model *model,
+                         struct left_out *left)
+{
+    struct device *dev = NULL;
+    struct threads *team = NULL;
+    struct records_set records;
+    const char *const path[] = {opt->on};
+    if (!records_set_open(&records, path, 1, &tool->err))
+        return false;
+    left->measured = check_records(model, &records, &tool->err) &&
+                     tool_open_device(tool, &dev, &team) &&
+                     encoder_alone_measure(model, &records, dev, team, &left->loss, &tool->err);
+    tool_close_device(dev, team);
+    records_set_close(&records);
+    return left->measured;
+}
+
+static void tell_left_out(const struct tool *tool, const struct left_out *left)
+{
+    if (left->measured)
+        tool_note(tool,
+                  "the n-gram part is left out: %.2f points lost (%.2f with it, %.2f the encoder "
+                  "alone)",
+                  100 * (left->loss.both - left->loss.encoder), 100 * left->loss.both,
+                  100 * left->loss.encoder);
+    else if (left->ngram)
+        tool_note(tool, "the n-gram part is left out: the answers are the encoder's alone; --on "
+                        "STREAM measures what that loses");
+}
+
 /* Steals stage. */
 static bool write_model(struct tool *tool, const struct options *opt, struct model *model,
                         json_t *stage, struct output *output, union result *result)
@@ -216,6 +258,10 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
     }
     struct mixed mixed = {.n = 0};
     struct options with = *opt;
+    struct left_out left = {.ngram = opt->job != JOB_FORMAT && ngram_of_model(&model) &&
+                                     !ngram_alone(&model)};
+    if (ok && opt->job != JOB_FORMAT && opt->on)
+        ok = measure_loss(tool, opt, &model, &left);
     if (ok && opt->budget >= 0) {
         ok = decide(tool, opt, &model, &mixed);
         with.plan.choice = mixed.choice;
@@ -227,6 +273,8 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
         json_decref(stage);
     if (ok && opt->budget >= 0)
         tell_mixed(tool, &mixed);
+    if (ok)
+        tell_left_out(tool, &left);
     mixed_free(&mixed);
     model_close(&model);
     return ok;
@@ -287,7 +335,7 @@ int main(int argc, char **argv)
         .synopsis = "mquant --to FORMAT [--embeddings FORMAT] [-o FILE] [MODEL]\n"
                     "mquant --embeddings FORMAT [-o FILE] [MODEL]\n"
                     "mquant --budget POINTS --on STREAM [--to FORMAT] [-o FILE] [MODEL]\n"
-                    "mquant --dense [-o FILE] [MODEL]",
+                    "mquant --dense [--on STREAM] [-o FILE] [MODEL]",
         .example = "mquant --to int8 -o small.tar model.tar",
         .option = option_table,
         .n_options = sizeof option_table / sizeof *option_table,

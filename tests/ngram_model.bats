@@ -142,6 +142,61 @@ names() {
     assert_status 2
 }
 
+@test "exports carry the encoder alone, and say what that loses" {
+    mstudent -q -m encoder.tar --epochs 0 --ngram=turn -o turn.tar train.tok
+    run mquant --dense -o dense.tar turn.tar
+    assert_status 0
+    assert_says 'n-gram part is left out' '--on'
+    run tar xOf dense.tar config.json
+    assert_status 0
+    [[ $output != *millet_ngram* ]]
+    run names dense.tar
+    [[ $output != *millet.ngram* ]]
+    mscore -q -m dense.tar --predict dev.tok > a
+    mscore -q -m encoder.tar --predict dev.tok > b
+    assert_same a b
+    run mquant --dense --on dev.tok -o dense.tar turn.tar
+    assert_status 0
+    assert_says 'points lost'
+    run mquant --to onnx --on dev.tok -o o.tar turn.tar
+    assert_status 0
+    assert_says 'points lost' onnx:
+    run mquant --dense --on dev.tok -o x.tar encoder.tar
+    assert_fails 'no n-gram part'
+    for how in --dense '--to onnx'; do
+        # shellcheck disable=SC2086
+        run mquant $how -o x.tar ngram.tar
+        assert_fails 'n-gram part alone'
+    done
+}
+
+@test "mprune: the part passes through, --ngram-keep leaves the rows that say most" {
+    mprune -q -m hybrid.tar --method magnitude --keep 60% -o thin.tar
+    run names thin.tar
+    assert_says millet.ngram.weight
+    at_least "$(accuracy thin.tar)" 0.7
+    run mprune -m ngram.tar --ngram-keep 25% -o quarter.tar
+    assert_status 0
+    assert_says 'rows of the n-gram part'
+    at_least "$(accuracy quarter.tar)" 0.9
+    [ "$(tar -xOf quarter.tar model.safetensors | wc -c)" -lt $(($(tar -xOf ngram.tar model.safetensors | wc -c) / 3)) ]
+    mprune -q -m hybrid.tar --method magnitude --keep 60% --ngram-keep 0.5 -o both.tar
+    mquant -q --to int8 both.tar | mprune -q -m - --ngram-keep 0.5 -o int8.tar
+    at_least "$(accuracy int8.tar)" 0.7
+    run mprune -m encoder.tar --ngram-keep 50% -o x.tar
+    assert_fails 'has no n-gram part'
+    run mprune -m ngram.tar --method magnitude --keep 50% -o x.tar
+    assert_fails 'n-gram part alone'
+}
+
+@test "a student cut out of a hybrid keeps the part" {
+    mstudent -q -m hybrid.tar --from-layers 0 --epochs 1 -o bag.tar train.tok
+    run names bag.tar
+    assert_says millet.ngram.weight
+    mstudent -q -m hybrid.tar --ffn 16 --epochs 1 -o narrow.tar train.tok
+    at_least "$(accuracy narrow.tar)" 0.7
+}
+
 @test "mistakes: records without n-grams, or with others, keys that are none, options for encoders" {
     run mscore -q -m ngram.tar plain.tok
     assert_fails n-grams 'mtok -m'

@@ -168,6 +168,8 @@ json_t *model_keep_extra(const struct model *from, json_t *extra, struct error *
     bool ok = extra != NULL;
     for (size_t i = 0; ok && i < sizeof kept / sizeof *kept; i++) {
         json_t *value = from ? json_object_get(from->millet, kept[i]) : NULL;
+        if (strcmp(kept[i], "ngram") == 0 && from && !json_object_get(from->config, "millet_ngram"))
+            value = NULL; /* it was taken out */
         if (value && !json_object_get(extra, kept[i]))
             ok = json_object_set(extra, kept[i], value) == 0;
     }

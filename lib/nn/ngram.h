@@ -51,6 +51,9 @@ bool ngram_alone(const struct model *model);    /* has nothing else */
 /* Whether a tensor is one of the part's. */
 bool ngram_owns(const char *tensor_name);
 
+/* Take the part out of an open model (not out of its file): tensors and key. */
+void ngram_drop(struct model *model);
+
 /* Read and check everything: keys, sizes, order of the buckets, values finite, bytes verified. */
 bool ngram_part_read(struct ngram_part *part, const struct model *model,
                      struct error *err) MUST_CHECK;

@@ -26,6 +26,16 @@ bool ngram_owns(const char *tensor_name)
     return strncmp(tensor_name, NGRAM_PREFIX, sizeof NGRAM_PREFIX - 1) == 0;
 }
 
+void ngram_drop(struct model *model)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < model->n_tensors; i++)
+        if (!ngram_owns(model->tensor[i].name))
+            model->tensor[n++] = model->tensor[i];
+    model->n_tensors = n;
+    json_object_del(model->config, NGRAM_KEY);
+}
+
 void ngram_part_free(struct ngram_part *part)
 {
     free(part->bucket);

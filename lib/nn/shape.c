@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "nn/ngram.h"
 #include "nn/parts.h"
 #include "nn/shape_config.h"
 
@@ -101,6 +102,8 @@ static bool read_tensors(struct shape *shape, const struct model *model, struct 
 bool shape_from_model(struct shape *shape, const struct model *model, struct error *err)
 {
     *shape = (struct shape){.layer = NULL};
+    if (ngram_alone(model))
+        return error_set(err, "%s: is an n-gram part alone; it has no encoder", model->name);
     if (!model_check_weights(model, err) || !shape_read_config(shape, model, err))
         return false;
     if (read_tensors(shape, model, err))

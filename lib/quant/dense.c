@@ -6,6 +6,7 @@
 
 #include "core/dtype.h"
 #include "core/memory.h"
+#include "nn/ngram.h"
 #include "nn/parts.h"
 
 enum axis { ROWS, COLS };
@@ -204,10 +205,11 @@ static bool check_types(const struct model *model, struct error *err)
 {
     for (size_t i = 0; i < model->n_tensors; i++)
         if (model->tensor[i].type == DTYPE_I8 || model->tensor[i].type == DTYPE_U8)
-            return error_set(err,
-                             "%s: tensor %s is of codes, which Hugging Face's classes cannot hold in any "
-                             "shape; convert it first: mquant --to fp32",
-                             model->name, model->tensor[i].name);
+            return error_set(
+                err,
+                "%s: tensor %s is of codes, which Hugging Face's classes cannot hold in any "
+                "shape; convert it first: mquant --to fp32",
+                model->name, model->tensor[i].name);
     return true;
 }
 
@@ -216,6 +218,8 @@ bool dense_write(struct model *model, json_t *stage, struct output *output,
 {
     struct shape from = {.layer = NULL}, to = {.layer = NULL};
     struct padded padded = {NULL, NULL, 0};
+    if (!ngram_alone(model))
+        ngram_drop(model);
     bool ok = model_check_weights(model, err) && check_types(model, err) &&
               shape_from_model(&from, model, err) && check_pool(model, &from, err) &&
               shape_copy(&from, &to, err) && padded_open(&padded, model, err) &&

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/ngram.h"
 #include "nn/shape.h"
 #include "quant/onnx_encoder.h"
 #include "quant/onnx_graph.h"
@@ -92,6 +93,8 @@ bool onnx_write(struct model *model, const char *version, json_t *stage, struct 
     struct shape shape = {.layer = NULL};
     struct onnx_graph *graph = NULL;
     uint64_t bytes = 0;
+    if (!ngram_alone(model))
+        ngram_drop(model);
     bool ok = read_shape(&shape, model, err);
     if (ok) {
         graph = onnx_graph_open("millet", err);

@@ -21,7 +21,8 @@ struct onnx_result {
     uint64_t weights, bytes; /* values of all initializers; size of model.onnx */
 };
 
-/* stage (history) is stolen in any case; version: of Millet, for the file. int8 models are refused:
+/* Of a hybrid the encoder alone: the n-gram part is taken out of the open model. stage
+ * (history) is stolen in any case; version: of Millet, for the file. int8 models are refused:
  * they answer with quantised activations, which these nodes would not. Memory: names and nodes, and
  * one block of a weight. `result` may be NULL. */
 bool onnx_write(struct model *model, const char *version, json_t *stage, struct output *output,

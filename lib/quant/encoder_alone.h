@@ -1,0 +1,20 @@
+/* encoder_alone.h: what a hybrid loses when only its encoder is exported. */
+#ifndef MILLET_QUANT_ENCODER_ALONE_H
+#define MILLET_QUANT_ENCODER_ALONE_H
+
+#include "core/error.h"
+#include "core/threads.h"
+#include "io/model.h"
+#include "io/records.h"
+#include "kernels/kernels.h"
+
+struct encoder_alone {
+    double both, encoder; /* accuracy, or micro-F1 with any number of labels */
+};
+
+/* On the labelled records of the set, of which there must be one; they carry the model's n-grams. */
+bool encoder_alone_measure(struct model *model, const struct records_set *set, struct device *dev,
+                           struct threads *team, struct encoder_alone *result,
+                           struct error *err) MUST_CHECK;
+
+#endif
