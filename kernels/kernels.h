@@ -334,6 +334,11 @@ struct device_ops {
      * counterpart, the straight-through gradient of the mask's score (Sanh et al. 2020). */
     void (*block_sum)(struct device *dev, const struct blocks *blocks, const float *x,
                       const float *y, float *sum);
+
+    /* ---- quantising ---- */
+    /* to = from as int8 holds it: each row of from [rows, cols] rounded to its scale times -127 … 127
+     * (quantise.h, quantise_weights). from and to may coincide. */
+    void (*round_rows)(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
 };
 
 /* Plain loops, one thread; the oracle of all tests. */

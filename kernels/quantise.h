@@ -10,11 +10,16 @@
  *
  * The linear operation then gives  y = ((float)sum(q * w) * scale) * weight_scale + bias,  again
  * each operation rounded.
+ *
+ * Weights have one scale a row, too, made once (lib/quant/format.h): scale = largest / 127, code =
+ * round to nearest even (w / scale). quantise_weights() gives what such a row is worth, for training
+ * that takes the rounding into account.
  */
 #ifndef MILLET_KERNELS_QUANTISE_H
 #define MILLET_KERNELS_QUANTISE_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,6 +62,23 @@ static inline float quantise_row(const float *x, size_t n, int8_t *q)
     for (size_t i = 0; i < n; i++)
         q[i] = quantise_value(x[i], factor);
     return scale;
+}
+
+/* A row of finite weights rounded as int8 holds them. Adding and taking off 1.5 * 2^23 rounds as
+ * lrintf() does, |w / scale| being less than 2^22, and is quick. A row whose scale would be
+ * subnormal is all zero. */
+static inline void quantise_weights(const float *w, size_t n, float *rounded)
+{
+    const float shift = 12582912.0F;
+    float largest = 0.0F;
+    for (size_t i = 0; i < n; i++) {
+        float size = fabsf(w[i]);
+        largest = size > largest ? size : largest;
+    }
+    float scale = largest / 127.0F;
+    bool none = scale < 1.17549435e-38F;
+    for (size_t i = 0; i < n; i++)
+        rounded[i] = none ? 0.0F : (w[i] / scale + shift - shift) * scale;
 }
 
 #endif

@@ -192,6 +192,7 @@ static const struct device_ops operations = {
     .unit_slope = cpu_unit_slope,
     .gram = cpu_gram,
     .block_mask = cpu_block_mask,
+    .round_rows = cpu_round_rows,
     .block_sum = cpu_block_sum,
 };
 

@@ -121,6 +121,9 @@ void cpu_match(struct device *dev, const struct match *match, const act *x, cons
 void cpu_relation(struct device *dev, const struct relation *relation, const act *x,
                   const act *target, float *row_loss, act *dx);
 
+/* ---- weights as int8 holds them: round.c ---- */
+void cpu_round_rows(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
+
 /* ---- loss.c, optimizer.c, slope.c, gram.c, blocks.c ---- */
 void cpu_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
               const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);

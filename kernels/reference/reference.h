@@ -120,4 +120,7 @@ void reference_block_mask(struct device *dev, const struct blocks *blocks, const
 void reference_block_sum(struct device *dev, const struct blocks *blocks, const float *x,
                          const float *y, float *sum);
 
+void reference_round_rows(struct device *dev, const float *from, size_t rows, size_t cols,
+                          float *to);
+
 #endif

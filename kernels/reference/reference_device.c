@@ -116,6 +116,7 @@ static const struct device_ops reference_ops = {
     .unit_slope = reference_unit_slope,
     .gram = reference_gram,
     .block_mask = reference_block_mask,
+    .round_rows = reference_round_rows,
     .block_sum = reference_block_sum,
 };
 
