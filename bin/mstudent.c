@@ -16,9 +16,12 @@
 #include "io/records.h"
 #include "nn/shape.h"
 #include "nn/train.h"
+#include "quant/aware.h"
 #include "text/tokenizer.h"
 
 /* What the run holds; all of it may be absent when it ends. */
+enum { MAX_HOOKS = 4 };
+
 struct run {
     struct model model;
     struct records_set records, dev;
@@ -29,6 +32,9 @@ struct run {
     struct log *log;
     struct output *output;
     struct teacher teacher;
+    struct aware aware; /* with --quantise */
+    struct trainer_hook aware_hook;
+    const struct trainer_hook *hook[MAX_HOOKS]; /* what the run is joined by */
 };
 
 /* ---- the work ---- */
@@ -158,6 +164,17 @@ static bool open_shape(struct tool *tool, struct run *run, struct arguments *a, 
     return ok;
 }
 
+/* Behind the hooks that are there: they see the weights that learn. */
+static void join_quantise(struct run *run, struct train_options *train)
+{
+    for (size_t i = 0; i < train->n_hooks && i + 1 < MAX_HOOKS; i++)
+        run->hook[i] = train->hook[i];
+    run->aware.dev = run->device;
+    run->aware_hook = aware_hook(&run->aware);
+    run->hook[train->n_hooks++] = &run->aware_hook;
+    train->hook = run->hook;
+}
+
 static bool work(struct tool *tool, struct run *run, struct arguments *a, const char *const *path,
                  size_t n)
 {
@@ -183,6 +200,8 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
         return false;
     a->ngram.hybrid.fit.team = run->team;
     a->ngram.hybrid.fit.progress = &tool->progress;
+    if (a->quantise)
+        join_quantise(run, &a->train);
     a->train.log = run->log;
     a->train.stop = tool_catch_stop();
     a->train.dev = run->has_dev ? &run->dev : NULL;
@@ -208,6 +227,7 @@ static void finish(struct tool *tool, struct run *run, const struct arguments *a
     if (!log_close(run->log, &later))
         error_set(&tool->err, "%s", later.text);
     mstudent_teacher_close(&run->teacher);
+    aware_close(&run->aware);
     tool_close_device(run->device, run->team);
     free(a->class_weight);
     tokenizer_close(run->tokenizer);

@@ -27,6 +27,7 @@ enum option_id {
     OPTION_WEIGHT_DECAY,
     OPTION_CLIP,
     OPTION_DROPOUT,
+    OPTION_QUANTISE,
     OPTION_NEW_HEAD,
     OPTION_POOL,
     OPTION_LOG,
@@ -65,6 +66,7 @@ const struct tool_option mstudent_option[] = {
     {0, "weight-decay", "X", "of matrices; default 0.01", OPTION_WEIGHT_DECAY},
     {0, "clip", "X", "largest gradient norm; default 1, 0: any", OPTION_CLIP},
     {0, "dropout", "X", "all dropout rates; default: the model's", OPTION_DROPOUT},
+    {0, "quantise", "FORMAT", "train for the rounding of int8 weights", OPTION_QUANTISE},
     {0, "new-head", NULL, "start a new classifier for the records' labels", OPTION_NEW_HEAD},
     {0, "pool", "POOL", "the classifier sees: first, or the mean; default: the model's",
      OPTION_POOL},
@@ -194,6 +196,11 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         break;
     case OPTION_DROPOUT:
         train->dropout = tool_argument_real(tool, "--dropout", 0, 0.95);
+        break;
+    case OPTION_QUANTISE:
+        if (strcmp(tool_argument(tool), "int8") != 0)
+            tool_usage_error(tool, "--quantise: \"%s\" is not int8", tool_argument(tool));
+        a->quantise = true;
         break;
     case OPTION_NEW_HEAD:
         train->new_head = true;

@@ -14,6 +14,7 @@ struct arguments {
     struct train_options train;
     struct teacher_arguments teacher;
     struct ngram_arguments ngram;
+    bool quantise;        /* --quantise int8 */
     uint64_t given;       /* which options, a bit each */
     double *class_weight; /* owned; train points to it */
 };

@@ -99,3 +99,17 @@ bytes() {
     assert_fails "tokenizer"
     [ ! -e x.tar ]
 }
+
+@test "mstudent --quantise int8: the weights written are what int8 makes of them" {
+    mstudent -q -j 1 -m good.tar --quantise int8 --epochs 1 -o aware.tar data.tok
+    mquant -q --to int8 -o codes.tar aware.tar
+    mquant -q --to fp32 -o back.tar codes.tar
+    # Rounding them again changes no answer: only the tables of embeddings were not rounded yet.
+    mquant -q --embeddings int8 aware.tar | mquant -q --to fp32 -o tables.tar
+    mscore -q -j 1 -m back.tar --predict data.tok > a
+    mscore -q -j 1 -m tables.tar --predict data.tok > b
+    assert_same a b
+    run mstudent -m good.tar --quantise int4 --epochs 1 -o x.tar data.tok
+    assert_status 2
+    assert_says '"int4" is not int8'
+}
