@@ -43,6 +43,8 @@ const struct tool_option mprune_option_table[] = {
     {0, "lr", "X", "movement: peak learning rate of weights (1e-4)", OPTION_LR},
     {0, "warmup", "X", "movement: share of steps with rising rates (0.1)", OPTION_WARMUP},
     {0, "log", "FILE", "movement: one JSON object per logging step", OPTION_LOG},
+    {0, "curriculum", NULL, "movement: first pass from easy to hard, and pruning follows it",
+     OPTION_CURRICULUM},
     {0, "checkpoint", "FILE", "movement: keep the state of the run in FILE", OPTION_CHECKPOINT},
     {0, "checkpoint-every", "N", "movement: steps between two, or 30s: seconds (60s)",
      OPTION_CHECKPOINT_EVERY},
@@ -83,8 +85,9 @@ const struct method_entry method_table[N_METHODS] = {
                              OPTION_BIT(OPTION_FILL_EPOCHS) | OPTION_BIT(OPTION_KD) |
                              OPTION_BIT(OPTION_DEV) | OPTION_BIT(OPTION_EPOCHS) |
                              OPTION_BIT(OPTION_LR) | OPTION_BIT(OPTION_WARMUP) |
-                             OPTION_BIT(OPTION_LOG) | OPTION_BIT(OPTION_CHECKPOINT) |
-                             OPTION_BIT(OPTION_CHECKPOINT_EVERY) | OPTION_BIT(OPTION_RESUME),
+                             OPTION_BIT(OPTION_LOG) | OPTION_BIT(OPTION_CURRICULUM) |
+                             OPTION_BIT(OPTION_CHECKPOINT) | OPTION_BIT(OPTION_CHECKPOINT_EVERY) |
+                             OPTION_BIT(OPTION_RESUME),
                          true},
     [METHOD_VOCABULARY] = {"vocabulary", 0, false},
 };

@@ -77,6 +77,9 @@ bool mprune_train_option(struct tool *tool, struct options *opt, int id)
     case OPTION_LOG:
         opt->log = tool_argument(tool);
         break;
+    case OPTION_CURRICULUM:
+        train->curriculum = true;
+        break;
     case OPTION_CHECKPOINT:
         train->checkpoint = tool_argument(tool);
         tool_leave_unsaid(tool);

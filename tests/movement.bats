@@ -85,6 +85,10 @@ answers() {
     # An epoch before the masks are what they will be is never the best.
     [ "$(field best_epoch report.json)" -ge 3 ]
     grep -q dev_accuracy log.json
+    move --keep 60% --curriculum --epochs 2 -o curriculum.tar data.taught
+    answers curriculum.tar
+    run move --keep 60% --curriculum -o y.tar data.tok
+    assert_fails 'the records carry no logits'
     run move --keep 60% --kd alpha=0.9 -o y.tar data.tok
     assert_fails 'the records carry no logits'
     [ ! -e y.tar ]

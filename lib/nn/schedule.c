@@ -42,17 +42,21 @@ static void sort_pools(uint32_t *record, size_t n, const uint32_t *length, size_
     }
 }
 
+double schedule_competence(double share)
+{
+    double c0 = first_competence * first_competence;
+    return sqrt(share * (1 - c0) + c0);
+}
+
 /* Each record once, drawn from those that the competence admits. Never fewer than were drawn: c(f) is
  * at least f. `pool` is room for n. */
 static void draw_by_rank(uint32_t *record, const uint32_t *rank, size_t n, struct rng *rng,
                          uint32_t *pool)
 {
-    double c0 = first_competence * first_competence;
     size_t admitted = 0, waiting = 0;
     for (size_t i = 0; i < n; i++) {
         double share = (double)(i + 1) / (double)n;
-        double competence = sqrt(share * (1 - c0) + c0);
-        size_t up_to = (size_t)(competence * (double)n);
+        size_t up_to = (size_t)(schedule_competence(share) * (double)n);
         up_to = up_to > n ? n : up_to < i + 1 ? i + 1 : up_to;
         while (admitted < up_to)
             pool[waiting++] = rank[admitted++];

@@ -28,6 +28,9 @@ bool schedule_plan(struct schedule *schedule, const uint32_t *length, const uint
                    size_t n, size_t batch_tokens, uint64_t seed, struct error *err) MUST_CHECK;
 void schedule_free(struct schedule *schedule); /* safe on a zeroed struct */
 
+/* That c(f): the share of the records that may be drawn after a share of the first pass. */
+double schedule_competence(double share);
+
 /* Linear warm-up over the first `warmup` share of `total` steps, then linear decay to 0; step
  * counts from 0. */
 double schedule_lr(double lr, double warmup, size_t step, size_t total);

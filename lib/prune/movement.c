@@ -248,6 +248,8 @@ static json_t *how_of(const struct movement_options *o, const struct movement_la
         ok = json_object_set_new(how, "lambda", json_real(s->lambda)) == 0;
     else if (ok)
         ok = json_object_set_new(how, "keep", json_real(s->keep)) == 0;
+    if (ok && o->train.curriculum)
+        ok = json_object_set_new(how, "curriculum", json_true()) == 0;
     const struct blocks *blocks = &layout->set[0].use[0].blocks;
     if (ok && (o->variant == MOVEMENT_HYBRID || o->variant == MOVEMENT_FILLED))
         ok = json_object_set_new(how, "block",
@@ -337,6 +339,10 @@ bool movement_prune(struct plan *plan, struct model *model, const struct records
     if (options->variant == MOVEMENT_FILLED)
         schedule.fill =
             (double)options->fill_epochs / (double)(options->fill_epochs + options->train.epochs);
+    if (options->train.curriculum)
+        schedule.curriculum_epochs =
+            options->train.epochs +
+            (options->variant == MOVEMENT_FILLED ? options->fill_epochs : 0);
     bool ok = shape_from_model(&plan->before, model, err) &&
               plan_check_units(&plan->before, model, err) &&
               check_model(&plan->before, model, err) &&

@@ -13,7 +13,7 @@
 struct movement_options {
     enum movement_variant variant;
     size_t block_rows, block_cols;
-    struct movement_schedule schedule; /* fill: set from fill_epochs */
+    struct movement_schedule schedule; /* fill and curriculum_epochs are set */
     size_t fill_epochs;                /* MOVEMENT_FILLED: joined to the epochs of `train` */
     struct train_options train;
 };

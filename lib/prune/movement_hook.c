@@ -27,8 +27,12 @@ static size_t pruning_steps(const struct movement_hook *hook, size_t total)
 
 static double progress(const struct movement_hook *hook, size_t step, size_t total)
 {
-    return movement_progress(hook->schedule.start, hook->schedule.settle, step,
-                             pruning_steps(hook, total));
+    const struct movement_schedule *s = &hook->schedule;
+    size_t steps = pruning_steps(hook, total);
+    if (s->curriculum_epochs == 0)
+        return movement_progress(s->start, s->settle, step, steps);
+    double pass = (double)total / (double)s->curriculum_epochs;
+    return movement_progress_admitted(s->start, s->settle, pass, step, steps);
 }
 
 static bool filling(const struct movement_hook *hook, size_t step, size_t total)

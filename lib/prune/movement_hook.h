@@ -19,6 +19,8 @@ struct movement_schedule {
     double start,
         settle; /* shares of the steps at the start without and at the end with all pruning */
     double score_lr;
+    /* The rate follows a curriculum: its first pass is one of so many epochs; 0: cubic. */
+    size_t curriculum_epochs;
     double fill; /* share of the run's steps, at its end, that train without masks on blocks */
 };
 

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "nn/schedule.h"
+
 enum { DIGIT_BITS = 11, DIGITS = 3, BUCKETS = 1 << DIGIT_BITS };
 
 static const double floor_share = 0.005; /* Lagunas et al. 2021 */
@@ -20,6 +22,19 @@ double movement_progress(double start, double settle, size_t step, size_t total)
         return 0;
     double left = 1 - (at - begin) / (end - begin);
     return 1 - left * left * left;
+}
+
+double movement_progress_admitted(double start, double settle, double pass, size_t step,
+                                  size_t total)
+{
+    double begin = start * (double)total, end = (1 - settle) * (double)total, at = (double)step;
+    end = pass < end ? pass : end;
+    if (at >= end)
+        return 1;
+    if (at <= begin)
+        return 0;
+    double first = schedule_competence(begin / pass), last = schedule_competence(end / pass);
+    return (schedule_competence(at / pass) - first) / (last - first);
 }
 
 /* ---- the best scores of some sets ---- */

@@ -16,6 +16,11 @@ enum movement_rule {
  * share of the steps, 1 in the last `settle` share, 1 - (1 - x)³ between (Sanh et al. 2020). */
 double movement_progress(double start, double settle, size_t step, size_t total);
 
+/* The same with a curriculum whose first pass are the first `pass` steps: it rises as the share of the
+ * records that were admitted does (schedule_competence()), and is 1 when all are. */
+double movement_progress_admitted(double start, double settle, double pass, size_t step,
+                                  size_t total);
+
 struct movement_choice {
     enum movement_rule rule;
     double share;     /* of the weights, to the nearest block */

@@ -33,6 +33,23 @@ static void test_schedule(void)
            "a step instead of a slope, and no steps at all");
 }
 
+static void test_curriculum(void)
+{
+    /* Half of the pass admits c(0.5) = sqrt(0.5 (1 - 0.01) + 0.01) of the records, of 0.1 … 1. */
+    double half = (sqrt(0.505) - 0.1) / 0.9;
+    tap_ok(movement_progress_admitted(0, 0.3, 50, 0, 100) == 0 &&
+               near(movement_progress_admitted(0, 0.3, 50, 25, 100), half) &&
+               movement_progress_admitted(0, 0.3, 50, 50, 100) == 1 &&
+               movement_progress_admitted(0, 0.3, 50, 99, 100) == 1,
+           "with a curriculum: the share of the records that are admitted");
+    tap_ok(movement_progress_admitted(0.1, 0.3, 100, 10, 100) == 0 &&
+               movement_progress_admitted(0.1, 0.3, 100, 69, 100) < 1 &&
+               movement_progress_admitted(0.1, 0.3, 100, 69, 100) > 0.98 &&
+               movement_progress_admitted(0.1, 0.3, 100, 70, 100) == 1 &&
+               movement_progress_admitted(0.5, 0.3, 20, 20, 100) == 1,
+           "between start and settle");
+}
+
 /* ---- a slow reference of the ranking ---- */
 
 struct ranked {
@@ -230,6 +247,7 @@ int main(void)
                  {MOVEMENT_STRUCT, 0, 0, "heads"},
                  {MOVEMENT_UNSTRUCTURED, 0, 0, "single weights"}};
     test_schedule();
+    test_curriculum();
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         if (forms[i].rows != 32) /* there whole heads go, and one of them is kept after all */
             test_ranking(forms[i].variant, forms[i].rows, forms[i].cols, forms[i].what);
