@@ -34,6 +34,7 @@ enum {
     OPTION_JSON,
     OPTION_KEEP_TEXT,
     OPTION_NGRAMS,
+    OPTION_AUGMENT,
     OPTION_SKIP_BAD,
     OPTION_REMAP
 };
@@ -62,6 +63,8 @@ static const struct tool_option option_table[] = {
     {0, "keep-text", NULL, "records carry their text", OPTION_KEEP_TEXT},
     {0, "ngrams", "[=SPEC]", "records carry hashed n-grams; buckets=262144,chars=2-5,words=2",
      OPTION_NGRAMS},
+    {0, "augment", "N", "add N altered copies of each text; N,mask=0.1,ngram=0.25,labels=drop",
+     OPTION_AUGMENT},
     {0, "skip-bad", NULL, "skip and count bad rows and unknown labels", OPTION_SKIP_BAD},
 };
 
@@ -80,6 +83,8 @@ struct options {
     bool lower, json, keep_text, skip_bad, new_labels;
     bool ngrams;                /* --ngrams; without SPEC, grams has no buckets */
     struct records_grams grams; /* as SPEC says */
+    const char *augment_text;   /* NULL: not given */
+    struct augment_options augment;
     const char *const *path;
     size_t n_paths;
 };
@@ -158,6 +163,11 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         if (tool_argument(tool) && !grams_parse(tool_argument(tool), &opt->grams, &tool->err))
             tool_usage_error(tool, "--ngrams: %s", tool->err.text);
         break;
+    case OPTION_AUGMENT:
+        opt->augment_text = tool_argument(tool);
+        if (!augment_parse(opt->augment_text, &opt->augment, &tool->err))
+            tool_usage_error(tool, "--augment: %s", tool->err.text);
+        break;
     case OPTION_SKIP_BAD:
         opt->skip_bad = true;
         break;
@@ -191,6 +201,8 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--keep-text and %s exclude each other", with);
     if (opt->ngrams && mode != MODE_RECORDS)
         tool_usage_error(tool, "--ngrams and %s exclude each other", with);
+    if (opt->augment_text && mode != MODE_RECORDS)
+        tool_usage_error(tool, "--augment and %s exclude each other", with);
     bool streams = mode == MODE_DECODE || mode == MODE_REMAP;
     if (opt->skip_bad && (mode == MODE_AUDIT || streams))
         tool_usage_error(tool, "--skip-bad and %s exclude each other", with);
@@ -237,6 +249,7 @@ static json_t *make_stage(struct tool *tool, const struct options *opt, uint64_t
         {opt->lower ? "--lower" : NULL, NULL},
         {opt->keep_text ? "--keep-text" : NULL, NULL},
         {opt->ngrams ? ngrams : NULL, NULL},
+        {opt->augment_text ? "--augment" : NULL, opt->augment_text},
         {opt->skip_bad ? "--skip-bad" : NULL, NULL},
         {opt->mode == MODE_REMAP ? "--remap" : NULL, NULL},
     };
@@ -320,6 +333,7 @@ static void tell(const struct tool *tool, const struct tokenise_counts *c, doubl
     TELL(c->skipped, "bad rows were skipped");
     TELL(c->empty, "texts are empty: their records hold special tokens only");
     TELL(c->invalid_utf8, "invalid UTF-8 sequences became U+FFFD");
+    TELL(c->altered, "altered copies of texts are among the records (--augment)");
     TELL(c->truncated, "texts were cut to the longest length (--max-tokens)");
 #undef TELL
     if (tool->verbose)
@@ -351,6 +365,7 @@ static bool tokenise_text(struct tool *tool, const struct options *opt,
         .output = opt->mode == MODE_IDS ? TOKENISE_IDS : TOKENISE_RECORDS,
         .max_tokens = opt->max_tokens,
         .keep_text = opt->keep_text,
+        .augment = opt->augment,
         .label = model ? model->label : NULL,
         .n_labels = model ? model->n_labels : 0,
         .skip_bad = opt->skip_bad,
@@ -453,8 +468,8 @@ int main(int argc, char **argv)
         .purpose = "Turn labelled text into tokens; learn a vocabulary; audit the data.",
         .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--multi-label[=SEP]]\n"
                     "     [--new-labels] [--format FORMAT] [--max-tokens N]\n"
-                    "     [--ids | --keep-text] [--ngrams[=SPEC]] [--skip-bad] [-j N] [-o FILE]\n"
-                    "     [FILE...]\n"
+                    "     [--ids | --keep-text] [--ngrams[=SPEC]] [--augment N] [--skip-bad]\n"
+                    "     [-j N] [-o FILE] [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
                     "mtok -m MODEL --remap [-o FILE] [STREAM...]\n"
                     "mtok --learn N [--algorithm NAME] [--lower] [--multi-label[=SEP]]\n"

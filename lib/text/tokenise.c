@@ -33,6 +33,9 @@ struct job {
     struct records_writer *writer; /* NULL when ids are written */
     struct tokenise_block *block;
     struct tokenise_counts *counts;
+    struct augment augment;
+    char mask[AUGMENT_MASK_BYTES]; /* what stands for a masked word */
+    uint64_t n_texts;
 };
 
 static struct table *open_table(struct job *job, size_t i, bool spool, struct error *err)
@@ -233,11 +236,41 @@ static int find_labels(struct job *job, const struct table_row *row, const char 
     return 1;
 }
 
+/* A text with its labels [n] (one, or any number) into the block. */
+static bool add_text(struct job *job, const char *text, size_t n_text, const int32_t *label,
+                     size_t n, struct error *err)
+{
+    bool several = job->options->table.separator != NULL;
+    int32_t one = n && !several ? label[0] : RECORDS_LABEL_UNKNOWN;
+    return tokenise_block_add(job->block, text, n_text, one, err) &&
+           (!several || tokenise_block_label(job->block, label, n, err)) &&
+           (!tokenise_block_full(job->block) || finish_block(job, err));
+}
+
+/* The altered copies of a text; row->text is good until the next row. */
+static bool add_copies(struct job *job, const struct table_row *row, size_t n, struct error *err)
+{
+    static const int32_t unknown = RECORDS_LABEL_UNKNOWN;
+    const struct augment_options *o = &job->options->augment;
+    uint64_t number = job->n_texts++;
+    for (size_t i = 0; i < o->copies; i++) {
+        bool altered;
+        if (!augment_make(&job->augment, o, job->mask, row->text, row->n_text, number, i, &altered,
+                          err))
+            return false;
+        if (!altered)
+            continue;
+        job->counts->altered++;
+        if (!add_text(job, job->augment.text, job->augment.n, o->labels ? job->set : &unknown,
+                      o->labels ? n : 1, err))
+            return false;
+    }
+    return true;
+}
+
 static bool take_row(struct job *job, const struct table_row *row, const char *name,
                      struct error *err)
 {
-    int32_t label = RECORDS_LABEL_UNKNOWN;
-    bool several = job->options->table.separator != NULL;
     size_t n = 0;
     job->counts->invalid_utf8 += row->n_invalid;
     int known = job->want_labels ? find_labels(job, row, name, &n, err) : 1;
@@ -246,11 +279,7 @@ static bool take_row(struct job *job, const struct table_row *row, const char *n
             job->counts->skipped++;
         return known == 0;
     }
-    if (n && !several)
-        label = job->set[0];
-    return tokenise_block_add(job->block, row->text, row->n_text, label, err) &&
-           (!several || tokenise_block_label(job->block, job->set, n, err)) &&
-           (!tokenise_block_full(job->block) || finish_block(job, err));
+    return add_text(job, row->text, row->n_text, job->set, n, err) && add_copies(job, row, n, err);
 }
 
 static bool tokenise_file(struct job *job, size_t i, struct error *err)
@@ -359,6 +388,12 @@ bool tokenise(const char *const *path, size_t n_paths, const struct tokenizer *t
                                                  &options->grams, team, err)
                            : NULL;
     bool ok = false;
+    /* N-grams of a text with masks in it would be those of a word that no text has. */
+    if (job.block && options->augment.copies && !options->grams.buckets &&
+        !augment_mask(tokenizer, job.mask, err)) {
+        tokenise_block_close(job.block);
+        job.block = NULL;
+    }
     if (!job.block || as_text) {
         json_decref(options->stage);
         ok = job.block && tokenise_files(&job, err);
@@ -369,6 +404,7 @@ bool tokenise(const char *const *path, size_t n_paths, const struct tokenizer *t
     free(job.source);
     tokenise_block_close(job.block);
     labels_free(&job.labels);
+    augment_free(&job.augment);
     free(job.set);
     return ok;
 }

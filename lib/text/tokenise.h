@@ -9,6 +9,7 @@
 #include "io/model.h"
 #include "io/output.h"
 #include "io/records.h"
+#include "text/augment.h"
 #include "text/table.h"
 #include "text/tokenizer.h"
 
@@ -20,9 +21,10 @@ enum tokenise_output {
 struct tokenise_options {
     struct table_options table;
     enum tokenise_output output;
-    size_t max_tokens;          /* 0: the tokenizer's model_max_length, else 512 */
-    bool keep_text;             /* records carry the text */
-    struct records_grams grams; /* the hashed n-grams that records carry; no buckets: none */
+    size_t max_tokens;              /* 0: the tokenizer's model_max_length, else 512 */
+    bool keep_text;                 /* records carry the text */
+    struct augment_options augment; /* altered copies behind each text; none: no copies */
+    struct records_grams grams;     /* the hashed n-grams that records carry; no buckets: none */
     char *const *label; /* the model's labels; n_labels 0: labels are collected from the data,
                            sorted (a first pass over spooled input) */
     size_t n_labels;
@@ -33,7 +35,8 @@ struct tokenise_options {
 };
 
 struct tokenise_counts {
-    uint64_t rows, records, tokens, bytes, truncated, invalid_utf8, stray_headers, skipped, empty;
+    uint64_t rows, records, tokens, bytes, truncated, invalid_utf8, stray_headers, skipped, empty,
+        altered; /* of the records: altered copies */
 };
 
 /* Paths (n 0: standard input) to output. */
