@@ -24,6 +24,7 @@ static bool take_mode(struct ngram_arguments *ngram, const char *name)
 {
     static const char *const mode[] = {
         [HYBRID_APART] = "apart",
+        [HYBRID_TOGETHER] = "together",
         [HYBRID_TURN] = "turn",
         [HYBRID_GATE] = "gate",
     };
@@ -76,7 +77,7 @@ void mstudent_parse_ngram(struct tool *tool, struct ngram_arguments *ngram)
         } else if (!take_mode(ngram, item))
             tool_usage_error(
                 tool,
-                "--ngram: \"%s\" is neither apart, turn nor gate, nor KEY=NUMBER as in "
+                "--ngram: \"%s\" is neither apart, together, turn nor gate, nor KEY=NUMBER as in "
                 "l2=1e-5",
                 item);
     }

@@ -55,8 +55,8 @@ const struct tool_option mstudent_option[] = {
     {0, "kd", "KD", "distil: alpha=0.9,temperature=2; of --teacher: hidden=1,relations=1, ...",
      OPTION_KD},
     {0, "teacher", "MODEL", "learn from inside MODEL, too; see --kd", OPTION_TEACHER},
-    {0, "ngram", "[=KEYS]", "an n-gram part, too: apart (or turn, gate), l2=1e-5, min-df=2, ...",
-     OPTION_NGRAM},
+    {0, "ngram", "[=KEYS]",
+     "an n-gram part, too: apart (together, turn, gate), l2=1e-5, min-df=2, ...", OPTION_NGRAM},
     {0, "dev", "STREAM", "score after each epoch, keep the best", OPTION_DEV},
     {0, "epochs", "N", "passes over the records; default 3", OPTION_EPOCHS},
     {0, "batch-tokens", "N", "tokens of one step; default 1024", OPTION_BATCH_TOKENS},
@@ -261,9 +261,12 @@ static void check_ngram(struct tool *tool, struct arguments *a)
             tool_usage_error(tool, "--%s is for encoders; --shape ngram has none",
                              mstudent_option[i].long_name);
     if (a->ngram.alone && a->ngram.hybrid.mode != HYBRID_APART)
-        tool_usage_error(tool, "--ngram: turn and gate need an encoder; --shape ngram has none");
+        tool_usage_error(
+            tool, "--ngram: together, turn and gate need an encoder; --shape ngram has none");
     if (!a->ngram.wanted && !a->ngram.alone && a->train.epochs == 0)
         tool_usage_error(tool, "--epochs 0 trains nothing; it is for --ngram on a trained model");
+    if (a->ngram.hybrid.mode == HYBRID_TOGETHER && a->train.epochs == 0)
+        tool_usage_error(tool, "--ngram=together trains the encoder; --epochs 0 does not");
     mstudent_join_ngram(&a->ngram, a->train.distil, a->train.alpha, a->train.temperature);
     if (a->ngram.wanted && !a->ngram.alone)
         a->train.hybrid = &a->ngram.hybrid;

@@ -102,6 +102,21 @@ names() {
     assert_fails 'has no n-gram part to keep'
 }
 
+@test "--ngram=together: the encoder learns what the n-grams out of fold lack" {
+    mstudent -q -m encoder.tar --epochs 1 --ngram=together --dev dev.tok -o together.tar train.tok
+    mstudent -q -m encoder.tar --epochs 1 --ngram=together --dev dev.tok < train.tok > again.tar
+    assert_same together.tar again.tar
+    mstudent -q -m encoder.tar --epochs 1 --ngram --dev dev.tok -o apart.tar train.tok
+    tar xOf together.tar model.safetensors > a
+    tar xOf apart.tar model.safetensors > b
+    run cmp -s a b
+    assert_status 1
+    at_least "$(accuracy together.tar)" 0.9
+    run mstudent -m encoder.tar --epochs 0 --ngram=together train.tok
+    assert_status 2
+    assert_says '--epochs 0 does not'
+}
+
 @test "mteach, mscore and mquant take hybrids and n-gram models" {
     mteach -q -m encoder.tar -m ngram.tar -o mean.taught train.tok
     mteach -q -m hybrid.tar --cache c.db -o first.taught train.tok
@@ -212,7 +227,7 @@ names() {
     assert_says 'unknown key "l3"'
     run mstudent -m vocab.tar --ngram=beside train.tok
     assert_status 2
-    assert_says 'neither apart, turn nor gate'
+    assert_says 'neither apart, together, turn nor gate'
     run mstudent -m vocab.tar --shape ngram --lr 1 train.tok
     assert_status 2
     assert_says '--lr is for encoders'

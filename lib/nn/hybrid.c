@@ -96,6 +96,22 @@ static float *new_logits(const struct records_set *set, struct error *err)
     return NULL;
 }
 
+bool hybrid_begin(struct trainer *trainer, const struct hybrid_options *options, struct error *err)
+{
+    const struct records_set *set = trainer->records;
+    if (options->mode != HYBRID_TOGETHER)
+        return true;
+    trainer->beside = new_logits(set, err);
+    if (!trainer->beside ||
+        !ngram_fit_out_of_fold(set, HYBRID_FOLDS, trainer->options->seed, &options->fit,
+                               trainer->dev, trainer->beside, err))
+        return false;
+    float factor = (float)ngram_gate_calibrate(set, trainer->beside);
+    for (size_t i = 0; i < set->n * set->header.n_labels; i++)
+        trainer->beside[i] *= factor;
+    return true;
+}
+
 /* Fit the part; `encoder`: its logits on the training records (mode turn), else NULL. */
 static bool fit(const struct trainer *t, const struct hybrid_options *o, const float *encoder,
                 const struct model *model, struct ngram_part *part, struct hybrid_result *result,

@@ -36,6 +36,11 @@ bool hybrid_check(const struct hybrid_options *options, const struct records_set
                   const struct records_set *dev, const struct model *model,
                   struct error *err) MUST_CHECK;
 
+/* Before the training: nothing, or for `together` the logits that stand beside the encoder's, scaled to
+ * their least cross-entropy. */
+bool hybrid_begin(struct trainer *trainer, const struct hybrid_options *options,
+                  struct error *err) MUST_CHECK;
+
 /* After the training: the part, with gates that are chosen on dev, or where there is none on the
  * training records, with n-gram logits out of fold. */
 bool hybrid_finish(struct trainer *trainer, const struct hybrid_options *options,

@@ -73,8 +73,13 @@ double ngram_gate_loss(const struct records_set *set, const float *logits, doubl
 
 /* The factor of least loss between e^-5 and e^5, by golden sections of its logarithm: the loss is
  * convex in the factor, so it has one valley in the logarithm, too. */
-static double calibrate(const struct records_set *set, const float *logits)
+double ngram_gate_calibrate(const struct records_set *set, const float *logits)
 {
+    bool labelled = false;
+    for (size_t i = 0; i < set->n && !labelled; i++)
+        labelled = records_get(set, i).labelled;
+    if (!labelled)
+        return 1;
     const double golden = 0.6180339887498949;
     double low = -5, high = 5, a = high - golden * (high - low), b = low + golden * (high - low);
     double at_a = ngram_gate_loss(set, logits, exp(a)), at_b = ngram_gate_loss(set, logits, exp(b));
@@ -111,7 +116,8 @@ bool ngram_gate_choose(struct ngram_gate *gate, const struct records_set *set, c
     float *sum = memory_array(n, sizeof *sum, err);
     if (!sum)
         return false;
-    double x = calibrate(set, encoder), y = calibrate(set, ngram), least = INFINITY;
+    double x = ngram_gate_calibrate(set, encoder), y = ngram_gate_calibrate(set, ngram),
+           least = INFINITY;
     *gate = (struct ngram_gate){.score = -1,
                                 .encoder_score = ngram_gate_score(set, encoder),
                                 .ngram_score = ngram_gate_score(set, ngram)};
@@ -126,7 +132,7 @@ bool ngram_gate_choose(struct ngram_gate *gate, const struct records_set *set, c
         gate->share = share;
     }
     mix(encoder, gate->share * x, ngram, (1 - gate->share) * y, n, sum);
-    double scale = calibrate(set, sum);
+    double scale = ngram_gate_calibrate(set, sum);
     gate->encoder = scale * gate->share * x;
     gate->ngram = scale * (1 - gate->share) * y;
     free(sum);

@@ -27,6 +27,9 @@ struct ngram_gate {
 bool ngram_gate_choose(struct ngram_gate *gate, const struct records_set *set, const float *encoder,
                        const float *ngram, struct error *err) MUST_CHECK;
 
+/* The factor of logits that gives the least cross-entropy; 1 where no record has a label. */
+double ngram_gate_calibrate(const struct records_set *set, const float *logits);
+
 /* Score of logits on the labelled records. */
 double ngram_gate_score(const struct records_set *set, const float *logits);
 /* Mean cross-entropy of factor * logits on them. */

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
 #include "core/rng.h"
@@ -15,6 +16,37 @@ uint64_t trainer_seed(const struct trainer *trainer, enum trainer_stream stream,
     return rng_hash(rng_hash(trainer->options->seed, stream), n);
 }
 
+/* Logits beside the encoder's for the records of the batch. */
+static bool load_beside(struct trainer *t, const uint32_t *record, size_t n, struct error *err)
+{
+    size_t classes = t->params.shape.n_labels, need = n * classes;
+    if (need > t->room_beside) {
+        if (t->batch_beside)
+            t->dev->op->free(t->dev, t->batch_beside);
+        free(t->host_beside);
+        t->room_beside = 0;
+        t->host_beside = memory_array(need, sizeof *t->host_beside, err);
+        t->batch_beside = t->dev->op->alloc(t->dev, need * t->dev->act_bytes, err);
+        if (!t->host_beside || !t->batch_beside)
+            return false;
+        t->room_beside = need;
+    }
+    for (size_t i = 0; i < n; i++)
+        memcpy(t->host_beside + i * classes, t->beside + (size_t)t->usable[record[i]] * classes,
+               classes * sizeof *t->beside);
+    t->dev->op->act_upload(t->dev, t->batch_beside, t->host_beside, need);
+    return true;
+}
+
+/* The logits that the loss sees. */
+static const act *add_beside(struct trainer *t, const act *logits)
+{
+    if (!t->beside)
+        return logits;
+    t->dev->op->add(t->dev, logits, t->batch.n * t->params.shape.n_labels, t->batch_beside);
+    return t->batch_beside;
+}
+
 static bool load_batch(struct trainer *t, const uint32_t *record, size_t n, struct error *err)
 {
     batch_clear(&t->batch);
@@ -23,7 +55,7 @@ static bool load_batch(struct trainer *t, const uint32_t *record, size_t n, stru
         if (!objective_add(&t->batch, &r, r.logits, err))
             return false;
     }
-    return batch_upload(&t->batch, err) &&
+    return batch_upload(&t->batch, err) && (!t->beside || load_beside(t, record, n, err)) &&
            encoder_reserve(t->encoder, t->batch.n_tokens, t->batch.n, err);
 }
 
@@ -70,7 +102,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
                               .smoothing = (float)t->options->label_smoothing,
                               .class_weight = t->class_weight,
                               .scale = t->loss_scale};
-    objective_loss(dev, &loss, batch, logits, t->params.shape.n_labels, row_loss,
+    objective_loss(dev, &loss, batch, add_beside(t, logits), t->params.shape.n_labels, row_loss,
                    encoder_dlogits(t->encoder));
     if (!call_hooks(t, AFTER_FORWARD, err))
         return false;

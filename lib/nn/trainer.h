@@ -74,6 +74,11 @@ struct trainer {
     /* while a step runs, for hooks: where on the device the losses of the batch's records are, and
      * what gradients of losses are multiplied by */
     float *step_loss, loss_scale;
+    /* Logits [records->n, n_labels] that are added to the encoder's in the loss; owned; NULL: none. */
+    float *beside;
+    float *host_beside; /* of the batch; [room_beside] */
+    act *batch_beside;  /* and their sums with the encoder's, on the device; [room_beside] */
+    size_t room_beside;
     /* losses wait on the device until they are looked at */
     float *row_loss;  /* device [n_usable] */
     float *host_loss; /* [n_usable] */
