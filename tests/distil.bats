@@ -74,6 +74,11 @@ at_least() {
     mstudent -q -j 2 -m bag.tar --epochs 1 train.tok > again.tar
     at_least "$(accuracy again.tar)" 0.9
     mtok -q -m again.tar dev.csv | mteach -q -m again.tar > dev.taught
+    mquant --to onnx bag.tar > onnx.tar
+    run mprune -m bag.tar --method layers --keep 50% -o x.tar
+    assert_fails 'embedding bag' '--vocab-from'
+    run mprune -m bag.tar --method fisher --keep 50% -o x.tar train.tok
+    assert_fails 'embedding bag'
 }
 
 @test "what cannot be cut is refused, by name" {

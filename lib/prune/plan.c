@@ -39,11 +39,21 @@ static bool choose_layers(struct plan *plan, const struct model *model, struct b
     return ok;
 }
 
+static bool check_layers(const struct shape *shape, const struct model *model, struct error *err)
+{
+    return shape->n_layers > 0 ||
+           error_set(err,
+                     "%s: is an embedding bag, it has no layers to prune; its word table can be "
+                     "trimmed (--vocab-from) and quantised (mquant)",
+                     model->name);
+}
+
 bool plan_layers(struct plan *plan, const struct model *model, struct budget *budget,
                  enum layers_rule rule, const char *list, struct error *err)
 {
     *plan = (struct plan){.n_tokens = PLAN_TOKENS};
     bool ok = shape_from_model(&plan->before, model, err) &&
+              check_layers(&plan->before, model, err) &&
               choose_layers(plan, model, budget, rule, list, err);
     if (ok) {
         plan->how = json_pack("{s:s, s:s}", "method", "layers", "which",
@@ -86,10 +96,12 @@ bool plan_check_units(const struct shape *shape, const struct model *model, stru
         family_shares_layers(shape->family) ? "all its layers share one set of heads and neurons"
         : shape->family->bottleneck ? "its heads and neurons lie inside bottlenecks, narrow already"
                                     : NULL;
-    return !why || error_set(err,
-                             "%s: heads and neurons of \"%s\" are not pruned: %s; drop whole "
-                             "layers with --method layers",
-                             model->name, shape->family->model_type, why);
+    if (!why)
+        return check_layers(shape, model, err);
+    return error_set(err,
+                     "%s: heads and neurons of \"%s\" are not pruned: %s; drop whole "
+                     "layers with --method layers",
+                     model->name, shape->family->model_type, why);
 }
 
 float *plan_patch(struct plan *plan, const char *name, size_t n, struct error *err)
