@@ -74,9 +74,12 @@ static bool decide_units(const struct means *means, struct plan *plan)
 
 static bool decide_second_order(const struct means *means, struct plan *plan)
 {
-    const struct moments_options options = {.samples = means->opt->samples,
-                                            .batch_tokens = means->opt->batch_tokens,
-                                            .seed = means->tool->seed};
+    const struct second_order_options options = {
+        .sample = {.samples = means->opt->samples,
+                   .batch_tokens = means->opt->batch_tokens,
+                   .seed = means->tool->seed},
+        .weight = means->opt->by_gradients ? SECOND_ORDER_GRADIENTS : SECOND_ORDER_VARIANCE,
+    };
     return second_order_plan(plan, means->model, means->records, means->budget, &options,
                              &means->tool->err);
 }

@@ -35,6 +35,7 @@ enum mprune_option {
     OPTION_DRY_RUN,
     OPTION_NORMALISE,
     OPTION_NO_REARRANGE,
+    OPTION_SENSITIVITY,
     OPTION_VARIANT,
     OPTION_BLOCK,
     OPTION_MASK,
@@ -87,7 +88,7 @@ struct options {
     const char *list;  /* --which is a list */
     enum layers_rule rule;
     size_t samples, batch_tokens;
-    bool dry_run, no_rearrange, normalise;
+    bool dry_run, no_rearrange, normalise, by_gradients;
     struct movement_options movement;
     const char *dev, *log; /* of methods that train; NULL: not given */
     const char *vocab_from[MAX_VOCAB_FROM];

@@ -24,6 +24,8 @@ const struct tool_option mprune_option_table[] = {
      OPTION_NORMALISE},
     {0, "no-rearrange", NULL, "fisher: do not exchange units after the search",
      OPTION_NO_REARRANGE},
+    {0, "sensitivity", "HOW", "second-order: weigh layers by variance (default) or gradients",
+     OPTION_SENSITIVITY},
     {0, "samples", "N", "at most N records of the stream (2048)", OPTION_SAMPLES},
     {0, "batch-tokens", "N", "tokens that run at a time (512), of one step (1024)",
      OPTION_BATCH_TOKENS},
@@ -75,7 +77,7 @@ const struct method_entry method_table[N_METHODS] = {
     [METHOD_MAGNITUDE] = {"magnitude", OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED, false},
     [METHOD_SECOND_ORDER] = {"second-order",
                              OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
-                                 BITS_SPEED,
+                                 OPTION_BIT(OPTION_SENSITIVITY) | BITS_SPEED,
                              true},
     [METHOD_MOVEMENT] = {"movement",
                          OPTION_BIT(OPTION_BATCH_TOKENS) | OPTION_BIT(OPTION_VARIANT) |
@@ -169,6 +171,12 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_KEEP:
         if (!number_fraction(tool_argument(tool), "--keep", &opt->keep, &tool->err))
             tool_usage_error(tool, "%s", tool->err.text);
+        break;
+    case OPTION_SENSITIVITY:
+        opt->by_gradients = strcmp(tool_argument(tool), "gradients") == 0;
+        if (!opt->by_gradients && strcmp(tool_argument(tool), "variance") != 0)
+            tool_usage_error(tool, "--sensitivity: \"%s\" is not variance or gradients",
+                             tool_argument(tool));
         break;
     case OPTION_SPEEDUP:
         opt->speedup = speedup_argument(tool);

@@ -36,6 +36,20 @@ setup() {
     assert_status 0
 }
 
+@test "second-order: layers weighed by gradients, for which there must be labels" {
+    mprune -q -j 1 -m deep.tar --method second-order --sensitivity gradients --keep 50% \
+        --report report.json data.tok > a.tar
+    grep -q '"sensitivity": "gradients"' report.json
+    run mscore -q -j 1 -m a.tar --predict data.tok
+    assert_status 0
+    run mprune -m deep.tar --method second-order --sensitivity none --keep 50% data.tok
+    assert_status 2
+    assert_says '"none" is not variance or gradients'
+    run mprune -m deep.tar --method fisher --sensitivity gradients --keep 50% data.tok
+    assert_status 2
+    assert_says '--sensitivity needs --method second-order'
+}
+
 @test "second-order: the same bytes twice" {
     mprune -q -j 2 -m deep.tar --method second-order --keep 40% data.tok > a.tar
     mprune -q -j 2 -m deep.tar --method second-order --keep 40% data.tok > b.tar

@@ -10,6 +10,7 @@
 #include "nn/parts.h"
 #include "prune/surgeon.h"
 
+enum { SLOPES = 256 };              /* records for sensitivities, a number for each matrix */
 static const double damping = 0.01; /* of the mean variance, as in SparseGPT and ZipLM */
 
 /* One matrix whose columns go, group by group: a layer's output projection or second feed-forward
@@ -20,7 +21,8 @@ struct matrix {
     float *w;                                /* [rows, cols] */
     size_t *order;                           /* [n_groups] */
     double *error;                           /* [n_groups] */
-    double energy;
+    double energy;                           /* tr(W H Wᵀ) */
+    double sensitivity; /* of the loss to the squared error of what the matrix gives */
     size_t n_groups;
     const size_t *kept; /* the keep's */
     size_t n_kept;
@@ -129,6 +131,30 @@ static void make_convex(double *error, size_t n, size_t *size)
             error[--k] = error[blocks];
 }
 
+/* What the matrix gives loses, summed over groups, when each goes alone and nothing moves. */
+static double alone(const struct matrix *matrix)
+{
+    const struct surgeon *s = &matrix->surgeon;
+    size_t n = s->cols, b = s->group;
+    double sum = 0;
+    for (size_t r = 0; r < s->rows; r++)
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = i / b * b; j < i / b * b + b; j++)
+                sum += (double)s->w[r * n + i] * (double)s->h[i * n + j] * (double)s->w[r * n + j];
+    return sum;
+}
+
+/* From gradients: what masking the units one by one would do to the loss, its diagonal Fisher
+ * information, for each unit of squared error that it makes in what the matrix gives. Without:
+ * errors count relative to the variance of what the matrix gives. */
+static void set_sensitivity(struct matrix *matrix, const struct unit *unit, bool gradients)
+{
+    double fisher = 0, error = gradients ? alone(matrix) : matrix->energy;
+    for (size_t i = 0; gradients && i < matrix->n_groups; i++)
+        fisher += unit[i].score;
+    matrix->sensitivity = error > 0 ? (gradients ? fisher : 1) / error : 0;
+}
+
 /* units: those of the matrix, in order of their index. */
 static bool score(const struct matrix *matrix, struct unit *unit, struct error *err)
 {
@@ -141,7 +167,7 @@ static bool score(const struct matrix *matrix, struct unit *unit, struct error *
         memcpy(slope, matrix->error, n * sizeof *slope);
         make_convex(slope, n, size);
         for (size_t k = 0; k < n; k++) {
-            double value = matrix->energy > 0 ? slope[k] / matrix->energy : 0;
+            double value = slope[k] * matrix->sensitivity;
             /* Among equals, the last to go is the best. */
             unit[matrix->order[k]].score = value * (1 + (double)k / TIES);
         }
@@ -195,14 +221,16 @@ static bool make_patches(struct plan *plan, struct matrix *matrix, struct error 
 
 static bool plan_from_moments(struct plan *plan, struct model *model, const struct moments *moments,
                               struct matrix *matrix, struct unit *unit, size_t n_units,
-                              struct budget *budget, struct error *err)
+                              bool gradients, struct budget *budget, struct error *err)
 {
     struct job job = {
         .moments = moments, .matrix = matrix, .n = moments->n_places, .run = run_order};
     bool ok = run_all(&job, budget->team, err);
     struct unit *first = unit; /* search_units() goes layer by layer, heads before neurons */
-    for (size_t i = 0; ok && i < job.n; first += matrix[i++].n_groups)
+    for (size_t i = 0; ok && i < job.n; first += matrix[i++].n_groups) {
+        set_sensitivity(&matrix[i], first, gradients);
         ok = score(&matrix[i], first, err);
+    }
     ok = ok && budget_keep(budget, model, &plan->before, plan->n_tokens, unit, n_units, err) &&
          keep_of_units(&plan->keep, &plan->before, unit, n_units, err) &&
          make_patches(plan, matrix, err);
@@ -230,24 +258,32 @@ static void free_matrices(struct matrix *matrix, size_t n)
 }
 
 static bool tell_how(struct plan *plan, const struct moments *moments,
-                     const struct moments_options *options, const struct budget *budget,
+                     const struct second_order_options *options, const struct budget *budget,
                      struct error *err)
 {
-    plan->how = json_pack("{s:s, s:I, s:I, s:I}", "method", "second-order", "samples",
-                          (json_int_t)moments->n_records, "sample_tokens",
-                          (json_int_t)moments->n_tokens, "seed", (json_int_t)options->seed);
+    plan->how = json_pack("{s:s, s:s, s:I, s:I, s:I}", "method", "second-order", "sensitivity",
+                          options->weight == SECOND_ORDER_GRADIENTS ? "gradients" : "variance",
+                          "samples", (json_int_t)moments->n_records, "sample_tokens",
+                          (json_int_t)moments->n_tokens, "seed", (json_int_t)options->sample.seed);
     if (!plan->how || !budget_tell(budget, plan->how))
         return error_set(err, "no memory for the report");
     return plan_finish(plan, err);
 }
 
 bool second_order_plan(struct plan *plan, struct model *model, const struct records_set *records,
-                       struct budget *budget, const struct moments_options *options,
+                       struct budget *budget, const struct second_order_options *options,
                        struct error *err)
 {
     struct moments moments = {.place = NULL};
     struct unit *unit = NULL;
     size_t n_units = 0;
+    bool gradients = options->weight == SECOND_ORDER_GRADIENTS;
+    const struct moments_options *sample = &options->sample;
+    const struct importance_options slopes = {.measure = IMPORTANCE_FISHER,
+                                              .samples = sample->samples < SLOPES ? sample->samples
+                                                                                  : SLOPES,
+                                              .seed = sample->seed,
+                                              .batch_tokens = sample->batch_tokens};
     *plan = (struct plan){.n_tokens = 1};
     if (records->n_tokens > records->n)
         plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
@@ -258,9 +294,11 @@ bool second_order_plan(struct plan *plan, struct model *model, const struct reco
     struct matrix *matrix =
         ok ? memory_zeroed(2 * plan->before.n_layers, sizeof *matrix, err) : NULL;
     ok = unit && matrix && find_all(matrix, model, &plan->before, err) &&
-         moments_gather(&moments, model, &plan->before, records, options, budget->dev,
+         moments_gather(&moments, model, &plan->before, records, sample, budget->dev,
                         budget->progress, err) &&
-         plan_from_moments(plan, model, &moments, matrix, unit, n_units, budget, err) &&
+         (!gradients || importance_score(model, &plan->before, records, &slopes, budget->dev,
+                                         budget->progress, unit, n_units, NULL, err)) &&
+         plan_from_moments(plan, model, &moments, matrix, unit, n_units, gradients, budget, err) &&
          tell_how(plan, &moments, options, budget, err);
     free_matrices(matrix, 2 * plan->before.n_layers);
     moments_free(&moments);

@@ -106,7 +106,7 @@ static void plans(const struct records_set *set, struct device *dev)
     struct model model;
     struct plan plan;
     struct budget budget = {.share = 0.6, .dev = dev};
-    const struct moments_options options = {.samples = 1000};
+    struct second_order_options options = {.sample = {.samples = 1000}};
     tiny_make(&tiny, 21);
     tiny_model(&tiny, &model, "model");
     tiny_must(second_order_plan(&plan, &model, set, &budget, &options, &err), &err);
@@ -124,6 +124,11 @@ static void plans(const struct records_set *set, struct device *dev)
     budget.share = 0.01;
     bool ok = second_order_plan(&plan, &model, set, &budget, &options, &err);
     tap_ok(!ok && strstr(err.text, "keep at least"), "%s", err.text);
+    error_clear(&err);
+    options.weight = SECOND_ORDER_GRADIENTS;
+    budget.share = 0.6;
+    ok = second_order_plan(&plan, &model, set, &budget, &options, &err);
+    tap_ok(!ok && strstr(err.text, "label"), "gradients need labels: %s", err.text);
     model_close(&model);
 }
 
