@@ -137,6 +137,7 @@ static void cache(struct device *dev)
     spill(path, slurp(other, &n), n);
     tiny_make(&tiny, 3);
     tap_ok(opens(&tiny.shape, dev, directory, &again, NULL), "of another key: measured anew");
+    free(path);
     tap_ok(opens(&tiny.shape, dev, "/dev/null/none", &again, &path) && !path,
            "a directory that cannot be: measured, not kept");
     free(other);
