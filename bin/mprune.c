@@ -78,7 +78,7 @@ static bool decide_second_order(const struct means *means, struct plan *plan)
         .sample = {.samples = means->opt->samples,
                    .batch_tokens = means->opt->batch_tokens,
                    .seed = means->tool->seed},
-        .weight = means->opt->by_gradients ? SECOND_ORDER_GRADIENTS : SECOND_ORDER_VARIANCE,
+        .weight = means->opt->by_variance ? SECOND_ORDER_VARIANCE : SECOND_ORDER_GRADIENTS,
     };
     return second_order_plan(plan, means->model, means->records, means->budget, &options,
                              &means->tool->err);

@@ -88,12 +88,12 @@ struct options {
     const char *list;  /* --which is a list */
     enum layers_rule rule;
     size_t samples, batch_tokens;
-    bool dry_run, no_rearrange, normalise, by_gradients;
+    bool dry_run, no_rearrange, normalise, by_variance;
     struct movement_options movement;
     const char *dev, *log; /* of methods that train; NULL: not given */
     const char *vocab_from[MAX_VOCAB_FROM];
     size_t n_vocab_from, vocab_size; /* vocab_size 0: not given */
-    double ngram_keep; /* 0: not given */
+    double ngram_keep;               /* 0: not given */
     const char *const *path;
     size_t n_paths;
 };

@@ -24,7 +24,7 @@ const struct tool_option mprune_option_table[] = {
      OPTION_NORMALISE},
     {0, "no-rearrange", NULL, "fisher: do not exchange units after the search",
      OPTION_NO_REARRANGE},
-    {0, "sensitivity", "HOW", "second-order: weigh layers by variance (default) or gradients",
+    {0, "sensitivity", "HOW", "second-order: weigh layers by gradients (default) or variance",
      OPTION_SENSITIVITY},
     {0, "samples", "N", "at most N records of the stream (2048)", OPTION_SAMPLES},
     {0, "batch-tokens", "N", "tokens that run at a time (512), of one step (1024)",
@@ -173,8 +173,8 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
             tool_usage_error(tool, "%s", tool->err.text);
         break;
     case OPTION_SENSITIVITY:
-        opt->by_gradients = strcmp(tool_argument(tool), "gradients") == 0;
-        if (!opt->by_gradients && strcmp(tool_argument(tool), "variance") != 0)
+        opt->by_variance = strcmp(tool_argument(tool), "variance") == 0;
+        if (!opt->by_variance && strcmp(tool_argument(tool), "gradients") != 0)
             tool_usage_error(tool, "--sensitivity: \"%s\" is not variance or gradients",
                              tool_argument(tool));
         break;
