@@ -41,7 +41,7 @@ void mstudent_parse_kd(struct tool *tool, struct teacher_arguments *arguments,
     tool_argument_kd(tool, &train->alpha, &train->temperature, key, sizeof key / sizeof *key);
     o->relation_layer = (size_t)layer;
     o->relation_heads = (size_t)heads;
-    if (o->relation_layer != layer || o->relation_heads != heads)
+    if ((double)o->relation_layer < layer || (double)o->relation_heads < heads)
         tool_usage_error(tool, "--kd: relation-layer and relation-heads are whole numbers");
     if (map)
         parse_map(tool, arguments, map);
