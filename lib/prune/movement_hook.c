@@ -40,13 +40,6 @@ static bool filling(const struct movement_hook *hook, size_t step, size_t total)
     return hook->schedule.fill > 0 && step >= pruning_steps(hook, total);
 }
 
-double movement_hook_share(const struct movement_hook *hook, size_t step, size_t total)
-{
-    if (hook->schedule.rule == MOVEMENT_THRESHOLD)
-        return NAN;
-    return 1 + (hook->schedule.keep - 1) * progress(hook, step, total);
-}
-
 /* ---- masks ---- */
 
 static size_t n_uses(const struct movement_layout *layout)
@@ -100,10 +93,9 @@ static bool choose(struct movement_hook *hook, const struct trainer *t, struct e
     const struct movement_layout *layout = &hook->layout;
     const struct device_ops *op = hook->dev->op;
     double p = progress(hook, t->step, t->total_steps);
-    const struct movement_choice choice = {
-        .rule = p > 0 ? hook->schedule.rule : MOVEMENT_TOPK,
-        .share = p > 0 ? movement_hook_share(hook, t->step, t->total_steps) : 1,
-        .threshold = last_threshold * p};
+    const struct movement_choice choice = {.rule = p > 0 ? hook->schedule.rule : MOVEMENT_TOPK,
+                                           .share = 1 + (hook->schedule.keep - 1) * p,
+                                           .threshold = last_threshold * p};
     op->download(hook->dev, hook->host_score, hook->score,
                  layout->n_scores * sizeof *hook->host_score);
     movement_choose(layout, &choice, hook->host_score, hook->host_keep, hook->host_band);

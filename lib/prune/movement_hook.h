@@ -45,7 +45,4 @@ bool movement_hook_open(struct movement_hook *hook, const struct shape *shape,
                         struct error *err) MUST_CHECK;
 void movement_hook_close(struct movement_hook *hook); /* safe on a zeroed struct */
 
-/* Share of the weights whose masks are 1 before step `step`, by schedule; MOVEMENT_THRESHOLD: NaN. */
-double movement_hook_share(const struct movement_hook *hook, size_t step, size_t total);
-
 #endif
