@@ -19,9 +19,9 @@
 #include "quant/aware.h"
 #include "text/tokenizer.h"
 
-/* What the run holds; all of it may be absent when it ends. */
 enum { MAX_HOOKS = 4 };
 
+/* What the run holds; all of it may be absent when it ends. */
 struct run {
     struct model model;
     struct records_set records, dev;

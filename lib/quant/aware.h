@@ -1,8 +1,9 @@
 /* aware.h: training that takes int8 into account (quantisation-aware, Jacob et al. 2018, with the
- * straight-through estimate of Bengio et al. 2013), as a hook of a training run: forward and backward
- * pass see every matrix rounded as mquant --to int8 will round it, row by row; the optimizer changes
- * the weights that are not rounded, with the gradients at the rounded ones. The dev set is scored,
- * and the model written, with the rounded weights, so that int8 loses nothing more of them.
+ * straight-through estimate of Bengio et al. 2013), as a hook of a training run. Forward and
+ * backward pass see every matrix rounded as mquant --to int8 will round it, row by row; the
+ * optimizer changes the weights that are not rounded, with the gradients at the rounded ones. The
+ * dev set is scored, and the model written, with the rounded weights, so that int8 loses nothing
+ * more of them.
  *
  * Matrices of the encoder, pooler and classifier and the table of types; the tables of words and
  * positions and the activations are not rounded while training: they cost least (mquant.1).
@@ -23,7 +24,8 @@ struct aware {
     bool rounded; /* the parameters are rounded, kept holds what they were */
 };
 
-/* The hook for train_options; `aware`, zeroed but for dev, is its context and must outlive the run. */
+/* The hook for train_options; `aware`, zeroed but for dev, is its context and must outlive the
+ * run. */
 struct trainer_hook aware_hook(struct aware *aware);
 void aware_close(struct aware *aware); /* safe on a zeroed struct */
 

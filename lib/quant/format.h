@@ -15,8 +15,9 @@
  *                    [rows, groups], as core/int4.h has it. Only of the word table: "int4" of the
  *                    tables of positions and types, which are small, is int8
  *
- * Tensors of integers that are not I8 or U8 with a scale (position_ids) pass unchanged. Values that are
- * not finite, and values that do not fit the new format, are refused with the tensor's name.
+ * Tensors of integers that are not I8 or U8 with a scale (position_ids) pass unchanged. Values
+ * that are not finite, and values that do not fit the new format, are refused with the tensor's
+ * name.
  */
 #ifndef MILLET_QUANT_FORMAT_H
 #define MILLET_QUANT_FORMAT_H
@@ -69,8 +70,9 @@ struct format_result {
     uint64_t bytes_after;
 };
 
-/* Convert the model and write it. int4 of anything but tables of an even width is refused. stage (history) is stolen in any case. Memory: the tensors of the
- * result; those that are already in the format are not copied. `result` may be NULL. */
+/* Convert the model and write it. int4 of anything but tables of an even width is refused. stage
+ * (history) is stolen in any case. Memory: the tensors of the result; those that are already in
+ * the format are not copied. `result` may be NULL. */
 bool format_write_plan(struct model *model, const struct format_plan *plan, json_t *stage,
                        struct output *output, struct format_result *result,
                        struct error *err) MUST_CHECK;

@@ -1,13 +1,13 @@
 /* mixed.h: a format for each matrix: int8 where it costs little, floats where it would cost much,
  * for a budget in points of accuracy. Part of the work of mquant.
  *
- * What is decided on is a group: query, key and value of a layer, which are one product; any other
- * matrix alone; the word table, which can become int8 or int4. Each change is measured alone, on a
- * sample of the records: the mean Kullback-Leibler divergence of its answers from those of the model
- * as it is (for outputs that are labels by themselves, of their Bernoulli distributions), which is
- * fine enough to compare what accuracy on a few hundred records cannot. The search (mixed_search.h)
- * then measures choices on all records, in points: of accuracy lost where records have labels, else
- * of answers changed.
+ * What is decided on is a group: query, key and value of a layer, which are one product; any
+ * other matrix alone; the word table, which can become int8 or int4. Each change is measured
+ * alone, on a sample of the records: the mean Kullback-Leibler divergence of its answers from
+ * those of the model as it is (for outputs that are labels by themselves, of their Bernoulli
+ * distributions), which is fine enough to compare what accuracy on a few hundred records cannot.
+ * The search (mixed_search.h) then measures choices on all records, in points: of accuracy lost
+ * where records have labels, else of answers changed.
  */
 #ifndef MILLET_QUANT_MIXED_H
 #define MILLET_QUANT_MIXED_H
