@@ -34,6 +34,7 @@ enum option_id {
     OPTION_LOG_EVERY,
     OPTION_ATTENTION_DROPOUT,
     OPTION_BETA2,
+    OPTION_PRECISION,
     OPTION_LABEL_SMOOTHING,
     OPTION_CLASS_WEIGHTS,
     OPTION_CURRICULUM,
@@ -75,6 +76,8 @@ const struct tool_option mstudent_option[] = {
     {0, "attention-dropout", "X", "of attention probabilities; default: as the others",
      OPTION_ATTENTION_DROPOUT},
     {0, "beta2", "X", "of AdamW's second moment; default 0.999", OPTION_BETA2},
+    {0, "precision", "FORMAT", "of what products multiply: fp32 (default), bf16, fp16",
+     OPTION_PRECISION},
     {0, "label-smoothing", "X", "share of a label's weight that all share; default 0",
      OPTION_LABEL_SMOOTHING},
     {0, "class-weights", "LIST", "balanced, or a weight for each label: 1,2,0.5",
@@ -108,6 +111,20 @@ static void check_shape(struct tool *tool, const char *text)
     if (!shape_from_text(&shape, text, 1, 1, &tool->err))
         tool_usage_error(tool, "%s", tool->err.text);
     shape_free(&shape);
+}
+
+static void parse_precision(struct tool *tool, struct train_options *train)
+{
+    static const struct {
+        const char *name;
+        enum dtype type;
+    } known[] = {{"fp32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"fp16", DTYPE_F16}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(tool_argument(tool), known[i].name) == 0) {
+            train->precision = known[i].type;
+            return;
+        }
+    tool_usage_error(tool, "--precision: \"%s\" is not fp32, bf16 or fp16", tool_argument(tool));
 }
 
 /* "balanced", or numbers with commas between. */
@@ -219,6 +236,9 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         break;
     case OPTION_BETA2:
         train->beta2 = tool_argument_real(tool, "--beta2", 0, 0.999999);
+        break;
+    case OPTION_PRECISION:
+        parse_precision(tool, train);
         break;
     case OPTION_LABEL_SMOOTHING:
         train->label_smoothing = tool_argument_real(tool, "--label-smoothing", 0, 0.99);

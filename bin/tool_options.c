@@ -70,6 +70,8 @@ static void help_lines(const char *first, const char *rest, const char *text)
 
 static _Noreturn void show_help(struct tool *tool)
 {
+    static char whole[1 << 15]; /* one write, at the close, whose failure is told */
+    setvbuf(stdout, whole, _IOFBF, sizeof whole);
     help_lines("usage: ", "       ", tool->synopsis);
     printf("\n%s\n\noptions:\n", tool->purpose);
     for (size_t i = 0; i < tool->n_options; i++)

@@ -193,6 +193,11 @@ struct device_ops {
     struct linear *(*linear_bind)(struct device *dev, float *w, float *b, size_t out, size_t in,
                                   struct error *err);
     void (*linear_refresh)(struct device *dev, struct linear *linear);
+    /* From now on products with a bound matrix round what they multiply to BF16 or F16 (nearest even):
+     * x and W in linear; x, W and dy in linear_backward, for dx and dw. Sums, biases and results stay
+     * float, and w itself does (the master weights of mixed precision; Micikevicius et al. 2018). */
+    bool (*linear_round)(struct device *dev, struct linear *linear, enum dtype format,
+                         struct error *err);
     void (*linear_free)(struct device *dev, struct linear *linear);
     /* The CPU keeps pointing at the (mapped) weight and touches only rows that are asked for. */
     struct table_weights *(*table_prepare)(struct device *dev, const struct weight *weight,

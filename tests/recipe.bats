@@ -35,6 +35,8 @@ weights() {
 --beta2 0.98
 --attention-dropout 0.4
 --curriculum
+--precision bf16
+--precision fp16
 END
     while read -r -a option; do
         mstudent "${small[@]}" "${option[@]}" -o x.tar train.taught
@@ -45,6 +47,7 @@ END
 --class-weights balanced
 --beta2 0.999
 --attention-dropout 0.1
+--precision fp32
 END
 }
 
@@ -88,6 +91,37 @@ END
     run mstudent -j 1 -m model.tar --epochs 1 --dev none.tok -o x.tar all.tok
     assert_status 0
     assert_says '1 label has no dev record, and the score says nothing of it: "film"'
+}
+
+@test "--precision bf16 and fp16 learn what fp32 learns, the same each time; fp16 says its loss scale" {
+    local go=(mstudent -q -j 2 -m vocab.tar --shape "layers=1,hidden=32,heads=2,ffn=32" --epochs 8 --lr 3e-3 --batch-tokens 128)
+    for format in bf16 fp16; do
+        "${go[@]}" --precision $format --log $format.log -o $format.tar train.tok
+        "${go[@]}" --precision $format --log $format.log -o again.tar train.tok
+        assert_same $format.tar again.tar
+        run mscore -q -m $format.tar --json train.tok
+        assert_status 0
+        grep -m 1 -o '"accuracy": [0-9.]*' <<< "$output" | awk '{ exit !($2 >= 0.9) }'
+    done
+    grep -q '"loss_scale":' fp16.log
+    run grep -c '"loss_scale":' bf16.log
+    [ "$output" = 0 ]
+    run mstudent "${small[@]}" --precision fp8 -o x.tar train.tok
+    assert_status 2
+    assert_says "is not fp32, bf16 or fp16"
+}
+
+@test "fp16 goes on from a checkpoint bit for bit, its loss scale included" {
+    local go=(mstudent -q -j 1 -m vocab.tar --shape "layers=1,hidden=16,heads=2,ffn=32" --epochs 6 --batch-tokens 64
+        --precision fp16) i
+    "${go[@]}" -o whole.tar train.tok
+    for i in 1 2 3 4 5 6; do
+        timeout -s KILL "0.0$((RANDOM % 60 + 20))" "${go[@]}" --checkpoint c.ck --checkpoint-every 2 --resume \
+            -o part.tar train.tok || true
+        [ ! -e part.tar ] || break
+    done
+    [ -e part.tar ] || "${go[@]}" --checkpoint c.ck --resume -o part.tar train.tok
+    assert_same whole.tar part.tar
 }
 
 @test "nonsense is refused with the range" {

@@ -7,6 +7,7 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/openblas.h"
+#include "kernels/cpu/rounded.h"
 
 struct linear *cpu_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                struct error *err)
@@ -28,8 +29,33 @@ struct linear *cpu_linear_bind(struct device *dev, float *w, float *b, size_t ou
 
 void cpu_linear_refresh(struct device *dev, struct linear *linear)
 {
-    (void)dev;
-    (void)linear; /* bound weights are read where they lie */
+    struct rounded *rounded = linear->rounded;
+    size_t room = linear->out * linear->in;
+    if (rounded) /* else they are read where they lie */
+        rounded_rows(cpu_of(dev), rounded->format, linear->w, linear->in, linear->out, linear->in,
+                     &rounded->w, &room);
+}
+
+bool cpu_linear_round(struct device *dev, struct linear *linear, enum dtype format,
+                      struct error *err)
+{
+    if (linear->kind != LINEAR_BOUND || (format != DTYPE_BF16 && format != DTYPE_F16))
+        return error_set(err, "linear_round: %s; expected BF16 or F16, of bound weights",
+                         dtype_name(format));
+    if (!linear->rounded && !(linear->rounded = memory_zeroed(1, sizeof *linear->rounded, err)))
+        return false;
+    linear->rounded->format = format;
+    if (!linear->rounded->w && !(linear->rounded->w = memory_array(
+                                     linear->out * linear->in, sizeof *linear->rounded->w, err)))
+        return false;
+    cpu_linear_refresh(dev, linear);
+    return true;
+}
+
+/* What products multiply. */
+static const float *factor(const struct linear *linear)
+{
+    return linear->rounded ? linear->rounded->w : linear->w;
 }
 
 static bool fits(struct cpu *cpu, const char *operation, size_t rows, size_t x_stride,
@@ -86,7 +112,7 @@ static void forward(void *context, size_t member, size_t n_members)
                                        .k = linear->in,
                                        .a = call->x + part.row * call->x_stride,
                                        .a_stride = call->x_stride,
-                                       .b = linear->w + part.col * linear->in,
+                                       .b = factor(linear) + part.col * linear->in,
                                        .b_stride = linear->in,
                                        .beta = linear->b ? 1.0f : 0.0f,
                                        .c = sum + part.row * stride + part.col,
@@ -102,7 +128,13 @@ static void forward(void *context, size_t member, size_t n_members)
 void linear_bound_run(const struct linear_call *call)
 {
     struct linear_call copy = *call;
-    if (fits(call->cpu, "linear", call->rows, call->x_stride, call->y_stride))
+    struct rounded *rounded = call->linear->rounded;
+    if (rounded) {
+        copy.x = rounded_rows(call->cpu, rounded->format, call->x, call->x_stride, call->rows,
+                              call->linear->in, &rounded->x, &rounded->room_x);
+        copy.x_stride = call->linear->in;
+    }
+    if (copy.x && fits(call->cpu, "linear", call->rows, call->x_stride, call->y_stride))
         run(call->cpu, call->linear, call->rows, forward, &copy);
 }
 
@@ -111,8 +143,8 @@ void linear_bound_run(const struct linear_call *call)
 struct backward {
     struct cpu *cpu;
     const struct linear *linear;
-    const float *x, *dy;
-    size_t x_stride, dy_stride, rows;
+    const float *x, *dy, *bias_dy; /* bias_dy: never rounded */
+    size_t x_stride, dy_stride, bias_dy_stride, rows;
     float *dx; /* NULL: not wanted, as dw and db */
     size_t dx_stride;
     float *dw, *db;
@@ -128,7 +160,7 @@ static void backward_x(const struct backward *call, size_t member, size_t n_memb
                                        .k = linear->out,
                                        .a = call->dy + part.row * call->dy_stride,
                                        .a_stride = call->dy_stride,
-                                       .b = linear->w + part.col,
+                                       .b = factor(linear) + part.col,
                                        .b_stride = linear->in,
                                        .c = call->dx + part.row * call->dx_stride + part.col,
                                        .c_stride = call->dx_stride};
@@ -165,10 +197,25 @@ static void backward_b(const struct backward *call, size_t member, size_t n_memb
         double sum[CHUNK] = {0};
         for (size_t r = 0; r < call->rows; r++)
             for (size_t i = 0; i < n; i++)
-                sum[i] += (double)call->dy[r * call->dy_stride + o + i];
+                sum[i] += (double)call->bias_dy[r * call->bias_dy_stride + o + i];
         for (size_t i = 0; i < n; i++)
             call->db[o + i] += (float)sum[i];
     }
+}
+
+/* false: no memory for the rounded rows. */
+static bool round_inputs(struct backward *call)
+{
+    struct rounded *rounded = call->linear->rounded;
+    if (!rounded)
+        return true;
+    call->x = rounded_rows(call->cpu, rounded->format, call->x, call->x_stride, call->rows,
+                           call->linear->in, &rounded->x, &rounded->room_x);
+    call->dy = rounded_rows(call->cpu, rounded->format, call->dy, call->dy_stride, call->rows,
+                            call->linear->out, &rounded->dy, &rounded->room_dy);
+    call->x_stride = call->linear->in;
+    call->dy_stride = call->linear->out;
+    return call->x && call->dy;
 }
 
 static void backward(void *context, size_t member, size_t n_members)
@@ -192,6 +239,8 @@ void cpu_linear_backward(struct device *dev, const struct linear *linear, const 
                             .dy = (const float *)dy,
                             .x_stride = x_stride,
                             .dy_stride = dy_stride,
+                            .bias_dy = (const float *)dy,
+                            .bias_dy_stride = dy_stride,
                             .rows = rows,
                             .dx = (float *)dx,
                             .dx_stride = dx_stride,
@@ -200,6 +249,6 @@ void cpu_linear_backward(struct device *dev, const struct linear *linear, const 
     if (linear->kind != LINEAR_BOUND)
         cpu_fail(call.cpu, "linear_backward: the weights were packed for inference, not bound");
     else if (fits(call.cpu, "linear_backward", rows, x_stride, dy_stride) &&
-             fits(call.cpu, "linear_backward", rows, dx_stride, dy_stride))
+             fits(call.cpu, "linear_backward", rows, dx_stride, dy_stride) && round_inputs(&call))
         run(call.cpu, linear, rows, backward, &call);
 }

@@ -156,6 +156,7 @@ static const struct device_ops operations = {
     .linear_prepare = cpu_linear_prepare,
     .linear_bind = cpu_linear_bind,
     .linear_refresh = cpu_linear_refresh,
+    .linear_round = cpu_linear_round,
     .linear_free = cpu_linear_free,
     .table_prepare = cpu_table_prepare,
     .table_bind = cpu_table_bind,

@@ -57,6 +57,8 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
 struct linear *cpu_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                struct error *err);
 void cpu_linear_refresh(struct device *dev, struct linear *linear);
+bool cpu_linear_round(struct device *dev, struct linear *linear, enum dtype format,
+                      struct error *err);
 void cpu_linear_free(struct device *dev, struct linear *linear);
 void cpu_linear(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
                 size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);

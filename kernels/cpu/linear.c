@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/packed_product.h"
+#include "kernels/cpu/rounded.h"
 #include "kernels/quantise.h"
 
 void cpu_linear_free(struct device *dev, struct linear *linear)
@@ -16,6 +17,7 @@ void cpu_linear_free(struct device *dev, struct linear *linear)
     (void)dev;
     if (!linear)
         return;
+    rounded_free(linear->rounded);
     free(linear->panels);
     free(linear->bias);
     free(linear->w_scale);

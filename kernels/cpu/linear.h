@@ -23,6 +23,7 @@ struct linear {
     /* bound; not owned */
     float *w, *b;
     const struct openblas *blas;
+    struct rounded *rounded; /* owned; NULL: products multiply w as it is */
 };
 
 /* A product, as the operation gets it, in floats. */

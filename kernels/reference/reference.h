@@ -31,6 +31,8 @@ struct linear *reference_linear_prepare(struct device *dev, const struct weight 
 struct linear *reference_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                      struct error *err);
 void reference_linear_refresh(struct device *dev, struct linear *linear);
+bool reference_linear_round(struct device *dev, struct linear *linear, enum dtype format,
+                            struct error *err);
 void reference_linear_free(struct device *dev, struct linear *linear);
 void reference_linear(struct device *dev, const struct linear *linear, const act *x,
                       size_t x_stride, size_t rows, enum epilogue epilogue, act *pre, act *y,
@@ -98,9 +100,8 @@ void reference_loss_multi_label(struct device *dev, const struct loss *loss, con
                                 const float *target, const float *teacher, size_t rows,
                                 size_t classes, float *row_loss, act *dlogits);
 
-void reference_match(struct device *dev, const struct match *match, const act *x,
-                     const act *target, const struct seqs *seqs, size_t cols, float *row_loss,
-                     act *dx);
+void reference_match(struct device *dev, const struct match *match, const act *x, const act *target,
+                     const struct seqs *seqs, size_t cols, float *row_loss, act *dx);
 void reference_relation(struct device *dev, const struct relation *relation, const act *x,
                         const act *target, float *row_loss, act *dx);
 

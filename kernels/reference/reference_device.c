@@ -80,6 +80,7 @@ static const struct device_ops reference_ops = {
     .linear_prepare = reference_linear_prepare,
     .linear_bind = reference_linear_bind,
     .linear_refresh = reference_linear_refresh,
+    .linear_round = reference_linear_round,
     .linear_free = reference_linear_free,
     .table_prepare = reference_table_prepare,
     .table_bind = reference_table_bind,

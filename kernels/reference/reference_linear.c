@@ -10,11 +10,12 @@
 
 struct linear {
     size_t out, in;
-    float *w;       /* [out, in]; NULL when int8 */
-    float *b;       /* [out] or NULL */
-    int8_t *q;      /* [out, in]; NULL when float */
-    float *q_scale; /* [out] */
-    bool borrowed;  /* w and b belong to the caller (bind) */
+    float *w;                                        /* [out, in]; NULL when int8 */
+    float *b;                                        /* [out] or NULL */
+    int8_t *q;                                       /* [out, in]; NULL when float */
+    float *q_scale;                                  /* [out] */
+    bool borrowed;                                   /* w and b belong to the caller (bind) */
+    enum { ROUND_NOT, ROUND_BF16, ROUND_F16 } round; /* what is multiplied */
 };
 
 void reference_linear_free(struct device *dev, struct linear *linear)
@@ -126,12 +127,31 @@ void reference_linear_refresh(struct device *dev, struct linear *linear)
     (void)linear; /* the weights are read where they lie */
 }
 
+bool reference_linear_round(struct device *dev, struct linear *linear, enum dtype format,
+                            struct error *err)
+{
+    (void)dev;
+    if (format != DTYPE_BF16 && format != DTYPE_F16)
+        return error_set(err, "linear_round: %s; expected BF16 or F16", dtype_name(format));
+    linear->round = format == DTYPE_BF16 ? ROUND_BF16 : ROUND_F16;
+    return true;
+}
+
+static double rounded(const struct linear *linear, float x)
+{
+    if (linear->round == ROUND_BF16)
+        return (double)dtype_bf16_to_float(dtype_float_to_bf16(x));
+    if (linear->round == ROUND_F16)
+        return (double)dtype_half_to_float(dtype_float_to_half(x));
+    return (double)x;
+}
+
 /* x · row o of W, before the bias. */
 static double linear_dot(const struct linear *linear, const float *x, size_t o)
 {
     double sum = 0;
     for (size_t i = 0; i < linear->in; i++)
-        sum += (double)x[i] * (double)linear->w[o * linear->in + i];
+        sum += rounded(linear, x[i]) * rounded(linear, linear->w[o * linear->in + i]);
     return sum;
 }
 
@@ -173,7 +193,8 @@ static void linear_backward_x(const struct linear *linear, const float *dy, size
         for (size_t i = 0; i < linear->in; i++) {
             double sum = 0;
             for (size_t o = 0; o < linear->out; o++)
-                sum += (double)dy[r * dy_stride + o] * (double)linear->w[o * linear->in + i];
+                sum += rounded(linear, dy[r * dy_stride + o]) *
+                       rounded(linear, linear->w[o * linear->in + i]);
             dx[r * dx_stride + i] = (float)sum;
         }
 }
@@ -191,7 +212,8 @@ void reference_linear_backward(struct device *dev, const struct linear *linear, 
         for (size_t i = 0; i < linear->in && dw; i++) {
             double sum = 0;
             for (size_t r = 0; r < rows; r++)
-                sum += (double)dys[r * dy_stride + o] * (double)xs[r * x_stride + i];
+                sum +=
+                    rounded(linear, dys[r * dy_stride + o]) * rounded(linear, xs[r * x_stride + i]);
             dw[o * linear->in + i] += (float)sum;
         }
         double sum = 0;

@@ -38,7 +38,8 @@ bool optimizer_open(struct optimizer *optimizer, struct params *params, double c
                                     .clip = clip,
                                     .weight_decay = weight_decay,
                                     .head_lr_factor = head_lr_factor,
-                                    .beta2 = 0.999};
+                                    .beta2 = 0.999,
+                                    .scale = 1};
     optimizer->sum = dev->op->alloc(dev, sizeof *optimizer->sum, err);
     optimizer->factor = optimizer->sum ? dev->op->alloc(dev, sizeof *optimizer->factor, err) : NULL;
     if (optimizer->factor && open_moments(params, err))
@@ -73,6 +74,23 @@ static void touch(const struct params *p, struct params_table *table, const stru
     }
 }
 
+/* Takes the scale out of *factor. false: the gradients are not finite. */
+static bool unscale(struct optimizer *optimizer)
+{
+    struct device *dev = optimizer->params->dev;
+    double sum;
+    float factor;
+    dev->op->download(dev, &sum, optimizer->sum, sizeof sum);
+    if (!isfinite(sum)) {
+        dev->op->zero(dev, optimizer->sum, sizeof *optimizer->sum);
+        return false;
+    }
+    dev->op->download(dev, &factor, optimizer->factor, sizeof factor);
+    factor = (float)((double)factor / optimizer->scale);
+    dev->op->upload(dev, optimizer->factor, &factor, sizeof factor);
+    return true;
+}
+
 void optimizer_step(struct optimizer *optimizer, const struct batch *batch, double lr)
 {
     struct params *p = optimizer->params;
@@ -83,7 +101,11 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
     op->sum_squares(dev, p->grad, p->n, optimizer->sum);
     op->sum_squares(dev, p->word.grad, batch->word.n * p->word.cols, optimizer->sum);
     op->sum_squares(dev, p->position.grad, batch->position.n * p->position.cols, optimizer->sum);
-    op->clip_factor(dev, optimizer->sum, (float)optimizer->clip, optimizer->factor);
+    op->clip_factor(dev, optimizer->sum, (float)(optimizer->clip * optimizer->scale),
+                    optimizer->factor);
+    optimizer->skipped = optimizer->scale != 1 && !unscale(optimizer);
+    if (optimizer->skipped)
+        return;
 
     float beta2 = (float)optimizer->beta2;
     optimizer->step++;
@@ -113,5 +135,5 @@ double optimizer_grad_norm(const struct optimizer *optimizer)
     double sum;
     struct device *dev = optimizer->params->dev;
     dev->op->download(dev, &sum, optimizer->sum, sizeof sum);
-    return sqrt(sum);
+    return sqrt(sum) / optimizer->scale;
 }

@@ -324,6 +324,14 @@ void params_close(struct params *params)
     *params = (struct params){0};
 }
 
+bool params_round(struct params *params, enum dtype format, struct error *err)
+{
+    for (size_t i = 0; i < params->n_linears; i++)
+        if (!params->dev->op->linear_round(params->dev, params->linear[i], format, err))
+            return error_at(err, "room for rounded weights: ");
+    return true;
+}
+
 void params_refresh(struct params *params)
 {
     for (size_t i = 0; i < params->n_linears; i++)

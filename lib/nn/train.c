@@ -26,6 +26,7 @@ void train_defaults(struct train_options *options)
                                       .dropout = -1,
                                       .attention_dropout = -1,
                                       .beta2 = 0.999,
+                                      .precision = DTYPE_F32,
                                       .alpha = 0.9,
                                       .temperature = 2,
                                       .log_every = 10,
@@ -210,6 +211,21 @@ static bool choose_records(struct trainer *t, struct train_result *result, struc
     return true;
 }
 
+static bool choose_precision(struct trainer *t, struct error *err)
+{
+    enum dtype precision = t->options->precision;
+    t->grad_scale = 1;
+    if (precision == DTYPE_F32)
+        return true;
+    if (precision == DTYPE_F16 && t->options->n_hooks)
+        return error_set(err,
+                         "--precision fp16 scales gradients, which other losses and pruning do "
+                         "not; use --precision bf16");
+    if (precision == DTYPE_F16)
+        t->grad_scale = t->optimizer.scale = 65536;
+    return params_round(&t->params, precision, err);
+}
+
 static bool open_trainer(struct trainer *t, const struct shape *shape, struct model *from,
                          struct error *err)
 {
@@ -236,6 +252,8 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
     t->host_loss = memory_array(n, sizeof *t->host_loss, err);
     t->row_loss = t->dev->op->alloc(t->dev, n * sizeof *t->row_loss, err);
     t->optimizer.beta2 = o->beta2;
+    if (!choose_precision(t, err))
+        return false;
     if (!t->encoder || !t->length || !t->host_loss || !t->row_loss || !train_weigh(t, err) ||
         (o->curriculum && !train_rank(t, err)))
         return false;

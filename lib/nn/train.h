@@ -36,10 +36,11 @@ struct train_options {
         balance_classes; /* a record weighs n / (C n_c), C classes that occur, n_c records of its */
     const double *class_weight; /* [n_class_weights], one for each label; NULL: all alike */
     size_t n_class_weights;
-    bool curriculum;  /* the first pass goes from easy to hard for the teacher; schedule.h */
-    size_t patience;  /* epochs without a better dev score after which the run ends; 0: never */
-    bool new_head;    /* a new classifier even where the model has one */
-    bool choose_pool; /* `pool` instead of the model's own */
+    enum dtype precision; /* of what products multiply: F32, BF16, or F16 with loss scaling */
+    bool curriculum;      /* the first pass goes from easy to hard for the teacher; schedule.h */
+    size_t patience;      /* epochs without a better dev score after which the run ends; 0: never */
+    bool new_head;        /* a new classifier even where the model has one */
+    bool choose_pool;     /* `pool` instead of the model's own */
     enum shape_pool pool;
     bool all_rows;             /* shape.h; a hook's loss needs them */
     bool distil;               /* needs logits in the records */

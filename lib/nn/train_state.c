@@ -31,7 +31,7 @@ static json_t *describe_options(const struct trainer *t)
         json_array_append_new(weights, json_real(o->class_weight[i]));
     return json_pack(
         "{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:s, s:b, s:f, s:f, s:I, s:f, "
-        "s:b, s:o, s:b, s:I}",
+        "s:b, s:o, s:b, s:I, s:s}",
         "--epochs", (json_int_t)o->epochs, "--batch-tokens", (json_int_t)o->batch_tokens, "--lr",
         t->lr, "--head-lr", o->head_lr_factor, "--warmup", o->warmup, "--weight-decay",
         o->weight_decay, "--clip", o->clip, "--beta2", o->beta2, "--dropout",
@@ -40,7 +40,8 @@ static json_t *describe_options(const struct trainer *t)
         "--kd alpha", o->distil ? o->alpha : 0, "--kd temperature", o->distil ? o->temperature : 0,
         "--seed", (json_int_t)o->seed, "--label-smoothing", o->label_smoothing,
         "--class-weights balanced", o->balance_classes, "--class-weights", weights, "--curriculum",
-        o->curriculum, "--patience", (json_int_t)o->patience);
+        o->curriculum, "--patience", (json_int_t)o->patience, "--precision",
+        dtype_name(o->precision));
 }
 
 static bool add_hooks(const struct trainer *t, json_t *identity)
@@ -130,7 +131,7 @@ struct number {
     size_t *integer;
     double *real;
 };
-enum { NUMBERS = 13 };
+enum { NUMBERS = 16 };
 
 static void list_numbers(struct trainer *t, struct number number[NUMBERS])
 {
@@ -143,6 +144,9 @@ static void list_numbers(struct trainer *t, struct number number[NUMBERS])
         {"window_records", &t->window.records, NULL},
         {"window_tokens", &t->window.tokens, NULL},
         {"window_loss", NULL, &t->window.loss},
+        {"loss_scale", NULL, &t->grad_scale},
+        {"scale_age", &t->scale_age, NULL},
+        {"skipped", &t->skipped, NULL},
         {"last_loss", NULL, &t->last_loss},
         {"train_loss", NULL, &t->train_loss},
         {"dev_score", NULL, &t->dev_score},
@@ -437,10 +441,12 @@ static bool load(struct trainer *t, struct checkpoint *from, struct train_result
     if (!ok)
         return false;
     if (t->epoch < 1 || t->epoch > t->options->epochs || t->step > t->total_steps ||
-        t->best_epoch > t->epoch)
+        t->skipped > t->step || t->best_epoch > t->epoch)
         return error_set(err, "%s: its state is of no step of this run", t->options->checkpoint);
     params_refresh(&t->params);
-    t->optimizer.step = t->saved_step = result->resumed_step = t->step;
+    t->saved_step = result->resumed_step = t->step;
+    t->optimizer.step = t->step - t->skipped;
+    t->optimizer.scale = t->grad_scale;
     t->begun -= json_number_value(json_object_get(state, "seconds"));
     t->dev->op->describe(t->dev, device, sizeof device);
     const char *was = json_string_value(json_object_get(state, "device"));

@@ -83,6 +83,39 @@ static bool call_hooks(struct trainer *t, enum moment moment, struct error *err)
     return true;
 }
 
+static bool diverged(const struct trainer *t, const char *what, size_t at, struct error *err)
+{
+    char saved[400] = "";
+    if (t->saved_step != SIZE_MAX)
+        snprintf(saved, sizeof saved, " (the last good checkpoint, %.200s, is of step %zu)",
+                 t->options->checkpoint, t->saved_step);
+    return error_set(err,
+                     "the %s in step %zu (epoch %zu) is not finite: training diverged at learning "
+                     "rate %g; lower --lr, or lengthen --warmup%s",
+                     what, at, t->epoch, t->lr, saved);
+}
+
+/* The loss scale of fp16 halves where gradients overflowed, and doubles after 2000 steps without
+ * (Micikevicius et al. 2018). */
+static bool adapt_scale(struct trainer *t, struct error *err)
+{
+    enum { PATIENCE = 2000 };
+    static const double least = 1.0 / 1024, most = 16777216;
+    if (t->options->precision != DTYPE_F16)
+        return true;
+    t->scale_age++;
+    if (t->optimizer.skipped) {
+        t->skipped++;
+        t->grad_scale /= 2;
+        t->scale_age = 0;
+    } else if (t->scale_age == PATIENCE && t->grad_scale < most) {
+        t->grad_scale *= 2;
+        t->scale_age = 0;
+    }
+    t->optimizer.scale = t->grad_scale;
+    return t->grad_scale >= least || diverged(t, "gradient at any loss scale", t->step, err);
+}
+
 /* Forward, loss, backward, update. row_loss: where on the device the losses of the batch's records
  * go. */
 static bool step(struct trainer *t, float *row_loss, struct error *err)
@@ -93,7 +126,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     if (!call_hooks(t, BEFORE_FORWARD, err) || !params_zero_grad(&t->params, batch, &rows, err))
         return false;
     t->step_loss = row_loss;
-    t->loss_scale = 1 / (float)batch->n;
+    t->loss_scale = (float)(t->grad_scale / (double)batch->n);
     t->dropout.seed = trainer_seed(t, TRAINER_DROPOUT, t->step);
     const act *logits = encoder_forward(t->encoder, &t->params.weights, batch, &t->dropout);
     const struct loss loss = {.kind = t->options->distil ? LOSS_DISTIL : LOSS_CROSS_ENTROPY,
@@ -112,7 +145,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     optimizer_step(&t->optimizer, batch,
                    schedule_lr(t->lr, t->options->warmup, t->step, t->total_steps));
     t->step++;
-    return call_hooks(t, AFTER_STEP, err);
+    return adapt_scale(t, err) && call_hooks(t, AFTER_STEP, err);
 }
 
 static bool log_window(struct trainer *t, double grad_norm, struct error *err)
@@ -126,21 +159,13 @@ static bool log_window(struct trainer *t, double grad_norm, struct error *err)
                   (json_int_t)t->epoch, "loss", t->last_loss, "lr",
                   schedule_lr(t->lr, t->options->warmup, t->step - 1, t->total_steps), "grad_norm",
                   grad_norm, "tokens_per_s", (double)t->window.tokens / fmax(seconds, 1e-9));
+    if (line && t->options->precision == DTYPE_F16) {
+        json_object_set_new(line, "loss_scale", json_real(t->grad_scale));
+        json_object_set_new(line, "skipped", json_integer((json_int_t)t->skipped));
+    }
     if (!line)
         return error_set(err, "no memory for a log line");
     return log_write(t->options->log, line, err);
-}
-
-static bool diverged(const struct trainer *t, const char *what, size_t at, struct error *err)
-{
-    char saved[400] = "";
-    if (t->saved_step != SIZE_MAX)
-        snprintf(saved, sizeof saved, " (the last good checkpoint, %.200s, is of step %zu)",
-                 t->options->checkpoint, t->saved_step);
-    return error_set(err,
-                     "the %s in step %zu (epoch %zu) is not finite: training diverged at learning "
-                     "rate %g; lower --lr, or lengthen --warmup%s",
-                     what, at, t->epoch, t->lr, saved);
 }
 
 bool trainer_collect(struct trainer *t, struct error *err)

@@ -90,6 +90,9 @@ struct trainer {
         double loss;   /* sum over its records */
     } window;          /* since the last line of the log */
     double clock;      /* when that was */
+    double grad_scale; /* 1; of fp16 what gradients are multiplied by */
+    size_t scale_age;  /* steps without an overflow since it changed */
+    size_t skipped;    /* steps that did nothing because of one */
     double last_loss;  /* mean over the last window; NaN before */
     double train_loss; /* mean over the last epoch */
     double dev_score;  /* the best so far; NaN: none */

@@ -7,6 +7,8 @@
 struct linear_shape {
     size_t rows, in, out, gap;
     bool dx, dw, db;
+    bool round; /* what is multiplied, to `format` */
+    enum dtype format;
 };
 
 /* Sums of n products of size 1: n roundings of partial sums of size √n; n √n allowed relative to 1,
@@ -18,13 +20,19 @@ static void linear_case(struct trial *t, const void *context)
     float *w = trial_floats(t, s->out * s->in, 1, 0), *b = trial_floats(t, s->out, 1, 0);
     size_t x_stride = s->in + s->gap, dy_stride = s->out + 2 * s->gap;
     double by_out = (double)s->out * sqrt((double)s->out) + 4;
+    double by_in = (double)s->in * sqrt((double)s->in) + 4;
     double by_rows = (double)s->rows * sqrt((double)s->rows) + 4;
     act *x = trial_act(t, s->rows * x_stride, 1), *dy = trial_act(t, s->rows * dy_stride, 1);
     act *dx = s->dx ? trial_out(t, "dx", s->rows * x_stride, by_out * EPSILON) : NULL;
     float *dw = s->dw ? trial_change_floats(t, "dw", s->out * s->in, by_rows * EPSILON) : NULL;
     float *db = s->db ? trial_change_floats(t, "db", s->out, by_rows * EPSILON) : NULL;
     struct linear *linear = t->dev->op->linear_bind(t->dev, w, b, s->out, s->in, &err);
-    trial_must(linear != NULL, &err);
+    trial_must(linear != NULL &&
+                   (!s->round || t->dev->op->linear_round(t->dev, linear, s->format, &err)),
+               &err);
+    if (s->round)
+        t->dev->op->linear(t->dev, linear, x, x_stride, s->rows, EPILOGUE_NONE, NULL,
+                           trial_out(t, "y", s->rows * s->out, by_in * EPSILON), s->out);
     t->dev->op->linear_backward(t->dev, linear, x, x_stride, dy, dy_stride, s->rows, dx, x_stride,
                                 dw, db);
     t->dev->op->linear_free(t->dev, linear);
@@ -33,14 +41,22 @@ static void linear_case(struct trial *t, const void *context)
 static void test_linear(void)
 {
     static const struct linear_shape shapes[] = {
-        {1, 1, 1, 0, true, true, true},      {3, 17, 33, 0, true, true, true},
-        {33, 3, 17, 1, true, true, false},   {100, 33, 3, 2, false, true, true},
-        {17, 100, 33, 3, true, false, true}, {200, 64, 96, 0, true, true, true},
-        {20, 64, 64, 4, true, false, false}, {1, 130, 70, 0, true, true, true}};
+        {1, 1, 1, 0, true, true, true, false, DTYPE_F32},
+        {3, 17, 33, 0, true, true, true, false, DTYPE_F32},
+        {33, 3, 17, 1, true, true, false, false, DTYPE_F32},
+        {100, 33, 3, 2, false, true, true, false, DTYPE_F32},
+        {17, 100, 33, 3, true, false, true, false, DTYPE_F32},
+        {200, 64, 96, 0, true, true, true, false, DTYPE_F32},
+        {20, 64, 64, 4, true, false, false, false, DTYPE_F32},
+        {1, 130, 70, 0, true, true, true, false, DTYPE_F32},
+        {33, 17, 65, 1, true, true, true, true, DTYPE_BF16},
+        {200, 130, 96, 0, true, true, true, true, DTYPE_BF16},
+        {33, 17, 65, 1, true, true, true, true, DTYPE_F16},
+        {200, 130, 96, 0, true, true, true, true, DTYPE_F16}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[96];
-        snprintf(what, sizeof what, "linear_backward %zu × %zu × %zu", shapes[i].rows, shapes[i].in,
-                 shapes[i].out);
+        snprintf(what, sizeof what, "linear_backward %zu × %zu × %zu%s", shapes[i].rows,
+                 shapes[i].in, shapes[i].out, shapes[i].round ? dtype_name(shapes[i].format) : "");
         trial_everywhere(linear_case, &shapes[i], what);
     }
 }
