@@ -174,8 +174,10 @@ static void keep_pair(struct lbfgs *l, const float *x)
     combine(v, -1, x, l->next_x, l->step[i]);
     combine(v, -1, l->gradient, l->next_gradient, l->change[i]);
     double product = dot(v, l->step[i], l->change[i]);
-    if (!(product > 1e-12 * dot(v, l->change[i], l->change[i])))
+    if (!(product > 1e-12 * dot(v, l->change[i], l->change[i]))) {
+        l->n_pairs -= l->n_pairs == l->memory; /* the oldest lay there */
         return;
+    }
     l->inverse[i] = 1 / product;
     l->newest = i;
     l->n_pairs += l->n_pairs < l->memory;
