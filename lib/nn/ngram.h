@@ -30,7 +30,7 @@
 #define NGRAM_PREFIX     "millet.ngram."
 #define NGRAM_MODEL_TYPE "millet-ngram"
 
-enum { NGRAM_TENSORS = 5, NGRAM_MAX_BUCKETS = 1 << 28 };
+enum { NGRAM_TENSORS = 5 };
 
 /* The part as data; free with ngram_part_free(). */
 struct ngram_part {
