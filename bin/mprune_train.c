@@ -127,7 +127,8 @@ void mprune_train_check(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--dry-run: --method movement decides by training; drop --dry-run");
     if (opt->log)
         tool_check_written(tool, "--log", opt->log);
-    tool_check_checkpoint(tool, movement->train.checkpoint, movement->train.resume);
+    tool_check_checkpoint(tool, movement->train.checkpoint, movement->train.resume,
+                          opt->given & OPTION_BIT(OPTION_CHECKPOINT_EVERY));
     movement->schedule.keep = opt->keep;
     movement->train.seed = tool->seed;
     if (opt->given & OPTION_BIT(OPTION_BATCH_TOKENS))

@@ -35,6 +35,7 @@ struct run {
     struct aware aware; /* with --quantise */
     struct trainer_hook aware_hook;
     const struct trainer_hook *hook[MAX_HOOKS]; /* what the run is joined by */
+    json_t *start;                              /* owned; what was made of the model */
 };
 
 /* ---- the work ---- */
@@ -196,6 +197,9 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
         !mstudent_student(tool, a, &run->model, tokenizer_size(run->tokenizer), &run->records,
                           run->device))
         return false;
+    a->train.start = run->start = mstudent_start(a);
+    if (!run->start)
+        return error_set(err, "no memory for a checkpoint's identity");
     if (!open_shape(tool, run, a, &shape))
         return false;
     a->ngram.hybrid.fit.team = run->team;
@@ -229,6 +233,7 @@ static void finish(struct tool *tool, struct run *run, const struct arguments *a
     mstudent_teacher_close(&run->teacher);
     aware_close(&run->aware);
     tool_close_device(run->device, run->team);
+    json_decref(run->start);
     free(a->class_weight);
     tokenizer_close(run->tokenizer);
     if (run->has_dev)

@@ -22,15 +22,9 @@ static bool next_item(const char **at, char item[ITEM_BYTES])
 
 static bool take_mode(struct ngram_arguments *ngram, const char *name)
 {
-    static const char *const mode[] = {
-        [HYBRID_APART] = "apart",
-        [HYBRID_TOGETHER] = "together",
-        [HYBRID_TURN] = "turn",
-        [HYBRID_GATE] = "gate",
-    };
-    for (size_t i = 0; i < sizeof mode / sizeof *mode; i++)
-        if (mode[i] && strcmp(name, mode[i]) == 0) {
-            ngram->hybrid.mode = (enum hybrid_mode)i;
+    for (enum hybrid_mode mode = HYBRID_APART; mode <= HYBRID_GATE; mode++)
+        if (strcmp(name, hybrid_mode_name(mode)) == 0) {
+            ngram->hybrid.mode = mode;
             return true;
         }
     return false;
@@ -42,6 +36,7 @@ static void take_key(struct tool *tool, struct ngram_arguments *ngram, const cha
     struct ngram_fit_options *fit = &ngram->hybrid.fit;
     int64_t n = 0;
     bool ok = false;
+    ngram->keys = true;
     if (strcmp(key, "l2") == 0) {
         ok = number_real(text, "--ngram l2", 0, 1e6, &fit->l2, &tool->err);
     } else if (strcmp(key, "min-df") == 0) {

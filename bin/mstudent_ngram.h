@@ -11,7 +11,8 @@ enum { MSTUDENT_SHAPE_BYTES = 256 };
 
 struct ngram_arguments {
     bool wanted, alone;      /* beside an encoder; alone */
-    bool alpha, temperature; /* were given */
+    bool keys;               /* of a fit were given */
+    bool alpha, temperature; /* among them */
     struct hybrid_options hybrid;
     char shape[MSTUDENT_SHAPE_BYTES]; /* --shape without "ngram=on" */
 };

@@ -283,6 +283,12 @@ static void check_ngram(struct tool *tool, struct arguments *a)
     if (a->ngram.alone && a->ngram.hybrid.mode != HYBRID_APART)
         tool_usage_error(
             tool, "--ngram: together, turn and gate need an encoder; --shape ngram has none");
+    if (a->ngram.hybrid.mode == HYBRID_GATE && a->ngram.keys)
+        tool_usage_error(tool, "--ngram=gate fits nothing: it has no l2, min-df, iterations, alpha "
+                               "or temperature; drop them");
+    if ((a->ngram.alpha || a->ngram.temperature) && !a->train.distil)
+        tool_usage_error(tool, "--ngram: alpha and temperature are for a part that is distilled; "
+                               "add --kd");
     if (!a->ngram.wanted && !a->ngram.alone && a->train.epochs == 0)
         tool_usage_error(tool, "--epochs 0 trains nothing; it is for --ngram on a trained model");
     if (a->ngram.hybrid.mode == HYBRID_TOGETHER && a->train.epochs == 0)
@@ -304,7 +310,8 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
     *path = tool_operands(tool, n);
     if (a->log)
         tool_check_written(tool, "--log", a->log);
-    tool_check_checkpoint(tool, a->train.checkpoint, a->train.resume);
+    tool_check_checkpoint(tool, a->train.checkpoint, a->train.resume,
+                          a->given >> (OPTION_CHECKPOINT_EVERY - OPTION_MODEL) & 1);
     a->train.seed = tool->seed;
     if (!a->model)
         tool_usage_error(tool,

@@ -126,3 +126,12 @@ bool mstudent_student(struct tool *tool, struct arguments *arguments, struct mod
         return true;
     return cut_down(tool, asked, model, records, device);
 }
+
+json_t *mstudent_start(const struct arguments *arguments)
+{
+    const struct student_choice *asked = &arguments->student;
+    return json_pack("{s:b, s:s, s:I, s:I, s:I}", "--shape", arguments->shape != NULL,
+                     "--from-layers", asked->layers ? asked->layers : "all", "--heads",
+                     (json_int_t)asked->heads, "--ffn", (json_int_t)asked->ffn, "--hidden",
+                     (json_int_t)asked->hidden);
+}

@@ -12,5 +12,7 @@
 bool mstudent_student(struct tool *tool, struct arguments *arguments, struct model *model,
                       size_t vocab, const struct records_set *records,
                       struct device *device) MUST_CHECK;
+/* What was asked for, for the run's checkpoints. New reference; NULL: no memory. */
+json_t *mstudent_start(const struct arguments *arguments);
 
 #endif

@@ -111,9 +111,9 @@ void tool_argument_kd(struct tool *tool, double *alpha, double *temperature,
 void tool_leave_unsaid(struct tool *tool);
 /* --checkpoint-every: "500" is steps, "30s" seconds (steps 0). */
 void tool_argument_every(struct tool *tool, const char *what, size_t *steps, double *seconds);
-/* Exits 2 when --checkpoint (NULL: not given) cannot be one, or --resume stands without it. After
- * tool_operands(). */
-void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume);
+/* Exits 2 when --checkpoint (NULL: not given) cannot be one, or --resume or --checkpoint-every stand
+ * without it. After tool_operands(). */
+void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume, bool every);
 /* For a second file that a tool writes (--log, --report, --cache): exits 2 when it is the output, an
  * operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
 void tool_check_written(struct tool *tool, const char *option, const char *path);

@@ -76,8 +76,10 @@ void tool_argument_every(struct tool *tool, const char *what, size_t *steps, dou
         tool_usage_error(tool, "%s", tool->err.text);
 }
 
-void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume)
+void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume, bool every)
 {
+    if (every && !checkpoint)
+        tool_usage_error(tool, "--checkpoint-every needs --checkpoint FILE");
     if (resume && !checkpoint)
         tool_usage_error(tool, "--resume needs --checkpoint FILE: where to go on from");
     if (!checkpoint)

@@ -100,6 +100,21 @@ names() {
     assert_says '"share"'
     run mstudent -q -m encoder.tar --epochs 0 --ngram=gate --dev dev.tok -o x.tar train.tok
     assert_fails 'has no n-gram part to keep'
+    run mstudent -q -m hybrid.tar --epochs 0 --ngram=gate -o x.tar train.tok
+    assert_fails '--ngram=gate' 'give --dev'
+    run mstudent -q -m hybrid.tar --epochs 0 --ngram=gate,l2=1e-4 --dev dev.tok -o x.tar train.tok
+    assert_status 2
+    assert_says '--ngram=gate fits nothing'
+    run mstudent -q -m encoder.tar --epochs 0 --ngram=alpha=0.5 --dev dev.tok -o x.tar train.tok
+    assert_status 2
+    assert_says 'alpha and temperature' '--kd'
+}
+
+@test "--ngram=gate refuses a part that was fitted to other labels" {
+    sed 's/,[^,]*$/,a/; 1s/.*/text,label/; 2s/,a$/,b/' dev.csv > two.csv
+    mtok -q -m vocab.tar --ngrams --new-labels -o two.tok two.csv
+    run mstudent -q -m hybrid.tar --new-head --ngram=gate --dev two.tok -o x.tar two.tok
+    assert_fails 'which are not the 2 of the records'
 }
 
 @test "--ngram=together: the encoder learns what the n-grams out of fold lack" {

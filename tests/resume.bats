@@ -189,6 +189,9 @@ end_by() {
     run mstudent -m vocab.tar --resume -o x.tar train.tok
     assert_status 2
     assert_says "--resume needs --checkpoint"
+    run mstudent -q "${run[@]}" --checkpoint-every 3 -o x.tar train.tok
+    assert_status 2
+    assert_says "--checkpoint-every needs --checkpoint"
     run mstudent -m vocab.tar --checkpoint - -o x.tar train.tok
     assert_status 2
     run mstudent -m vocab.tar --checkpoint train.tok -o x.tar train.tok

@@ -10,6 +10,25 @@
 #include "text/grams.h"
 #include "text/labels.h"
 
+const char *hybrid_mode_name(enum hybrid_mode mode)
+{
+    static const char *const name[] = {[HYBRID_APART] = "apart",
+                                       [HYBRID_TOGETHER] = "together",
+                                       [HYBRID_TURN] = "turn",
+                                       [HYBRID_GATE] = "gate"};
+    return name[mode];
+}
+
+json_t *hybrid_identity(const struct hybrid_options *options)
+{
+    json_t *identity = ngram_fit_describe(&options->fit);
+    if (identity &&
+        json_object_set_new(identity, "mode", json_string(hybrid_mode_name(options->mode))) == 0)
+        return identity;
+    json_decref(identity);
+    return NULL;
+}
+
 /* ---- checks ---- */
 
 static bool check_dev(const struct records_set *records, const struct records_set *dev,
@@ -29,6 +48,22 @@ static bool check_dev(const struct records_set *records, const struct records_se
     return labelled > 0 || error_set(err, "the dev records carry no labels to score against");
 }
 
+/* The part that stays answers for the labels of the records. */
+static bool check_kept(const struct model *model, const struct records_set *records,
+                       const struct records_set *dev, struct error *err)
+{
+    const struct records_header *header = &records->header;
+    if (!dev)
+        return error_set(err, "--ngram=gate: the gates need records that neither part was fitted "
+                              "to; give --dev");
+    return labels_equal(model->label, model->n_labels, header->label, header->n_labels) ||
+           error_set(err,
+                     "--ngram=gate: the n-gram part of %s tells %zu labels apart, which are not "
+                     "the %zu of the records; tokenise with mtok -m of this model, or fit a new "
+                     "part: --ngram",
+                     model->name, model->n_labels, header->n_labels);
+}
+
 bool hybrid_check(const struct hybrid_options *options, const struct records_set *records,
                   const struct records_set *dev, const struct model *model, struct error *err)
 {
@@ -39,7 +74,8 @@ bool hybrid_check(const struct hybrid_options *options, const struct records_set
         if (!ngram_of_model(model))
             return error_set(err, "--ngram=gate: %s has no n-gram part to keep; make one: --ngram",
                              model->name);
-        if (!grams_of_config(model->config, model->name, &wanted, err))
+        if (!check_kept(model, records, dev, err) ||
+            !grams_of_config(model->config, model->name, &wanted, err))
             return false;
     }
     if (records->header.grams.buckets == 0)
@@ -96,19 +132,33 @@ static float *new_logits(const struct records_set *set, struct error *err)
     return NULL;
 }
 
-bool hybrid_begin(struct trainer *trainer, const struct hybrid_options *options, struct error *err)
+static void multiply(const struct records_set *set, float factor, float *logits)
 {
-    const struct records_set *set = trainer->records;
+    for (size_t i = 0; i < set->n * set->header.n_labels; i++)
+        logits[i] *= factor;
+}
+
+bool hybrid_begin(struct trainer *trainer, const struct hybrid_options *options,
+                  struct ngram_part *part, struct hybrid_result *result, struct error *err)
+{
+    const struct records_set *set = trainer->records, *dev = trainer->options->dev;
     if (options->mode != HYBRID_TOGETHER)
         return true;
     trainer->beside = new_logits(set, err);
     if (!trainer->beside ||
         !ngram_fit_out_of_fold(set, HYBRID_FOLDS, trainer->options->seed, &options->fit,
-                               trainer->dev, trainer->beside, err))
+                               trainer->dev, trainer->beside, err) ||
+        !ngram_fit(part, set, NULL, set->n, &options->fit, &result->fit, err))
         return false;
     float factor = (float)ngram_gate_calibrate(set, trainer->beside);
-    for (size_t i = 0; i < set->n * set->header.n_labels; i++)
-        trainer->beside[i] *= factor;
+    multiply(set, factor, trainer->beside);
+    if (!dev)
+        return true;
+    trainer->dev_beside = new_logits(dev, err);
+    if (!trainer->dev_beside ||
+        !ngram_fit_answer(part, dev, trainer->dev, trainer->dev_beside, err))
+        return false;
+    multiply(dev, factor, trainer->dev_beside);
     return true;
 }
 
@@ -117,11 +167,13 @@ static bool fit(const struct trainer *t, const struct hybrid_options *o, const f
                 const struct model *model, struct ngram_part *part, struct hybrid_result *result,
                 struct error *err)
 {
+    result->fitted = o->mode != HYBRID_GATE;
+    if (o->mode == HYBRID_TOGETHER) /* by hybrid_begin() */
+        return true;
     if (o->mode == HYBRID_GATE)
         return ngram_part_read(part, model, err);
     struct ngram_fit_options options = o->fit;
     options.offset = encoder;
-    result->fitted = true;
     return ngram_fit(part, t->records, NULL, t->records->n, &options, &result->fit, err);
 }
 
@@ -131,24 +183,24 @@ static bool ngram_answer(struct trainer *t, const struct hybrid_options *o,
                          float *encoder, float *ngram, struct error *err)
 {
     struct ngram_fit_options options = o->fit;
-    if (t->options->dev || o->mode == HYBRID_GATE)
+    if (t->options->dev)
         return ngram_fit_answer(part, set, t->dev, ngram, err);
     options.offset = o->mode == HYBRID_TURN ? encoder : NULL;
     return ngram_fit_out_of_fold(set, HYBRID_FOLDS, t->options->seed, &options, t->dev, ngram, err);
 }
 
-/* A part that was fitted to what the encoder lacks is to be added as it is. */
-static void add_whole(const struct records_set *set, const float *encoder, const float *ngram,
-                      float *sum, struct ngram_gate *gate)
+/* A part that was fitted to what the encoder lacks is to be added as it is. ngram becomes the sum. */
+static void add_whole(const struct records_set *set, const float *encoder, float *ngram,
+                      struct ngram_gate *gate)
 {
-    for (size_t i = 0; i < set->n * set->header.n_labels; i++)
-        sum[i] = encoder[i] + ngram[i];
     *gate = (struct ngram_gate){.encoder = 1,
                                 .ngram = 1,
                                 .share = 0.5,
-                                .score = ngram_gate_score(set, sum),
                                 .encoder_score = ngram_gate_score(set, encoder),
                                 .ngram_score = ngram_gate_score(set, ngram)};
+    for (size_t i = 0; i < set->n * set->header.n_labels; i++)
+        ngram[i] += encoder[i];
+    gate->score = ngram_gate_score(set, ngram);
 }
 
 bool hybrid_finish(struct trainer *trainer, const struct hybrid_options *options,
@@ -160,14 +212,13 @@ bool hybrid_finish(struct trainer *trainer, const struct hybrid_options *options
     bool turn = options->mode == HYBRID_TURN;
     float *learnt = turn ? new_logits(trainer->records, err) : NULL;
     float *encoder = new_logits(set, err), *ngram = new_logits(set, err);
-    *part = (struct ngram_part){0};
     bool ok = encoder && ngram && (!turn || learnt) &&
               (!turn || encoder_answer(trainer, trainer->records, learnt, err)) &&
               fit(trainer, options, learnt, model, part, result, err) &&
               encoder_answer(trainer, set, encoder, err) &&
               ngram_answer(trainer, options, part, set, encoder, ngram, err);
     if (ok && turn)
-        add_whole(set, encoder, ngram, ngram, &result->gate);
+        add_whole(set, encoder, ngram, &result->gate);
     else if (ok)
         ok = ngram_gate_choose(&result->gate, set, encoder, ngram, err);
     if (ok) {

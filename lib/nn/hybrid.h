@@ -3,7 +3,8 @@
  *   apart      the part is fitted by itself, the gate between it and the encoder chosen afterwards:
  *              the strongest that was measured
  *   together   the encoder is trained with n-gram logits added to its own in the loss: logits out
- *              of fold, so that it does not lean on answers that were learnt by heart
+ *              of fold, so that it does not lean on answers that were learnt by heart; dev is scored
+ *              with the part's logits added
  *   turn       the encoder is trained, then the part is fitted to what its logits lack
  *   gate       the model has a part already: it stays, the gate is chosen anew
  */
@@ -16,6 +17,8 @@
 
 enum hybrid_mode { HYBRID_APART, HYBRID_TOGETHER, HYBRID_TURN, HYBRID_GATE };
 enum { HYBRID_FOLDS = 5 };
+
+const char *hybrid_mode_name(enum hybrid_mode mode); /* "apart" */
 
 struct trainer;
 
@@ -31,18 +34,24 @@ struct hybrid_result {
     double score; /* on dev, of an n-gram part alone; NaN without dev */
 };
 
-/* What can be refused before the training: records without n-grams, dev records with others. */
+/* What a checkpoint must be of: the mode and how the part is fitted. New reference; NULL: no memory. */
+json_t *hybrid_identity(const struct hybrid_options *options);
+
+/* What can be refused before the training: records without n-grams, dev records with others, a part
+ * that stays for other labels or without dev. */
 bool hybrid_check(const struct hybrid_options *options, const struct records_set *records,
                   const struct records_set *dev, const struct model *model,
                   struct error *err) MUST_CHECK;
 
-/* Before the training: nothing, or for `together` the logits that stand beside the encoder's, scaled to
- * their least cross-entropy. */
+/* Before the training: nothing, or for `together` the part, and the logits that stand beside the
+ * encoder's in the loss and on dev, all times the factor of least cross-entropy out of fold. part:
+ * zeroed; the caller frees it in any case. */
 bool hybrid_begin(struct trainer *trainer, const struct hybrid_options *options,
+                  struct ngram_part *part, struct hybrid_result *result,
                   struct error *err) MUST_CHECK;
 
-/* After the training: the part, with gates that are chosen on dev, or where there is none on the
- * training records, with n-gram logits out of fold. */
+/* After the training: the part (of `together` the one that is there), with gates that are chosen on
+ * dev, or where there is none on the training records, with n-gram logits out of fold. */
 bool hybrid_finish(struct trainer *trainer, const struct hybrid_options *options,
                    const struct model *model, struct ngram_part *part, struct hybrid_result *result,
                    struct error *err) MUST_CHECK;

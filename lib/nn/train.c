@@ -272,6 +272,7 @@ static void close_trainer(struct trainer *t)
         t->dev->op->free(t->dev, t->batch_beside);
     free(t->host_beside);
     free(t->beside);
+    free(t->dev_beside);
     free(t->rank);
     free(t->host_loss);
     free(t->length);
@@ -456,8 +457,9 @@ struct training *train_open(struct model *model, const struct shape *shape,
         check_records(t, &training->shape, err) && choose_records(t, &training->result, err) &&
         train_find_absent(t, &training->result, err) &&
         open_trainer(t, &training->shape, shape ? NULL : model, err) &&
-        (!options->hybrid || hybrid_begin(t, options->hybrid, err)) &&
-        (!options->checkpoint || train_state_open(t, model, err)))
+        (!options->checkpoint || train_state_open(t, model, err)) &&
+        (!options->hybrid ||
+         hybrid_begin(t, options->hybrid, &training->ngram, &training->result.hybrid, err)))
         return training;
     train_close(training);
     return NULL;

@@ -57,6 +57,8 @@ struct train_options {
     size_t checkpoint_steps;   /* between two; 0: by time */
     double checkpoint_seconds; /* 60 */
     bool resume;
+    const json_t *start; /* how the start was made of the model given, where it was: checkpoints of
+                          * another one are refused; borrowed; may be NULL */
     /* Not 0 (a signal's handler may set it): finish the step, save, end. May be NULL. */
     const volatile sig_atomic_t *stop;
     const struct hybrid_options *hybrid; /* NULL: no n-gram part is made; one there is stays */

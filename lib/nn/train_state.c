@@ -44,8 +44,14 @@ static json_t *describe_options(const struct trainer *t)
         dtype_name(o->precision));
 }
 
-static bool add_hooks(const struct trainer *t, json_t *identity)
+/* What else joins the run: the start, an n-gram part, hooks. */
+static bool add_others(const struct trainer *t, json_t *identity)
 {
+    const struct hybrid_options *hybrid = t->options->hybrid;
+    json_t *start = t->options->start ? json_deep_copy(t->options->start) : json_null();
+    if (json_object_set_new(identity, "the start", start) != 0 ||
+        (hybrid && json_object_set_new(identity, "--ngram", hybrid_identity(hybrid)) != 0))
+        return false;
     for (size_t i = 0; i < t->options->n_hooks; i++) {
         const struct trainer_hook *hook = t->options->hook[i];
         json_t *of = hook->identity ? json_deep_copy(hook->identity) : json_true();
@@ -78,7 +84,7 @@ bool train_state_open(struct trainer *trainer, struct model *model, struct error
                                   fingerprint(trainer->records->fingerprint)) == 0 &&
               json_object_set_new(to, "the fingerprint of the dev records",
                                   fingerprint(o->dev ? o->dev->fingerprint : 0)) == 0 &&
-              add_hooks(trainer, to);
+              add_others(trainer, to);
     json_decref(shape);
     return ok || error_set(err, "no memory for a checkpoint's identity");
 }

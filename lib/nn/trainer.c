@@ -311,8 +311,22 @@ static bool count_answer(const struct batch *batch, size_t i, const float *logit
     return true;
 }
 
-/* The answers to the labelled records of the dev batch. */
-static bool count_batch(struct trainer *t, float *logits, struct counts *counts, struct error *err)
+/* What stands beside the logits of the dev batch, the labelled records of dev from `from` on. */
+static void add_dev_beside(const struct trainer *t, const struct records_set *dev, size_t from,
+                           float *logits)
+{
+    size_t classes = t->params.shape.n_labels;
+    for (size_t i = 0; t->dev_beside && i < t->dev_batch.n; i++, from++) {
+        while (!records_get(dev, from).labelled)
+            from++;
+        for (size_t c = 0; c < classes; c++)
+            logits[i * classes + c] += t->dev_beside[from * classes + c];
+    }
+}
+
+/* The answers to the dev batch. */
+static bool count_batch(struct trainer *t, const struct records_set *dev, size_t from,
+                        float *logits, struct counts *counts, struct error *err)
 {
     const struct batch *batch = &t->dev_batch;
     size_t n = batch->n, classes = t->params.shape.n_labels;
@@ -322,6 +336,7 @@ static bool count_batch(struct trainer *t, float *logits, struct counts *counts,
     t->dev->op->act_download(t->dev, logits, out, n * classes);
     if (!t->dev->op->sync(t->dev, err))
         return false;
+    add_dev_beside(t, dev, from, logits);
     for (size_t i = 0; i < n; i++)
         if (!count_answer(batch, i, logits + i * classes, classes, counts))
             return diverged(t, "answer on the dev records", t->step, err);
@@ -378,12 +393,13 @@ bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, do
             ok = leave(trainer, "while scoring", err);
             break;
         }
+        size_t from = next;
         ok = fill_dev(trainer, dev, &next, err);
         if (!ok || trainer->dev_batch.n == 0)
             break;
         ok = memory_grow(&logits, &room, trainer->dev_batch.n * trainer->params.shape.n_labels,
                          sizeof *logits, err) &&
-             count_batch(trainer, logits, &counts, err);
+             count_batch(trainer, dev, from, logits, &counts, err);
     }
     free(logits);
     size_t answers = counts.given + counts.wanted;

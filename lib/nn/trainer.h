@@ -76,6 +76,7 @@ struct trainer {
     float *step_loss, loss_scale;
     /* Logits [records->n, n_labels] that are added to the encoder's in the loss; owned; NULL: none. */
     float *beside;
+    float *dev_beside;  /* the same of options->dev, when it is scored */
     float *host_beside; /* of the batch; [room_beside] */
     act *batch_beside;  /* and their sums with the encoder's, on the device; [room_beside] */
     size_t room_beside;
