@@ -126,6 +126,11 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--samples needs --budget");
     if (!budget && opt->on && opt->job == JOB_FORMAT)
         tool_usage_error(tool, "--on needs --budget, --dense or --to onnx");
+    if (!budget && (tool->given & TOOL_SEED))
+        tool_usage_error(tool, "--seed needs --budget, which draws a sample");
+    if (!opt->on && (tool->given & (TOOL_DEVICE | TOOL_THREADS)))
+        tool_usage_error(tool, "--%s needs --on: no model is run without records",
+                         tool->given & TOOL_DEVICE ? "device" : "threads");
 }
 
 static void parse(struct tool *tool, struct options *opt)

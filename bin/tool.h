@@ -46,6 +46,7 @@ struct tool {
     const char *device; /* --device, MILLET_DEVICE, "auto" */
     size_t threads;     /* -j, MILLET_THREADS, else threads_available() */
     uint64_t seed;      /* --seed; 0 */
+    unsigned given;     /* enum tool_common: which stand on the command line */
     struct error err;
     struct progress progress;
     /* private to tool*.c */

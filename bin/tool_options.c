@@ -7,6 +7,7 @@
 #include "bin/tool.h"
 #include "core/number.h"
 
+/* From 1, in the order of common_option. */
 enum common_id {
     ID_OUTPUT = 1,
     ID_DEVICE,
@@ -259,6 +260,7 @@ int tool_next_option(struct tool *tool)
             return option->id;
         }
         take_common(tool, option->id);
+        tool->given |= common_option[option->id - 1].needs;
     }
     /* By itself only where it can disturb nothing: results on the same terminal would mix with it.
      */

@@ -469,6 +469,7 @@ flip() {
     for t in $tools; do
         "$t" --help | grep -q -- '--device' || continue
         work "$t"
+        [ "$t" != mquant ] || command=(mquant --budget 1 --on "$W/data.tok") # else it runs no model
         run --separate-stderr "${command[@]}" --device nosuch "$input" -o out
         expect "$t" 1 nosuch
         MILLET_DEVICE=nosuch run --separate-stderr "${command[@]}" "$input" -o out

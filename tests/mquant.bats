@@ -147,7 +147,12 @@ bytes() {
     assert_says '2 models given'
     run --separate-stderr mquant --to int8 --seed 1 model.tar
     assert_status 2
-    assert_says '--seed'
+    assert_says '--seed needs --budget'
+    for option in --device=cpu --threads=1; do
+        run --separate-stderr mquant --to int8 $option model.tar
+        assert_status 2
+        assert_says "${option%=*} needs --on"
+    done
     cp -L model.tar own.tar
     run --separate-stderr mquant --to int8 -o own.tar own.tar
     assert_status 2
