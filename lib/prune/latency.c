@@ -14,7 +14,7 @@ enum {
     MOST_ROUNDS = 41,
     MOST_SHAPES = 4 * LATENCY_POINTS
 };
-static const double measure_seconds = 3;
+static const double measure_seconds = 3; /* unless asked otherwise */
 
 /* ---- curves ---- */
 
@@ -155,7 +155,9 @@ static bool open_trial(struct trial *trial, const struct shape *shape,
 {
     struct layer_shape layer[REPEATED + 1];
     struct shape timed = *shape;
-    const struct pace_options how = {.n_tokens = options->n_tokens, .int8 = options->int8};
+    const struct pace_options how = {.n_tokens = options->n_tokens,
+                                     .int8 = options->int8,
+                                     .seconds = options->seconds / (LEAST_ROUNDS * MOST_SHAPES)};
     for (size_t l = 0; l < trial->n_layers; l++) {
         bool differs = (l + 1 == trial->n_layers) == trial->last;
         layer[l].heads = differs ? trial->heads : 1;
@@ -176,12 +178,12 @@ static int compare(const void *a, const void *b)
 
 /* All in turns, there and back, so that what slows the machine down for a while hits all alike; of
  * each its first quartile, for neighbours on the machine only ever add. */
-static bool run_rounds(struct trials *trials, const struct progress *progress, struct error *err)
+static bool run_rounds(struct trials *trials, double seconds, const struct progress *progress,
+                       struct error *err)
 {
     double begin = progress_clock();
     size_t n = trials->n, round = 0;
-    while (round < LEAST_ROUNDS ||
-           (round < MOST_ROUNDS && progress_clock() - begin < measure_seconds)) {
+    while (round < LEAST_ROUNDS || (round < MOST_ROUNDS && progress_clock() - begin < seconds)) {
         for (size_t i = 0; i < n; i++) {
             struct trial *trial = &trials->trial[round % 2 ? n - 1 - i : i];
             if (!pace_run(trial->pace, &trial->sample[round], err))
@@ -230,7 +232,8 @@ bool latency_measure(struct latency *latency, const struct shape *shape,
     plan(&trials, latency, shape);
     for (size_t i = 0; ok && i < trials.n; i++)
         ok = open_trial(&trials.trial[i], shape, options, dev, team, err);
-    ok = ok && run_rounds(&trials, progress, err);
+    ok = ok && run_rounds(&trials, options->seconds > 0 ? options->seconds : measure_seconds,
+                          progress, err);
     if (ok)
         settle(&trials, latency);
     for (size_t i = 0; i < trials.n; i++) {

@@ -53,6 +53,7 @@ struct latency_options {
     size_t n_tokens;       /* of a text */
     bool int8;             /* weights */
     bool remeasure;        /* whatever the cache says */
+    double seconds;        /* that measuring takes, roughly; 0: 3, for steady figures */
     const char *directory; /* of the cache; NULL: the user's, see latency_directory() */
 };
 

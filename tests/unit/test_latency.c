@@ -94,7 +94,7 @@ static bool opens(const struct shape *shape, struct device *dev, const char *dir
 {
     struct error err = ERROR_INIT;
     struct latency_source source;
-    const struct latency_options options = {.n_tokens = 5, .directory = directory};
+    const struct latency_options options = {.n_tokens = 5, .seconds = 0.1, .directory = directory};
     tiny_must(latency_open(latency, shape, &options, dev, NULL, NULL, &source, &err), &err);
     bool measured = source.measured;
     if (path)
