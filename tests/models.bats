@@ -133,7 +133,9 @@ bad_config() {
         bad_config $key '"x"'
         refused "config.json: \"$key\" is a string; expected a whole number"
         bad_config $key -1
-        refused "config.json: \"$key\" is -1; expected 1 to "
+        least=1
+        [ $key != num_hidden_layers ] || least=0 # an embedding bag
+        refused "config.json: \"$key\" is -1; expected $least to "
     done
     bad_config hidden_size 17
     refused '"hidden_size" 17 is not a multiple of "num_attention_heads" 2'

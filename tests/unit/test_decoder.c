@@ -9,7 +9,7 @@
 
 static const char *decode(const char *json, const char *tokens)
 {
-    static char out[1000];
+    static char out[2048];
     struct error err = ERROR_INIT;
     struct decoder_tokens list = {0};
     struct text_buffer text = {NULL, 0, 0};

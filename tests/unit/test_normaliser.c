@@ -8,7 +8,7 @@
 
 static const char *normal(const char *json, const char *text)
 {
-    static char out[1000];
+    static char out[2048];
     struct error err = ERROR_INIT;
     struct normaliser_scratch scratch = {0};
     json_t *object = json_loads(json, JSON_DECODE_ANY, NULL);

@@ -7,7 +7,7 @@
 
 static const char *cut(const char *json, const char *text, bool head)
 {
-    static char out[1000];
+    static char out[2048];
     struct error err = ERROR_INIT;
     struct pretokens words = {0};
     json_t *object = json_loads(json, JSON_DECODE_ANY, NULL);

@@ -36,7 +36,7 @@ static void matches(const struct unigram *unigram, const char *word, const char 
 {
     struct error err = ERROR_INIT;
     struct unigram_scratch *scratch = unigram_scratch_open(&err);
-    char found[400] = "";
+    char found[2048] = "";
     int32_t ids[64];
     size_t n = 0, used = 0;
     if (!unigram_match(unigram, scratch, word, strlen(word), ids, &n, &err))
