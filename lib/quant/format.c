@@ -10,6 +10,7 @@
 #include "core/int4.h"
 #include "core/memory.h"
 #include "nn/family.h"
+#include "nn/ngram.h"
 
 enum { INT8_MAX_CODE = 127 };
 
@@ -337,6 +338,14 @@ static bool target_of(const struct model *model, const struct format_plan *plan,
                      model->name, view->name, rows->rows, rows->cols);
 }
 
+/* The type of what holds no codes. The n-gram part's idf are as many as its codes of one label, and
+ * need no more digits than those have. */
+static enum dtype plain_type(const struct tensor_view *view, enum format to)
+{
+    bool idf = strcmp(view->name, NGRAM_PREFIX "idf") == 0;
+    return idf && to == FORMAT_INT8 ? DTYPE_F16 : known[to].type;
+}
+
 static bool convert_tensor(struct model *model, struct batch *batch, const struct tensor_view *view,
                            const struct format_plan *plan, uint64_t *weights, struct error *err)
 {
@@ -371,7 +380,7 @@ static bool convert_tensor(struct model *model, struct batch *batch, const struc
         return keep_codes(model, batch, &rows, err);
     if (matrix && (to == FORMAT_INT8 || to == FORMAT_INT4))
         return convert_codes(model, batch, &rows, to == FORMAT_INT4, err);
-    return convert_plain(model, batch, &rows, known[to].type, err);
+    return convert_plain(model, batch, &rows, plain_type(view, to), err);
 }
 
 bool format_make(struct model *model, const struct tensor_view *view, enum format to,

@@ -9,7 +9,7 @@
  *                    "<name>_scale" F32 [rows]: value = scale[row] * data. A row is an output
  *                    channel of a linear layer or one entry of a table. Symmetric, no zero point:
  *                    scale = max|w| / 127, data = w / scale to the nearest, ties to even. All
- *                    else is F32
+ *                    else is F32, but the idf of an n-gram part, which are F16
  *
  *   int4             tables of embeddings alone: U8 [rows, columns / 2] and "<name>_scale" F32
  *                    [rows, groups], as core/int4.h has it. Only of the word table: "int4" of the

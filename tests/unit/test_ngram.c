@@ -153,6 +153,10 @@ static void test_int8(void)
     tiny_must(ngram_part_read(&read, &small, &err), &err);
     tap_ok(read.type == DTYPE_I8 && read.scale && read.rows == ROWS,
            "mquant's int8: codes with a scale per class");
+    tap_ok(model_find(&small, "millet.ngram.idf")->type == DTYPE_F16 &&
+               model_find(&small, "millet.ngram.bias")->type == DTYPE_F32,
+           "... idf of two bytes");
+    tap_close(read.idf, idf, ROWS, 0, "... which these fit into");
     expect(expected);
     tiny_must(answer(&small, &texts, logits, &err), &err);
     /* Codes are off by half a scale, 3/127/2 at most, and a text's features sum to under √5. */
