@@ -29,10 +29,10 @@ double movement_progress_admitted(double start, double settle, double pass, size
 {
     double begin = start * (double)total, end = (1 - settle) * (double)total, at = (double)step;
     end = pass < end ? pass : end;
+    if (at < begin) /* the pass may be over before */
+        return 0;
     if (at >= end)
         return 1;
-    if (at <= begin)
-        return 0;
     double first = schedule_competence(begin / pass), last = schedule_competence(end / pass);
     return (schedule_competence(at / pass) - first) / (last - first);
 }

@@ -17,7 +17,8 @@ enum movement_rule {
 double movement_progress(double start, double settle, size_t step, size_t total);
 
 /* The same with a curriculum whose first pass are the first `pass` steps: it rises as the share of the
- * records that were admitted does (schedule_competence()), and is 1 when all are. */
+ * records that were admitted does (schedule_competence()), and is 1 when all are; but 0 before
+ * `start` in any case. */
 double movement_progress_admitted(double start, double settle, double pass, size_t step,
                                   size_t total);
 

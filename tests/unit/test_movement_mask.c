@@ -46,7 +46,9 @@ static void test_curriculum(void)
                movement_progress_admitted(0.1, 0.3, 100, 69, 100) < 1 &&
                movement_progress_admitted(0.1, 0.3, 100, 69, 100) > 0.98 &&
                movement_progress_admitted(0.1, 0.3, 100, 70, 100) == 1 &&
-               movement_progress_admitted(0.5, 0.3, 20, 20, 100) == 1,
+               movement_progress_admitted(0.5, 0.3, 20, 49, 100) == 0 &&
+               movement_progress_admitted(0.5, 0.3, 20, 50, 100) == 1 &&
+               movement_progress_admitted(0, 1, 20, 0, 100) == 1,
            "between start and settle");
 }
 
