@@ -60,6 +60,13 @@ static bool decide_units(const struct means *means, struct plan *plan)
         .score = score[opt->method],
         .normalise = opt->normalise,
         .rearrange = opt->method == METHOD_FISHER && !opt->no_rearrange,
+        .tune = {.what = opt->method == METHOD_FISHER || opt->given & OPTION_BIT(OPTION_TUNE)
+                             ? opt->tune
+                             : TUNE_NONE,
+                 .ridge = opt->given & OPTION_BIT(OPTION_RIDGE) ? opt->ridge : 0.1,
+                 .samples = opt->tune_samples,
+                 .batch_tokens = opt->batch_tokens,
+                 .seed = means->tool->seed},
         .sample = {.samples = opt->samples,
                    .batch_tokens = opt->batch_tokens,
                    .seed = means->tool->seed},

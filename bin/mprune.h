@@ -17,6 +17,7 @@
 #include "bin/tool.h"
 #include "prune/layers.h"
 #include "prune/movement.h"
+#include "prune/tune.h"
 
 enum mprune_option {
     OPTION_MODEL = 1000,
@@ -53,7 +54,10 @@ enum mprune_option {
     OPTION_CURRICULUM,
     OPTION_CHECKPOINT,
     OPTION_CHECKPOINT_EVERY,
-    OPTION_RESUME
+    OPTION_RESUME,
+    OPTION_TUNE,
+    OPTION_RIDGE,
+    OPTION_TUNE_SAMPLES
 };
 
 enum method {
@@ -91,6 +95,9 @@ struct options {
     bool dry_run, no_rearrange, normalise, by_variance;
     struct movement_options movement;
     const char *dev, *log; /* of methods that train; NULL: not given */
+    enum tune_what tune;
+    double ridge;
+    size_t tune_samples;
     const char *vocab_from[MAX_VOCAB_FROM];
     size_t n_vocab_from, vocab_size; /* vocab_size 0: not given */
     double ngram_keep;               /* 0: not given */

@@ -6,7 +6,7 @@
 #include "bin/mprune.h"
 #include "core/number.h"
 
-enum { SAMPLES = 2048, BATCH_TOKENS = 512 };
+enum { SAMPLES = 2048, TUNE_SAMPLES = 1024, BATCH_TOKENS = 512 };
 
 const struct tool_option mprune_option_table[] = {
     {'m', "model", "MODEL", "the model to prune (required)", OPTION_MODEL},
@@ -26,6 +26,9 @@ const struct tool_option mprune_option_table[] = {
      OPTION_NO_REARRANGE},
     {0, "sensitivity", "HOW", "second-order: weigh layers by gradients (default) or variance",
      OPTION_SENSITIVITY},
+    {0, "tune", "WHAT", "fisher, importance: refit weights (default), scales or none", OPTION_TUNE},
+    {0, "ridge", "R", "how strongly --tune holds on to the weights there were (0.1)", OPTION_RIDGE},
+    {0, "tune-samples", "N", "at most N records for --tune (1024)", OPTION_TUNE_SAMPLES},
     {0, "samples", "N", "at most N records of the stream (2048)", OPTION_SAMPLES},
     {0, "batch-tokens", "N", "tokens that run at a time (512), of one step (1024)",
      OPTION_BATCH_TOKENS},
@@ -60,6 +63,8 @@ const struct tool_option mprune_option_table[] = {
 };
 const size_t mprune_n_options = sizeof mprune_option_table / sizeof *mprune_option_table;
 
+#define BITS_TUNE                                                                                  \
+    (OPTION_BIT(OPTION_TUNE) | OPTION_BIT(OPTION_RIDGE) | OPTION_BIT(OPTION_TUNE_SAMPLES))
 #define BITS_SPEED                                                                                 \
     (OPTION_BIT(OPTION_SPEEDUP) | OPTION_BIT(OPTION_REMEASURE) | OPTION_BIT(OPTION_EXPLAIN))
 
@@ -67,12 +72,12 @@ const struct method_entry method_table[N_METHODS] = {
     [METHOD_LAYERS] = {"layers", OPTION_BIT(OPTION_WHICH) | BITS_SPEED, false},
     [METHOD_FISHER] = {"fisher",
                        OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
-                           OPTION_BIT(OPTION_NO_REARRANGE) | BITS_SPEED |
+                           OPTION_BIT(OPTION_NO_REARRANGE) | BITS_TUNE | BITS_SPEED |
                            OPTION_BIT(OPTION_NORMALISE),
                        true},
     [METHOD_IMPORTANCE] = {"importance",
                            OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
-                               OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED,
+                               OPTION_BIT(OPTION_NORMALISE) | BITS_TUNE | BITS_SPEED,
                            true},
     [METHOD_MAGNITUDE] = {"magnitude", OPTION_BIT(OPTION_NORMALISE) | BITS_SPEED, false},
     [METHOD_SECOND_ORDER] = {"second-order",
@@ -159,6 +164,16 @@ static bool normalise_argument(struct tool *tool)
     tool_usage_error(tool, "--normalise: \"%s\" is not layer or none", tool_argument(tool));
 }
 
+static enum tune_what tune_argument(struct tool *tool)
+{
+    static const char *const name[] = {
+        [TUNE_NONE] = "none", [TUNE_SCALES] = "scales", [TUNE_WEIGHTS] = "weights"};
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++)
+        if (strcmp(tool_argument(tool), name[i]) == 0)
+            return (enum tune_what)i;
+    tool_usage_error(tool, "--tune: \"%s\" is not weights, scales or none", tool_argument(tool));
+}
+
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
     switch (id) {
@@ -212,6 +227,16 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_DRY_RUN:
         opt->dry_run = true;
+        break;
+    case OPTION_TUNE:
+        opt->tune = tune_argument(tool);
+        break;
+    case OPTION_RIDGE:
+        opt->ridge = tool_argument_real(tool, "--ridge", 0, 1e6);
+        break;
+    case OPTION_TUNE_SAMPLES:
+        opt->tune_samples =
+            (size_t)tool_argument_integer(tool, "--tune-samples", 1, MPRUNE_MAX_COUNT);
         break;
     case OPTION_NORMALISE:
         opt->normalise = normalise_argument(tool);
@@ -318,8 +343,12 @@ static void check_options(struct tool *tool, struct options *opt)
 
 void mprune_parse(struct tool *tool, struct options *opt)
 {
-    *opt = (struct options){
-        .method = N_METHODS, .rule = LAYERS_TOP, .samples = SAMPLES, .batch_tokens = BATCH_TOKENS};
+    *opt = (struct options){.method = N_METHODS,
+                            .rule = LAYERS_TOP,
+                            .tune = TUNE_WEIGHTS,
+                            .tune_samples = TUNE_SAMPLES,
+                            .samples = SAMPLES,
+                            .batch_tokens = BATCH_TOKENS};
     movement_defaults(&opt->movement);
     for (int id; (id = tool_next_option(tool)) >= 0;) {
         opt->given |= OPTION_BIT(id);

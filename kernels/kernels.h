@@ -331,6 +331,10 @@ struct device_ops {
      * i <= j of g is read; the other is written as its mirror. The sums of one call are floats on
      * the CPU: hand over some thousand rows at a time. */
     void (*gram)(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
+    /* Each row r of b [m, n] becomes the solution x of a x = r; a [n, n] is symmetric, its triangle
+     * i <= j is read and both are destroyed. Doubles inside. An `a` that is not positive definite
+     * is a failure for sync. */
+    void (*solve)(struct device *dev, float *a, size_t n, float *b, size_t m);
     /* to = from where keep[block] is not 0, else 0 (also where from is not finite). from and to, [rows,
      * cols] without gaps, may coincide. */
     void (*block_mask)(struct device *dev, const struct blocks *blocks, const float *keep,

@@ -191,6 +191,7 @@ static const struct device_ops operations = {
     .match = cpu_match,
     .relation = cpu_relation,
     .unit_slope = cpu_unit_slope,
+    .solve = cpu_solve,
     .gram = cpu_gram,
     .block_mask = cpu_block_mask,
     .round_rows = cpu_round_rows,

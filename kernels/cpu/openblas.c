@@ -15,8 +15,17 @@ typedef void sgemm_function(int order, int a_form, int b_form, int m, int n, int
                             const float *a, int lda, const float *b, int ldb, float beta, float *c,
                             int ldc);
 
+/* Fortran: by reference, column-major, lengths of strings last. */
+typedef void dpotrf_function(const char *triangle, const int *n, double *a, const int *lda,
+                             int *info, size_t triangle_length);
+typedef void dpotrs_function(const char *triangle, const int *n, const int *m, const double *a,
+                             const int *lda, double *x, const int *ldx, int *info,
+                             size_t triangle_length);
+
 struct openblas {
     sgemm_function *sgemm;
+    dpotrf_function *dpotrf; /* NULL, as dpotrs: a build without LAPACK */
+    dpotrs_function *dpotrs;
     char name[80]; /* "OpenBLAS 0.3.21 Cooperlake" */
 };
 
@@ -89,6 +98,8 @@ struct openblas *openblas_open(struct error *err)
         return NULL;
     set_threads(1);
     blas->sgemm = sgemm;
+    if (!find(library, "dpotrf_", &blas->dpotrf) || !find(library, "dpotrs_", &blas->dpotrs))
+        blas->dpotrf = NULL;
     char version[32] = "";
     if (sscanf(config(), "OpenBLAS %31s", version) != 1)
         version[0] = '\0';
@@ -113,4 +124,23 @@ void openblas_run(const struct openblas *blas, const struct openblas_product *p)
     blas->sgemm(ROW_MAJOR, p->a_transposed ? TRANSPOSED : PLAIN,
                 p->b_transposed ? TRANSPOSED : PLAIN, (int)p->m, (int)p->n, (int)p->k, 1.0f, p->a,
                 (int)p->a_stride, p->b, (int)p->b_stride, p->beta, p->c, (int)p->c_stride);
+}
+
+bool openblas_has_lapack(const struct openblas *blas)
+{
+    return blas && blas->dpotrf;
+}
+
+/* Row-major upper is column-major lower. */
+bool openblas_factor(const struct openblas *blas, double *a, size_t n)
+{
+    int order = (int)n, stride = n > 0 ? order : 1, info = 0;
+    blas->dpotrf("L", &order, a, &stride, &info, 1);
+    return info == 0;
+}
+
+void openblas_solve(const struct openblas *blas, const double *u, size_t n, double *x, size_t m)
+{
+    int order = (int)n, rows = (int)m, stride = n > 0 ? order : 1, info = 0;
+    blas->dpotrs("L", &order, &rows, u, &stride, x, &stride, &info, 1);
 }

@@ -115,6 +115,7 @@ static const struct device_ops reference_ops = {
     .match = reference_match,
     .relation = reference_relation,
     .unit_slope = reference_unit_slope,
+    .solve = reference_solve,
     .gram = reference_gram,
     .block_mask = reference_block_mask,
     .round_rows = reference_round_rows,

@@ -1,6 +1,11 @@
 /* reference_prune.c: what pruning asks of activations and their gradients. */
 #include "kernels/reference/reference.h"
 
+#include <stdlib.h>
+
+#include "core/memory.h"
+#include "kernels/solve.h"
+
 void reference_unit_slope(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                           size_t cols, size_t group, float *slope)
 {
@@ -60,4 +65,24 @@ void reference_block_sum(struct device *dev, const struct blocks *blocks, const 
                     total += (double)x[r * blocks->cols + c] * (double)y[r * blocks->cols + c];
             sum[i * across + j] += (float)total;
         }
+}
+
+void reference_solve(struct device *dev, float *a, size_t n, float *b, size_t m)
+{
+    double *u = memory_array(n * n, sizeof *u, reference_error(dev));
+    double *x = memory_array(n, sizeof *x, reference_error(dev));
+    for (size_t i = 0; u && i < n * n; i++)
+        u[i] = (double)a[i];
+    if (u && x && !solve_factor(u, n))
+        error_set(reference_error(dev), "solve: the matrix is not positive definite");
+    else if (u && x)
+        for (size_t r = 0; r < m; r++) {
+            for (size_t i = 0; i < n; i++)
+                x[i] = (double)b[r * n + i];
+            solve_row(u, n, x);
+            for (size_t i = 0; i < n; i++)
+                b[r * n + i] = (float)x[i];
+        }
+    free(u);
+    free(x);
 }

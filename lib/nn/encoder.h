@@ -48,6 +48,30 @@ const act *encoder_forward(struct encoder *encoder, const struct weights *weight
  * the head sees all or the shape asks for all rows. As hidden_states of transformers. */
 const act *encoder_hidden(const struct encoder *encoder, size_t layer);
 
+/* Layer by layer and step by step, for who changes weights in between; on a taped encoder, without
+ * dropout, not inside bottlenecks. encoder_embed() makes the first layer's x. R rows: T, or N where
+ * only first rows go on. */
+enum encoder_step {
+    ENCODER_ATTEND, /* from x to context */
+    ENCODER_JOIN,   /* and x, to joined */
+    ENCODER_EXPAND, /* from joined to neurons */
+    ENCODER_REDUCE  /* and joined, to y */
+};
+struct encoder_places {
+    act *x;          /* [T, H] the layer's input */
+    act *context;    /* [R, A] */
+    act *joined_sum; /* [R, H] x + output projection of the context, and its norm: */
+    act *joined;     /* [R, H] */
+    act *neurons;    /* [R, F] */
+    act *sum;        /* [R, H] joined + output of the feed-forward network, and its norm: */
+    act *y;          /* [R, H] the next layer's x */
+};
+struct encoder_places encoder_places(struct encoder *encoder, size_t layer);
+void encoder_embed(struct encoder *encoder, const struct weights *weights,
+                   const struct batch *batch);
+void encoder_step(struct encoder *encoder, const struct weights *weights, const struct batch *batch,
+                  size_t layer, enum encoder_step step);
+
 /* After encoder_forward() on a taped encoder: query, key and value of a layer of all rows, [T, 3A]
  * (query | key | value), A = heads × head_size. */
 const act *encoder_qkv(const struct encoder *encoder, size_t layer);

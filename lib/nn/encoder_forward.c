@@ -101,42 +101,124 @@ static void attend(const struct pass *p, size_t l)
     dev->op->attention(dev, &attention, q, k, v, b->context, b->lse);
 }
 
-static void run_layer(const struct pass *p, size_t l)
+static size_t rows_of(const struct pass *p, size_t l)
 {
-    struct device *dev = p->dev;
+    return shape_first_only(p->e->shape, l) ? p->batch->n : p->batch->n_tokens;
+}
+
+/* What layer l adds its attention to, of its rows; `outer`: outside a bottleneck. */
+static const act *residual(const struct pass *p, size_t l, bool outer)
+{
+    const struct encoder_layer *b = &p->e->layer[l];
+    if (!outer && p->e->shape->family->bottleneck)
+        return b->narrow.y;
+    return shape_first_only(p->e->shape, l) ? b->first : b->x;
+}
+
+static void step_attend(const struct pass *p, size_t l)
+{
+    struct encoder_layer *b = &p->e->layer[l];
+    if (shape_first_only(p->e->shape, l))
+        p->dev->op->gather_first(p->dev, b->x, &p->batch->seqs, p->e->shape->hidden, b->first);
+    if (p->e->shape->family->bottleneck)
+        narrow(p, l);
+    attend(p, l);
+}
+
+static void step_join(const struct pass *p, size_t l)
+{
     const struct shape *shape = p->e->shape;
     const struct weights_layer *w = &p->weights->layer[l];
     struct encoder_layer *b = &p->e->layer[l];
-    bool first = shape_first_only(shape, l), bottleneck = shape->family->bottleneck;
-    size_t h = shape->hidden, width = shape->width, ffn = shape->layer[l].ffn;
-    size_t rows = first ? p->batch->n : p->batch->n_tokens;
-
-    if (first)
-        dev->op->gather_first(dev, b->x, &p->batch->seqs, h, b->first);
-    const act *input = first ? b->first : b->x, *x = input;
-    if (bottleneck) {
-        narrow(p, l);
-        x = b->narrow.y;
-    }
-    attend(p, l);
+    size_t rows = rows_of(p, l), width = shape->width;
     product(p, &w->o, b->context, encoder_inner(shape, l), rows, b->one.t, width);
-    norm(p, &w->norm1, &b->one, x, encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION),
-         rows, width);
-    x = b->one.y;
+    norm(p, &w->norm1, &b->one, residual(p, l, false),
+         encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION), rows, width);
+}
+
+/* Feed-forward network s of the stack: its neurons, then its sum. */
+static const act *ffn_input(const struct pass *p, size_t l, size_t s)
+{
+    const struct encoder_layer *b = &p->e->layer[l];
+    return s ? b->ffn[s - 1].out.y : b->one.y;
+}
+
+static void expand(const struct pass *p, size_t l, size_t s)
+{
+    const struct shape *shape = p->e->shape;
+    struct encoder_ffn *f = &p->e->layer[l].ffn[s];
+    p->dev->op->linear(p->dev, p->weights->layer[l].ffn[s].in.linear, ffn_input(p, l, s),
+                       shape->width, rows_of(p, l), shape->activation, f->pre, f->h,
+                       shape->layer[l].ffn);
+}
+
+static void reduce(const struct pass *p, size_t l, size_t s)
+{
+    const struct shape *shape = p->e->shape;
+    const struct weights_ffn *w = &p->weights->layer[l].ffn[s];
+    struct encoder_ffn *f = &p->e->layer[l].ffn[s];
+    size_t rows = rows_of(p, l), width = shape->width;
+    product(p, &w->out, f->h, shape->layer[l].ffn, rows, f->out.t, width);
+    norm(p, &w->norm, &f->out, ffn_input(p, l, s),
+         encoder_inside_dropout(p->dropout, shape, l, DROP_FFN), rows, width);
+}
+
+static void run_layer(const struct pass *p, size_t l)
+{
+    const struct shape *shape = p->e->shape;
+    struct encoder_layer *b = &p->e->layer[l];
+    size_t h = shape->hidden, rows = rows_of(p, l);
+    step_attend(p, l);
+    step_join(p, l);
     for (size_t s = 0; s < shape->stack; s++) {
-        struct encoder_ffn *f = &b->ffn[s];
-        dev->op->linear(dev, w->ffn[s].in.linear, x, width, rows, shape->activation, f->pre, f->h,
-                        ffn);
-        product(p, &w->ffn[s].out, f->h, ffn, rows, f->out.t, width);
-        norm(p, &w->ffn[s].norm, &f->out, x, encoder_inside_dropout(p->dropout, shape, l, DROP_FFN),
-             rows, width);
-        x = f->out.y;
+        expand(p, l, s);
+        reduce(p, l, s);
     }
-    if (bottleneck) {
-        product(p, &w->widen, x, width, rows, b->widen.t, h);
-        norm(p, &w->widen_norm, &b->widen, input, encoder_layer_dropout(p->dropout, l, DROP_FFN),
-             rows, h);
+    if (shape->family->bottleneck) {
+        product(p, &p->weights->layer[l].widen, b->ffn[shape->stack - 1].out.y, shape->width, rows,
+                b->widen.t, h);
+        norm(p, &p->weights->layer[l].widen_norm, &b->widen, residual(p, l, true),
+             encoder_layer_dropout(p->dropout, l, DROP_FFN), rows, h);
     }
+}
+
+void encoder_embed(struct encoder *encoder, const struct weights *weights,
+                   const struct batch *batch)
+{
+    const struct pass pass = {encoder, encoder->dev, weights, batch, NULL};
+    embed(&pass);
+}
+
+void encoder_step(struct encoder *encoder, const struct weights *weights, const struct batch *batch,
+                  size_t layer, enum encoder_step step)
+{
+    const struct pass pass = {encoder, encoder->dev, weights, batch, NULL};
+    switch (step) {
+    case ENCODER_ATTEND:
+        step_attend(&pass, layer);
+        break;
+    case ENCODER_JOIN:
+        step_join(&pass, layer);
+        break;
+    case ENCODER_EXPAND:
+        expand(&pass, layer, 0);
+        break;
+    case ENCODER_REDUCE:
+        reduce(&pass, layer, 0);
+        break;
+    }
+}
+
+struct encoder_places encoder_places(struct encoder *encoder, size_t layer)
+{
+    struct encoder_layer *b = &encoder->layer[layer];
+    return (struct encoder_places){.x = b->x,
+                                   .context = b->context,
+                                   .joined_sum = b->one.t,
+                                   .joined = b->one.y,
+                                   .neurons = b->ffn[0].h,
+                                   .sum = b->ffn[0].out.t,
+                                   .y = b->ffn[0].out.y};
 }
 
 static const act *classify(const struct pass *p)

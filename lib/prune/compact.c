@@ -223,6 +223,42 @@ static bool compact_build(struct compact *compact, struct model *model, const st
     return ok;
 }
 
+/* Bytes cut out now belong to the model, which then takes them for verified. */
+static bool adopt(struct compact *compact, struct model *model, struct error *err)
+{
+    for (size_t i = 0; i < compact->n_tensors; i++) {
+        if (!compact->owned[i])
+            continue;
+        if (!bundle_adopt(model->bundle, compact->owned[i], (size_t)compact->tensor[i].bytes, err))
+            return false;
+        compact->owned[i] = NULL;
+    }
+    return true;
+}
+
+struct compact *compact_open(struct model *model, const struct shape *shape,
+                             const struct keep *keep, struct model *small, struct error *err)
+{
+    struct compact *compact = memory_zeroed(1, sizeof *compact, err);
+    if (!compact)
+        return NULL;
+    if (!compact_build(compact, model, shape, keep, NULL, 0, err) || !adopt(compact, model, err)) {
+        compact_close(compact);
+        return NULL;
+    }
+    *small = *model;
+    small->tensor = compact->tensor;
+    small->n_tensors = compact->n_tensors;
+    return compact;
+}
+
+void compact_close(struct compact *compact)
+{
+    if (compact)
+        compact_free(compact);
+    free(compact);
+}
+
 /* What joins millet.json; steals pruned. */
 static json_t *extra_of(const struct model *model, const struct keep *keep, json_t *pruned,
                         struct error *err)

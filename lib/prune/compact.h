@@ -30,6 +30,15 @@ struct compact_patch {
     size_t n; /* values: the tensor's elements */
 };
 
+/* The smaller model in memory, for who wants to run it before it is written: *small is a view of
+ * `model`, which lives longer, with the tensors cut (all layers must be kept; their memory is given
+ * back with the model's) and `model`'s config. NULL: failed. */
+struct compact;
+struct compact *compact_open(struct model *model, const struct shape *shape,
+                             const struct keep *keep, struct model *small,
+                             struct error *err) MUST_CHECK;
+void compact_close(struct compact *compact); /* ends *small; NULL is fine */
+
 /* The smaller model, written. Patches of names the model lacks, twice the same, of another size, or
  * for int8 codes are refused. `pruned` goes to millet.json under that name, with what the model said
  * there before as its "before"; pruned and stage are stolen in any case. Bytes are verified against

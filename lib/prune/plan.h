@@ -18,6 +18,7 @@
 #include "prune/importance.h"
 #include "prune/keep.h"
 #include "prune/layers.h"
+#include "prune/tune.h"
 
 /* Tokens of the text that multiply-adds are counted for where there is no stream to tell. */
 enum { PLAN_TOKENS = 32 };
@@ -51,6 +52,7 @@ struct plan_units_options {
     enum plan_score score;
     bool normalise;                   /* scores by layer and kind: importance_normalise() */
     bool rearrange;                   /* rearrange.h, after the search; not with PLAN_MAGNITUDE */
+    struct tune_options tune;         /* tune.h, last; not with PLAN_MAGNITUDE */
     struct importance_options sample; /* its measure and keep_slopes do not matter */
 };
 

@@ -128,7 +128,8 @@ static bool decide(struct work *work, struct error *err)
 {
     struct plan *plan = work->plan;
     if (!shape_from_model(&plan->before, work->model, err) ||
-        !plan_check_units(&plan->before, work->model, err))
+        !plan_check_units(&plan->before, work->model, err) ||
+        (work->options->tune.what != TUNE_NONE && !tune_check(work->model, &plan->before, err)))
         return false;
     work->unit = search_units(&plan->before, plan->n_tokens, &work->n_units, err);
     if (!work->unit || !score(work, err) ||
@@ -137,8 +138,18 @@ static bool decide(struct work *work, struct error *err)
         (work->options->rearrange && !rearrange_all(work, err)) ||
         !keep_of_units(&plan->keep, &plan->before, work->unit, work->n_units, err))
         return false;
+    json_t *tuned = NULL;
+    if (work->options->tune.what != TUNE_NONE &&
+        !tune_plan(plan, work->model, work->records, &work->options->tune, work->dev,
+                   work->progress, &tuned, err))
+        return false;
     plan->n_sample_labels = work->result.n_labels;
     plan->how = how(work);
+    if (tuned && plan->how && json_object_set(plan->how, "tuned", tuned) != 0) {
+        json_decref(plan->how);
+        plan->how = NULL;
+    }
+    json_decref(tuned);
     return plan_finish(plan, err);
 }
 

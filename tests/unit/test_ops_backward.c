@@ -416,6 +416,29 @@ static void slope_case(struct trial *t, const void *context)
     t->dev->op->unit_slope(t->dev, x, dx, &seqs, s->cols, s->group, slope);
 }
 
+/* a = xᵀx + n, whose condition is below 10 for as many rows as columns: solutions of doubles, rounded
+ * to floats, but the right sides are floats, too: 10 ε. */
+static void solve_case(struct trial *t, const void *context)
+{
+    const size_t *s = context;
+    size_t n = s[0];
+    struct error err = ERROR_INIT;
+    act *x = trial_act(t, n * n, 1);
+    float *a = t->dev->op->alloc(t->dev, (n * n + 1) * sizeof *a, &err);
+    float *host = calloc(n * n + 1, sizeof *host);
+    trial_must(a && host, &err);
+    t->dev->op->zero(t->dev, a, n * n * sizeof *a);
+    t->dev->op->gram(t->dev, x, n, n, a);
+    t->dev->op->download(t->dev, host, a, n * n * sizeof *a);
+    for (size_t i = 0; i < n; i++)
+        host[i * n + i] += (float)n;
+    t->dev->op->upload(t->dev, a, host, n * n * sizeof *a);
+    t->dev->op->solve(t->dev, a, n, trial_change_floats(t, "solution", s[1] * n, 10 * EPSILON),
+                      s[1]);
+    t->dev->op->free(t->dev, a);
+    free(host);
+}
+
 struct gram_shape {
     size_t rows, cols;
 };
@@ -438,6 +461,7 @@ int main(void)
     static const size_t sizes[] = {1, 17, 33, 1000, 70001};
     static const struct sum_shape sums[] = {{1, 1}, {3, 17}, {100, 33}, {17, 1000}};
     static const struct gram_shape grams[] = {{1, 1}, {37, 30}, {3, 200}, {70, 333}, {0, 5}};
+    static const size_t solves[][2] = {{1, 1}, {7, 3}, {130, 1}, {65, 200}};
     static const struct slope_shape units[] = {{192, 64}, {100, 1}, {60, 20}, {3, 3}};
     trial_open_devices();
     trial_report_devices();
@@ -466,6 +490,8 @@ int main(void)
         trial_everywhere(slope_case, &units[i], "unit_slope");
     for (size_t i = 0; i < 5; i++)
         trial_everywhere(gram_case, &grams[i], "gram");
+    for (size_t i = 0; i < 4; i++)
+        trial_everywhere(solve_case, solves[i], "solve");
     trial_close_devices();
     return tap_done();
 }
