@@ -41,6 +41,8 @@ static void parse(struct tool *tool, const char **model, struct teach_options *o
     *path = tool_operands(tool, n_paths);
     if (options->n_models == 0)
         tool_usage_error(tool, "no teacher given; name one with -m MODEL");
+    if (!options->folds && (tool->given & TOOL_SEED))
+        tool_usage_error(tool, "--seed needs --folds, which shuffle the records");
     tool_check_stdin(tool, true);
     if (options->cache)
         tool_check_written(tool, "--cache", options->cache);

@@ -157,6 +157,9 @@ names() {
     mteach -q -m ngram.tar --folds 4 < train.tok > again.taught
     assert_same fold.taught again.taught
     mteach -q -m ngram.tar --folds 4 --seed 1 -o other.taught train.tok
+    run mteach -q -m ngram.tar --seed 1 -o x.taught train.tok
+    assert_status 2
+    assert_says '--seed needs --folds'
     run cmp -s fold.taught other.taught
     assert_status 1
     run cmp -s fold.taught own.taught
