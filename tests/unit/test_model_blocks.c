@@ -76,8 +76,8 @@ static void test(enum dtype type, size_t rows, size_t cols, size_t block_rows, s
         store(tensor, 3, turned ? millet(block_cols, block_rows) : millet(block_rows, block_cols),
               "sparse.tar", &sparse, &err);
     const struct tensor_view *found = model_find(&sparse, "a.weight");
-    tap_ok(few < all, "%s %zu x %zu by %zu x %zu: %zu bytes instead of %zu",
-           dtype_name(type), rows, cols, block_rows, block_cols, few, all);
+    tap_ok(few < all, "%s %zu x %zu by %zu x %zu: %zu bytes instead of %zu", dtype_name(type), rows,
+           cols, block_rows, block_cols, few, all);
     tap_ok(found && sparse.n_tensors == 3 && found->type == type && found->rank == 2 &&
                found->dim[0] == rows && found->dim[1] == cols &&
                memcmp(found->data, data, bytes) == 0 &&
