@@ -77,3 +77,57 @@ align() {
         }
     }'
 }
+
+# ---- the table of paper-table.sh ----
+
+# key TITLE of mscore --tsv, in the order of the table's columns; scale and format of each.
+paper_columns='model.accuracy|accuracy %|100|%.1f
+model.accuracy_ci95.0|from|100|%.1f
+model.accuracy_ci95.1|to|100|%.1f
+model.macro_f1|macro F1 %|100|%.1f
+compare.accuracy_difference|difference|100|%+.2f
+compare.score_ci95.0|from|100|%+.2f
+compare.score_ci95.1|to|100|%+.2f
+compare.noninferior|not worse|1|%s
+compare.mcnemar_p|McNemar p|1|%.2g
+model.texts_per_s|texts/s|1|%.0f
+compare.speedup|speed-up|1|%.2f
+model.latency_ms.p50|latency ms|1|%.2f
+model.macs_at_mean_length|M multiply-adds|1e-6|%.2f
+model.parameters|M parameters|1e-6|%.3f
+model.bytes|MB|1e-6|%.2f
+model.peak_memory_bytes|peak MB|1e-6|%.0f
+model.joules_per_1000_texts|J/1000 texts|1|%.3g
+model.gco2e_per_1000_texts|mgCO2e/1000 texts|1000|%.3g'
+
+paper_header() {
+    printf 'model'
+    printf '%s\n' "$paper_columns" | awk -F '|' '{ printf "\t%s", $2 }'
+    printf '\ttraining s\n'
+}
+
+# paper_row TITLE NAME: score NAME.tar beside teacher.tar on test.tok unless that is done; the line of the table goes to NAME.row.
+paper_row() {
+    r=$work/$2.score
+    [ -e "$r" ] || (cd "$work" && mscore -q -m "$2.tar" --baseline teacher.tar --margin "${MILLET_MARGIN:-1}" --time --memory \
+        ${MILLET_WATTS:+--watts "$MILLET_WATTS"} --tsv -o "$2.score" test.tok)
+    {
+        printf '%s' "$1"
+        printf '%s\n' "$paper_columns" | awk -F '|' -v file="$r" '
+            BEGIN { FS = "\t"; while ((getline line < file) > 0) { split(line, part, "\t"); value[part[1]] = part[2] } FS = "|" }
+            {
+                v = value[$1]
+                if (v == "true") v = "yes"; else if (v == "false") v = "no"
+                if (v == "" || v == "-" || $4 == "%s") printf "\t%s", v; else printf "\t" $4, v * $3
+            }'
+        printf '\t%s\n' "$(cat "$work/$2.total")"
+    } >"$r.new"
+    mv "$r.new" "$work/$2.row"
+}
+
+# A tab-separated table as Markdown.
+markdown() {
+    awk -F '\t' '
+    { line = "|"; for (i = 1; i <= NF; i++) line = line " " $i " |"; print line }
+    NR == 1 { line = "|"; for (i = 1; i <= NF; i++) line = line (i == 1 ? "---|" : "---:|"); print line }'
+}
