@@ -58,6 +58,10 @@ step dev dev.tok "mtok -m teacher.tar --ngrams $columns -o dev.tok '$dev'"
 step test test.tok "mtok -m teacher.tar --ngrams $columns -o test.tok '$test'"
 step taught train.taught 'mteach -m teacher.tar --cache teacher.cache -o train.taught train.tok'
 
+layers=$(tar xOf "$work/teacher.tar" config.json | sed -n 's/.*"\(num_hidden_layers\|n_layers\)": *\([0-9]*\).*/\2/p')
+half=$(((layers + 1) / 2))
+quarter=$(((layers + 3) / 4))
+
 # ---- the rows: NAME 'TITLE' 'COMMAND that writes $out' ----
 
 # row NAME TITLE COMMAND [FROM]: make NAME.tar and score it beside the teacher; its line of the table goes to NAME.row. FROM is the row
@@ -70,7 +74,7 @@ row() {
 }
 
 row teacher 'teacher, fp32' 'cp teacher.tar teacher.tar'
-row distil 'distilled, 6 of 12 layers' "mstudent -m teacher.tar --from-layers 6 $kd $run --epochs $epochs --log distil.log -o distil.tar train.taught"
+row distil "distilled, $half of $layers layers" "mstudent -m teacher.tar --from-layers $half $kd $run --epochs $epochs --log distil.log -o distil.tar train.taught"
 row mixed 'mixed precision (bf16)' 'mquant --to bf16 -o mixed.tar teacher.tar'
 row int8 'int8' 'mquant --to int8 -o int8.tar teacher.tar'
 for cut in 25 50 75; do
@@ -88,8 +92,8 @@ row fisher12-kd 'Fisher masks 12 % + distillation' "$(fisher) 12% train.taught |
 row ngram-hard 'n-grams alone, on labels' "mstudent -m teacher.tar --shape ngram --dev dev.tok -o ngram-hard.tar train.tok"
 row ngram 'n-grams alone, distilled' "mstudent -m teacher.tar --shape ngram --kd alpha=0.7,temperature=3 --dev dev.tok -o ngram.tar train.taught"
 row bag 'embedding bag, distilled' "mstudent -m teacher.tar --shape layers=0 $kd $run --epochs $((2 * epochs)) --lr 1e-3 -o bag.tar train.taught"
-row layers3-kd '3 of 12 layers + distillation' "mstudent -m teacher.tar --from-layers 0,1,2 $kd $run --epochs $((epochs + 1)) -o layers3-kd.tar train.taught"
-for part in teacher fisher30-kd fisher12-kd layers3-kd; do
+row bottom-kd "bottom $quarter of $layers layers + distillation" "mstudent -m teacher.tar --from-layers $(seq -s , 0 $((quarter - 1))) $kd $run --epochs $((epochs + 1)) -o bottom-kd.tar train.taught"
+for part in teacher fisher30-kd fisher12-kd bottom-kd; do
     row "$part-ngram" "$part + n-grams" "mstudent -m $part.tar --epochs 0 --ngram=alpha=0.7,temperature=3 $kd --dev dev.tok -o $part-ngram.tar train.taught" "$part"
 done
 for part in fisher30-kd fisher12-kd; do
@@ -100,7 +104,7 @@ say "the table: speed-up is texts/s over the teacher in the same run; tests are 
 {
     paper_header
     for name in teacher mixed int8 distil prune25 prune50 prune75 prune25-kd prune50-kd prune75-kd prune25-kd-int8 prune50-kd-int8 \
-        prune75-kd-int8 fisher70 fisher50-kd fisher30-kd fisher12-kd layers3-kd bag ngram-hard ngram teacher-ngram layers3-kd-ngram \
+        prune75-kd-int8 fisher70 fisher50-kd fisher30-kd fisher12-kd bottom-kd bag ngram-hard ngram teacher-ngram bottom-kd-ngram \
         fisher30-kd-ngram fisher12-kd-ngram fisher30-kd-ngram-int8 fisher12-kd-ngram-int8; do
         [ ! -e "$work/$name.row" ] || cat "$work/$name.row"
     done
