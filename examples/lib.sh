@@ -19,7 +19,7 @@ step() {
         return
     fi
     step_begin=$(date +%s.%N)
-    (cd "$work" && sh -c "$3")
+    (cd "$work" && sh -c "$3") || return 1
     step_end=$(date +%s.%N)
     echo "$step_begin $step_end" | awk '{ printf "%.1f\n", $2 - $1 }' >"$work/$1.seconds"
 }
@@ -39,6 +39,15 @@ json_get() {
         gsub(/^"|"$/, "", line)
         if (where == want) { print line; exit }
     }' "$1"
+}
+
+# tsv_get FILE KEY...: values out of mscore --tsv, with tabs between them.
+tsv_get() {
+    tsv_file=$1
+    shift
+    for tsv_key; do
+        awk -F '\t' -v key="$tsv_key" '$1 == key { print $2; exit }' "$tsv_file"
+    done | paste -s -
 }
 
 table_header() {
