@@ -115,23 +115,30 @@ paper_header() {
     printf '\ttraining s\n'
 }
 
-# paper_row TITLE NAME: score NAME.tar beside teacher.tar on test.tok unless that is done; the line of the table goes to NAME.row.
+# paper_row TITLE NAME: what NAME.tar answers on test.tok beside full.tar on test.full, and its speed beside teacher.tar on
+# the texts of time.tok, both unless done before; the line of the table goes to NAME.row.
 paper_row() {
-    r=$work/$2.score
-    [ -e "$r" ] || (cd "$work" && mscore -q -m "$2.tar" --baseline teacher.tar --margin "${MILLET_MARGIN:-1}" --time --memory \
-        ${MILLET_WATTS:+--watts "$MILLET_WATTS"} --tsv -o "$2.score" test.tok)
+    r=$work/$2
+    [ -e "$r.quality" ] || (cd "$work" && mscore -q -m "$2.tar" --baseline full.tar --baseline-stream test.full --margin "${MILLET_MARGIN:-1}" --tsv \
+        -o "$2.quality" test.tok) || return 1
+    [ -e "$r.speed" ] || (cd "$work" && mscore -q -m "$2.tar" --baseline teacher.tar --time --memory \
+        ${MILLET_WATTS:+--watts "$MILLET_WATTS"} --tsv -o "$2.speed" time.tok) || return 1
     {
         printf '%s' "$1"
-        printf '%s\n' "$paper_columns" | awk -F '|' -v file="$r" '
-            BEGIN { FS = "\t"; while ((getline line < file) > 0) { split(line, part, "\t"); value[part[1]] = part[2] } FS = "|" }
-            {
-                v = value[$1]
-                if (v == "true") v = "yes"; else if (v == "false") v = "no"
-                if (v == "" || v == "-" || $4 == "%s") printf "\t%s", v; else printf "\t" $4, v * $3
+        cat "$r.quality" "$r.speed" | awk -F '\t' -v columns="$paper_columns" '
+            !($1 in value) && $2 != "-" { value[$1] = $2 }
+            END {
+                n = split(columns, column, "\n")
+                for (i = 1; i <= n; i++) {
+                    split(column[i], c, "|")
+                    v = value[c[1]]
+                    if (v == "true") v = "yes"; else if (v == "false") v = "no"
+                    if (v == "" || c[4] == "%s") printf "\t%s", v; else printf "\t" c[4], v * c[3]
+                }
             }'
-        printf '\t%s\n' "$(cat "$work/$2.total")"
+        printf '\t%s\n' "$(cat "$r.total")"
     } >"$r.new"
-    mv "$r.new" "$work/$2.row"
+    mv "$r.new" "$r.row"
 }
 
 # A tab-separated table as Markdown.

@@ -13,6 +13,7 @@
 #   MILLET_TOKENS=48      texts are cut to so many tokens            MILLET_SEED=0
 #   MILLET_WATTS          the power of this machine, where it has no counters to read
 #   MILLET_MARGIN=1       points of accuracy for the test of non-inferiority
+#   MILLET_TIMED=601      speed is measured on so many lines of TEST
 #   MILLET_ROWS           which rows, a pattern of their names as in case, for example teacher|prune25* (all)
 #   MILLET_COLUMNS        for mtok, where it does not find the columns: --text X --label Y
 set -eu
@@ -56,7 +57,9 @@ step trimmed teacher.tar 'mprune -m full.tar --vocab-from full-words.tok -o teac
 step train train.tok "mtok -m teacher.tar --ngrams $columns -o train.tok '$train'"
 step dev dev.tok "mtok -m teacher.tar --ngrams $columns -o dev.tok '$dev'"
 step test test.tok "mtok -m teacher.tar --ngrams $columns -o test.tok '$test'"
+step time time.tok "head -n ${MILLET_TIMED:-601} '$test' | mtok -m teacher.tar --ngrams $columns -o time.tok"
 step taught train.taught 'mteach -m teacher.tar --cache teacher.cache -o train.taught train.tok'
+step full-test test.full "mtok -m full.tar $columns -o test.full '$test'"
 
 layers=$(tar xOf "$work/teacher.tar" config.json | sed -n 's/.*"\(num_hidden_layers\|n_layers\)": *\([0-9]*\).*/\2/p')
 half=$(((layers + 1) / 2))
@@ -100,7 +103,7 @@ for part in fisher30-kd fisher12-kd; do
     row "$part-ngram-int8" "$part + n-grams, int8" "mquant --to int8 -o $part-ngram-int8.tar $part-ngram.tar" "$part-ngram"
 done
 
-say "the table: speed-up is texts/s over the teacher in the same run; tests are paired, on $(json_get "$work/teacher.json" n) test records"
+say "the table: speed-up is texts/s over the teacher in the same run; tests are paired, on $(tsv_get "$work/teacher.quality" n) test records"
 {
     paper_header
     for name in teacher mixed int8 distil prune25 prune50 prune75 prune25-kd prune50-kd prune75-kd prune25-kd-int8 prune50-kd-int8 \
