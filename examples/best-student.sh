@@ -48,7 +48,7 @@ step taught train.taught 'mteach -m teacher.tar --cache teacher.cache -o train.t
 
 # try NAME 'COMMAND that writes $name.32.tar': the student, its int8 form, and whether it passes on DEV.
 try() {
-    [ "$(date +%s)" -lt "$end" ] || { say "$minutes minutes are over"; return 1; }
+    [ "$(date +%s)" -lt "$end" ] || return 1
     name=$1
     step "$name" "$name.32.tar" "$2" || exit 1
     step "$name-int8" "$name.tar" "mquant -q --to int8 -o $name.tar $name.32.tar" || exit 1
@@ -79,6 +79,7 @@ printf 'student\taccuracy\tteacher\tfrom\tto\tnot worse\tspeed-up\tMB\n' | tee "
         try half "$(fisher 50% 1 5e-5) -o half.32.tar train.taught" ||
         try whole "mstudent -m teacher.tar --epochs 0 $kd $hybrid --dev dev.tok -o whole.32.tar train.taught"
 } || {
+    [ "$(date +%s)" -lt "$end" ] || say "the $minutes minutes are over; more of them (--minutes) try more students"
     say "no student was proven to be within $margin points of the teacher on $(basename "$dev"); tried:"
     align <"$work/tried.tsv"
     exit 1

@@ -60,3 +60,32 @@ run_page() {
     awk -F '\t' 'NR == 1 { n = NF } NR > 1 && NR < 6 && NF != n { exit 1 } END { exit NR < 5 }' \
         "$BATS_TEST_TMPDIR/demo/table.tsv"
 }
+
+@test "paper-table.sh: rows as asked, every cell there, and what is done is not done again" {
+    cp -r "$WORLD" page && cd page
+    script=$BATS_TEST_DIRNAME/../examples/paper-table.sh
+    run --separate-stderr env MILLET_ROWS='teacher|int8|prune50|fisher30-kd|fisher30-kd-ngram*' MILLET_EPOCHS=1 MILLET_WATTS=10 \
+        "$script" teacher.tar train.csv dev.csv test.csv table
+    echo "$output" "$stderr"
+    [ "$status" -eq 0 ]
+    awk -F '\t' 'NR == 1 { n = NF } NF != n || $2 == "" || $12 == "" { exit 1 } END { exit NR != 7 }' table/table.tsv
+    [ "$(grep -c '^| ' table/table.md)" -eq 7 ]
+    run --separate-stderr env MILLET_ROWS='int8' MILLET_EPOCHS=1 "$script" teacher.tar train.csv dev.csv test.csv table
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'done before' <<<"$stderr")" -ge 8 ]
+}
+
+@test "best-student.sh: a student is chosen on dev and measured on test, or none and why" {
+    cp -r "$WORLD" page && cd page
+    script=$BATS_TEST_DIRNAME/../examples/best-student.sh
+    run env MILLET_WORK=best "$script" --margin 40 --minutes 5 --test test.csv -o best.tar teacher.tar train.csv dev.csv
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ -s best.tar ]
+    [[ "$output" == *"not worse than the teacher by more than 40 points"* ]]
+    [[ "$output" == *"on test.csv, which chose nothing"* ]]
+    run env MILLET_WORK=none "$script" --margin 0.1 --minutes 0 -o none.tar teacher.tar train.csv dev.csv
+    [ "$status" -eq 1 ]
+    [ ! -e none.tar ]
+    [[ "$output" == *"no student was proven"* ]]
+}
