@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bin/mstudent_mlm.h"
 #include "bin/mstudent_options.h"
 #include "bin/mstudent_student.h"
 #include "bin/tool.h"
@@ -76,7 +77,9 @@ static void tell_training(const struct tool *tool, const struct train_result *re
         tool_note(tool, "went on after step %zu", result->resumed_step);
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
               result->train_loss);
-    if (a->dev)
+    if (a->dev && a->train.mlm)
+        mstudent_tell_mlm(tool, result, a->train.epochs);
+    else if (a->dev)
         tool_note(tool, "dev %s %.4f, epoch %zu of %zu", several ? "micro-F1" : "accuracy",
                   result->dev_score, result->best_epoch, a->train.epochs);
 }
@@ -107,9 +110,12 @@ static void tell(const struct tool *tool, const struct train_result *result,
                   : !result->fresh_classifier ? "pooler"
                                               : "pooler and classifier",
                   result->fresh_pooler && result->fresh_classifier ? "they" : "it");
+    if (!a->shape && result->fresh_mlm)
+        tool_note(tool, "%s has no masked language model's head; it started at random", a->model);
     if (result->n_left_out)
-        tool_note(tool, "%zu tensor%s of %s left out, no classifier uses %s: %s%s",
-                  result->n_left_out, result->n_left_out > 1 ? "s" : "", a->model,
+        tool_note(tool, "%zu tensor%s of %s left out, no %s uses %s: %s%s", result->n_left_out,
+                  result->n_left_out > 1 ? "s" : "", a->model,
+                  a->train.mlm ? "masked language model" : "classifier",
                   result->n_left_out > 1 ? "them" : "it", result->left_out,
                   result->n_left_out > 1 ? ", ..." : "");
     if (a->train.resume && !result->resumed)
@@ -144,6 +150,21 @@ static bool work_ngram(struct tool *tool, struct run *run, struct arguments *a)
     return ok;
 }
 
+/* asked NULL: the model's shape. */
+static bool open_mlm(struct tool *tool, struct run *run, struct arguments *a, struct shape *asked)
+{
+    struct shape own = {0};
+    bool ok = asked || shape_from_model(&own, &run->model, &tool->err);
+    if (ok)
+        mstudent_tell_table(tool, asked ? asked : &own);
+    ok = ok &&
+         mstudent_mlm(tool, &a->teacher, run->tokenizer, run->device, &run->teacher, &a->train);
+    shape_free(&own);
+    if (asked && !ok)
+        shape_free(asked);
+    return ok;
+}
+
 /* The shape asked for, if one is; and the teacher, who must fit it. */
 static bool open_shape(struct tool *tool, struct run *run, struct arguments *a, struct shape *shape)
 {
@@ -153,6 +174,8 @@ static bool open_shape(struct tool *tool, struct run *run, struct arguments *a, 
         !shape_from_text(shape, a->shape, tokenizer_size(run->tokenizer),
                          records->header.n_labels ? records->header.n_labels : 1, &tool->err))
         return false;
+    if (a->train.mlm)
+        return open_mlm(tool, run, a, a->shape ? shape : NULL);
     if (!a->teacher.model)
         return true;
     bool ok = (a->shape || shape_from_model(&own, &run->model, &tool->err)) &&

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bin/mstudent_mlm.h"
 #include "core/memory.h"
 #include "core/number.h"
 #include "nn/shape.h"
@@ -17,6 +18,7 @@ enum option_id {
     OPTION_HIDDEN,
     OPTION_KD,
     OPTION_TEACHER,
+    OPTION_MLM,
     OPTION_NGRAM,
     OPTION_DEV,
     OPTION_EPOCHS,
@@ -56,6 +58,8 @@ const struct tool_option mstudent_option[] = {
     {0, "kd", "KD", "distil: alpha=0.9,temperature=2; of --teacher: hidden=1,relations=1, ...",
      OPTION_KD},
     {0, "teacher", "MODEL", "learn from inside MODEL, too; see --kd", OPTION_TEACHER},
+    {0, "mlm", NULL, "masked language model: learn from the texts alone, with no labels",
+     OPTION_MLM},
     {0, "ngram", "[=KEYS]",
      "an n-gram part, too: apart (together, turn, gate), l2=1e-5, min-df=2, ...", OPTION_NGRAM},
     {0, "dev", "STREAM", "score after each epoch, keep the best", OPTION_DEV},
@@ -184,6 +188,9 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     case OPTION_KD:
         mstudent_parse_kd(tool, &a->teacher, train);
         break;
+    case OPTION_MLM:
+        train->mlm = true;
+        break;
     case OPTION_NGRAM:
         mstudent_parse_ngram(tool, &a->ngram);
         break;
@@ -298,6 +305,22 @@ static void check_ngram(struct tool *tool, struct arguments *a)
         a->train.hybrid = &a->ngram.hybrid;
 }
 
+/* What steers learning from labels is refused. */
+static void check_mlm(struct tool *tool, struct arguments *a)
+{
+    static const enum option_id labelled[] = {
+        OPTION_NGRAM,           OPTION_NEW_HEAD,      OPTION_POOL,      OPTION_QUANTISE,
+        OPTION_LABEL_SMOOTHING, OPTION_CLASS_WEIGHTS, OPTION_CURRICULUM};
+    for (size_t i = 0; i < sizeof labelled / sizeof *labelled; i++)
+        if (a->given >> (labelled[i] - OPTION_MODEL) & 1)
+            tool_usage_error(tool, "--mlm and --%s clash: --mlm learns from texts, not from labels",
+                             mstudent_option[labelled[i] - OPTION_MODEL].long_name);
+    if (a->ngram.wanted || a->ngram.alone)
+        tool_usage_error(tool, "--mlm and an n-gram part clash: --mlm learns from texts, not from "
+                               "labels");
+    mstudent_check_mlm(tool, &a->teacher, &a->train);
+}
+
 void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **path, size_t *n)
 {
     int id;
@@ -329,7 +352,10 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
     if (a->shape && a->train.new_head)
         tool_usage_error(tool,
                          "--shape and --new-head clash: with a shape everything starts at random");
+    if (a->train.mlm)
+        check_mlm(tool, a);
+    else
+        mstudent_check_teacher(tool, &a->teacher);
     check_ngram(tool, a);
-    mstudent_check_teacher(tool, &a->teacher);
     tool_check_stdin(tool, true);
 }

@@ -33,6 +33,7 @@ void mstudent_parse_kd(struct tool *tool, struct teacher_arguments *arguments,
         {.key = "hidden", .max = 1e6, .value = &o->hidden},
         {.key = "patient", .max = 1e6, .value = &o->patient},
         {.key = "relations", .max = 1e6, .value = &o->relations},
+        {.key = "cosine", .max = 1e6, .value = &arguments->cosine},
         {.key = "relation-layer", .min = 1, .max = 1024, .value = &layer},
         {.key = "relation-heads", .min = 1, .max = 65536, .value = &heads},
         {.key = "map", .text = &map},
@@ -50,6 +51,8 @@ void mstudent_parse_kd(struct tool *tool, struct teacher_arguments *arguments,
 void mstudent_check_teacher(struct tool *tool, const struct teacher_arguments *arguments)
 {
     const struct distil_options *o = &arguments->options;
+    if (arguments->cosine > 0)
+        tool_usage_error(tool, "--kd cosine is for --mlm; elsewhere there are hidden and patient");
     bool wanted = o->hidden > 0 || o->patient > 0 || o->relations > 0;
     if (wanted && !arguments->model)
         tool_usage_error(tool,
@@ -64,8 +67,7 @@ void mstudent_check_teacher(struct tool *tool, const struct teacher_arguments *a
         tool_usage_error(tool, "--kd relation-layer and relation-heads need relations");
 }
 
-static bool check_teacher(const struct model *model, const struct records_set *records,
-                          uint64_t tokenizer, struct error *err)
+static bool check_tokenizer(const struct model *model, uint64_t tokenizer, struct error *err)
 {
     struct tokenizer *own = tokenizer_open(model->bundle, err);
     if (!own)
@@ -78,6 +80,12 @@ static bool check_teacher(const struct model *model, const struct records_set *r
                          "cannot be compared; distil its logits instead (mteach), or start the "
                          "student with its tokenizer",
                          model->name);
+    return true;
+}
+
+static bool check_labels(const struct model *model, const struct records_set *records,
+                         struct error *err)
+{
     if (model->n_labels && records->header.n_labels &&
         !labels_equal(model->label, model->n_labels, records->header.label,
                       records->header.n_labels))
@@ -88,6 +96,15 @@ static bool check_teacher(const struct model *model, const struct records_set *r
     return true;
 }
 
+bool mstudent_open_teacher(struct tool *tool, const struct teacher_arguments *arguments,
+                           uint64_t tokenizer, struct teacher *teacher)
+{
+    if (!arguments->model)
+        return true;
+    teacher->has_model = model_open(&teacher->model, arguments->model, &tool->err);
+    return teacher->has_model && check_tokenizer(&teacher->model, tokenizer, &tool->err);
+}
+
 bool mstudent_teacher(struct tool *tool, struct teacher_arguments *arguments,
                       const struct shape *student, const struct records_set *records,
                       uint64_t tokenizer, struct device *device, struct teacher *teacher,
@@ -96,8 +113,8 @@ bool mstudent_teacher(struct tool *tool, struct teacher_arguments *arguments,
     if (!arguments->model)
         return true;
     arguments->options.seed = tool->seed;
-    teacher->has_model = model_open(&teacher->model, arguments->model, &tool->err);
-    if (!teacher->has_model || !check_teacher(&teacher->model, records, tokenizer, &tool->err))
+    if (!mstudent_open_teacher(tool, arguments, tokenizer, teacher) ||
+        !check_labels(&teacher->model, records, &tool->err))
         return false;
     teacher->distil =
         distil_open(&teacher->model, student, &arguments->options, device, &tool->err);
@@ -118,6 +135,7 @@ bool mstudent_teacher(struct tool *tool, struct teacher_arguments *arguments,
 void mstudent_teacher_close(struct teacher *teacher)
 {
     distil_close(teacher->distil);
+    mlm_close(teacher->mlm);
     if (teacher->has_model)
         model_close(&teacher->model);
 }

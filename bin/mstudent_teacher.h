@@ -6,6 +6,7 @@
 #include "io/model.h"
 #include "io/records.h"
 #include "nn/distil.h"
+#include "nn/mlm.h"
 #include "nn/train.h"
 
 enum { TEACHER_MAP = 1024 };
@@ -13,6 +14,7 @@ enum { TEACHER_MAP = 1024 };
 struct teacher_arguments {
     const char *model;
     struct distil_options options;
+    double cosine; /* with --mlm */
     size_t map[TEACHER_MAP];
 };
 
@@ -20,7 +22,8 @@ struct teacher_arguments {
 struct teacher {
     struct model model;
     bool has_model;
-    struct distil *distil;
+    struct distil *distil; /* or, with --mlm: */
+    struct mlm *mlm;
     const struct trainer_hook *hook;
 };
 
@@ -30,6 +33,9 @@ void mstudent_parse_kd(struct tool *tool, struct teacher_arguments *arguments,
 /* After all options. */
 void mstudent_check_teacher(struct tool *tool, const struct teacher_arguments *arguments);
 
+/* The teacher as a model, of the tokenizer that has this fingerprint. Nothing without --teacher. */
+bool mstudent_open_teacher(struct tool *tool, const struct teacher_arguments *arguments,
+                           uint64_t tokenizer, struct teacher *teacher) MUST_CHECK;
 /* Open the teacher for a student of this shape, and join its hook to the run. Nothing without
  * --teacher. */
 bool mstudent_teacher(struct tool *tool, struct teacher_arguments *arguments,

@@ -38,8 +38,9 @@ void reference_loss(struct device *dev, const struct loss *loss, const act *logi
         double share = labelled && loss->class_weight
                            ? (1 - alpha) * (double)loss->class_weight[label[r]]
                            : 1 - alpha;
-        double norm = log_sum_exp(x, classes, 1), norm_T = log_sum_exp(x, classes, T),
-               norm_t = log_sum_exp(t, classes, T), total = 0;
+        double norm = log_sum_exp(x, classes, 1), total = 0;
+        double norm_T = distil ? log_sum_exp(x, classes, T) : norm;
+        double norm_t = distil ? log_sum_exp(t, classes, T) : norm;
         for (size_t c = 0; c < classes; c++) {
             double log_s = (double)x[c] / T - norm_T, log_t = (double)t[c] / T - norm_t, slope = 0;
             if (distil) {

@@ -168,15 +168,32 @@ static void order_rows(uint64_t *key, size_t n, struct batch_rows *rows)
     rows->bound[rows->n] = (int32_t)n;
 }
 
+/* The rows in between, too, of no tokens. Backwards: a row moves to its own number or stays. */
+static void spread_rows(size_t all, struct batch_rows *rows)
+{
+    int32_t begin = rows->bound[rows->n];
+    size_t left = rows->n;
+    rows->bound[all] = begin;
+    for (size_t r = all; r-- > 0;) {
+        if (left && (size_t)rows->row[left - 1] == r)
+            begin = rows->bound[--left];
+        rows->row[r] = (int32_t)r;
+        rows->bound[r] = begin;
+    }
+    rows->n = all;
+}
+
 static bool build_rows(struct batch *batch, struct error *err)
 {
     size_t n = batch->n_tokens;
     uint64_t *key = memory_array(n, sizeof *key, err);
-    if (!key || !grow_rows(batch, n, err)) {
+    if (!key || !grow_rows(batch, batch->word_rows > n ? batch->word_rows : n, err)) {
         free(key);
         return false;
     }
     order_rows(key, row_keys(batch->id, n, batch->pad, key), &batch->word);
+    if (batch->word_rows)
+        spread_rows(batch->word_rows, &batch->word);
     order_rows(key, row_keys(batch->place, n, batch->after_pad ? batch->pad : -1, key),
                &batch->position);
     free(key);

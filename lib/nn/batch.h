@@ -35,6 +35,8 @@ struct batch {
     bool for_training;
     bool after_pad; /* positions as FAMILY_AFTER_PAD, else from 0 */
     int32_t pad;    /* padding inside a text: its rows of the tables do not learn */
+    /* Not 0: `word` has all so many rows, touched or not, for gradients from elsewhere. */
+    size_t word_rows;
     struct batch_rows word, position;
     size_t room_rows;
     /* device, owned: one block */

@@ -45,7 +45,8 @@ const act *encoder_forward(struct encoder *encoder, const struct weights *weight
 
 /* After encoder_forward() on a taped encoder: what layer `layer` was given, [T, H]; layer 0 the
  * embeddings' output. layer n_layers: what the last one gave, [N, H] (first rows), or [T, H] where
- * the head sees all or the shape asks for all rows. As hidden_states of transformers. */
+ * the head sees all or the shape asks for all rows; then also without a tape. As hidden_states of
+ * transformers. */
 const act *encoder_hidden(const struct encoder *encoder, size_t layer);
 
 /* Layer by layer and step by step, for who changes weights in between; on a taped encoder, without

@@ -46,11 +46,17 @@ static const struct family_demand mobilebert_demands[] = {{"use_bottleneck", "tr
                                                           {"normalization_type", "\"no_norm\""},
                                                           {NULL, NULL}};
 
-#define ROBERTA(type, class)                                                                       \
+#define ROBERTA(type, of)                                                                          \
     {                                                                                              \
-        .model_type = type, .class_name = class, .prefix = "roberta.",                             \
+        .model_type = type, .class_name = of "ForSequenceClassification", .prefix = "roberta.",    \
         .layers = "roberta.encoder.layer.#.", .stem = {ROBERTA_STEMS},                             \
         .keys = {KEYS, .classifier_dropout = "classifier_dropout"}, .demand = encoder_demands,     \
+        .mlm = {.class_name = of "ForMaskedLM",                                                    \
+                .dense = "lm_head.dense",                                                          \
+                .norm = "lm_head.layer_norm",                                                      \
+                .bias = "lm_head.bias",                                                            \
+                .decoder = "lm_head.decoder",                                                      \
+                .gelu = true},                                                                     \
         USUAL, .pad = 1, .positions = FAMILY_AFTER_PAD, .head_activation = EPILOGUE_TANH,          \
         .head_dropout = true                                                                       \
     }
@@ -64,6 +70,11 @@ static const struct family families[] = {
               LAYERS, [FAMILY_POOLER] = "bert.pooler.dense", [FAMILY_CLASSIFIER] = "classifier"},
      .keys = {KEYS, .classifier_dropout = "classifier_dropout"},
      .demand = encoder_demands,
+     .mlm = {.class_name = "BertForMaskedLM",
+             .dense = "cls.predictions.transform.dense",
+             .norm = "cls.predictions.transform.LayerNorm",
+             .bias = "cls.predictions.bias",
+             .decoder = "cls.predictions.decoder"},
      USUAL,
      .head_activation = EPILOGUE_TANH},
 
@@ -93,6 +104,11 @@ static const struct family families[] = {
               .attention_dropout = "attention_dropout",
               .classifier_dropout = "seq_classif_dropout"},
      .demand = encoder_demands,
+     .mlm = {.class_name = "DistilBertForMaskedLM",
+             .dense = "vocab_transform",
+             .norm = "vocab_layer_norm",
+             .bias = "vocab_projector.bias",
+             .decoder = "vocab_projector"},
      .types = 0,
      .activation = EPILOGUE_GELU,
      .eps = 1e-12f,
@@ -101,9 +117,9 @@ static const struct family families[] = {
      .classifier_dropout = 0.2f,
      .head_activation = EPILOGUE_RELU},
 
-    ROBERTA("roberta", "RobertaForSequenceClassification"),
-    ROBERTA("xlm-roberta", "XLMRobertaForSequenceClassification"),
-    ROBERTA("camembert", "CamembertForSequenceClassification"),
+    ROBERTA("roberta", "Roberta"),
+    ROBERTA("xlm-roberta", "XLMRoberta"),
+    ROBERTA("camembert", "Camembert"),
 
     {.model_type = "albert",
      .class_name = "AlbertForSequenceClassification",
@@ -118,6 +134,11 @@ static const struct family families[] = {
               [FAMILY_POOLER] = "albert.pooler", [FAMILY_CLASSIFIER] = "classifier"},
      .keys = {KEYS, .embed = "embedding_size", .classifier_dropout = "classifier_dropout_prob"},
      .demand = albert_demands,
+     .mlm = {.class_name = "AlbertForMaskedLM",
+             .dense = "predictions.dense",
+             .norm = "predictions.LayerNorm",
+             .bias = "predictions.bias",
+             .decoder = "predictions.decoder"},
      .types = 2,
      .activation = EPILOGUE_GELU_TANH,
      .eps = 1e-12f,
@@ -137,6 +158,12 @@ static const struct family families[] = {
               [FAMILY_POOLER] = "classifier.dense", [FAMILY_CLASSIFIER] = "classifier.out_proj"},
      .keys = {KEYS, .embed = "embedding_size", .classifier_dropout = "classifier_dropout"},
      .demand = encoder_demands,
+     .mlm = {.class_name = "ElectraForMaskedLM",
+             .dense = "generator_predictions.dense",
+             .norm = "generator_predictions.LayerNorm",
+             .bias = "generator_lm_head.bias",
+             .decoder = "generator_lm_head",
+             .gelu = true},
      USUAL,
      .embedding = FAMILY_FACTORED_IF_NARROW,
      .head_activation = EPILOGUE_GELU,
@@ -332,6 +359,19 @@ bool family_parse(const struct family *family, const char *name, struct family_t
         tensor->number_end -= prefix;
     }
     return true;
+}
+
+static bool has_stem(const char *name, const char *stem)
+{
+    size_t n = strlen(stem);
+    return strncmp(name, stem, n) == 0 && name[n] == '.';
+}
+
+bool family_owns_mlm(const struct family *family, const char *name)
+{
+    const struct family_mlm *mlm = &family->mlm;
+    return mlm->dense && (has_stem(name, mlm->dense) || has_stem(name, mlm->norm) ||
+                          has_stem(name, mlm->decoder) || strcmp(name, mlm->bias) == 0);
 }
 
 const char *family_unprefixed(const char *name)

@@ -62,6 +62,14 @@ enum family_embedding {
     FAMILY_TRIGRAM
 };
 
+/* The head of a masked language model: dense, activation, norm, and a decoder that is the word table
+ * with a bias of its own. Stems and a whole name; dense NULL: a head that we do not know. */
+struct family_mlm {
+    const char *class_name, *dense, *norm, *bias;
+    const char *decoder; /* where files repeat the table and the bias, if they do */
+    bool gelu;           /* the activation is GELU whatever the config says */
+};
+
 /* A value that a config must have, if the key is there, for us to compute what it means: compact
  * JSON. */
 struct family_demand {
@@ -81,6 +89,7 @@ struct family {
     const char *stem[FAMILY_ROLES]; /* of a layer: after `layers`; '#' the number in a stack */
     struct family_keys keys;
     const struct family_demand *demand; /* ended by a NULL key */
+    struct family_mlm mlm;
     /* what is not in the config, or taken when its key is missing */
     size_t types;
     enum epilogue activation;
@@ -126,6 +135,9 @@ struct family_tensor {
 };
 /* With or without the prefix. false: neither a role nor of a layer. */
 bool family_parse(const struct family *family, const char *name, struct family_tensor *tensor);
+
+/* Whether a tensor is of the head of a masked language model. */
+bool family_owns_mlm(const struct family *family, const char *name);
 
 /* `name` without the prefix of a family; NULL: it has none. */
 const char *family_unprefixed(const char *name);

@@ -2,12 +2,13 @@
  * params_io.c. */
 #include "nn/params.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
 #include "core/rng.h"
 
-enum { ALIGN_FLOATS = 16, CHUNK_FLOATS = 1 << 18 };
+enum { MLM_ENTRIES = 5, ALIGN_FLOATS = 16, CHUNK_FLOATS = 1 << 18 };
 
 /* ---- layout ---- */
 
@@ -44,18 +45,51 @@ static void add_part(struct params *p, const struct part *part, bool matrices)
         add_entry(p, part, "bias", false, joined);
 }
 
+static void add_mlm_entry(struct params *p, const char *stem, const char *rest, size_t rows,
+                          size_t cols, bool gain)
+{
+    struct params_entry *entry = &p->entry[p->n_entries++];
+    *entry = (struct params_entry){.part = {.role = FAMILY_ROLES},
+                                   .rows = rows,
+                                   .cols = cols,
+                                   .offset = p->n,
+                                   .group = cols ? PARAMS_HEAD_MATRICES : PARAMS_HEAD_VECTORS,
+                                   .gain = gain};
+    snprintf(entry->name, sizeof entry->name, "%s%s", stem, rest);
+    p->n += rows * (cols ? cols : 1);
+    p->n = (p->n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+}
+
+/* The head of a masked language model; its decoder is the word table. */
+static void add_mlm(struct params *p, bool matrices)
+{
+    const struct family_mlm *mlm = &p->shape.family->mlm;
+    size_t width = p->shape.embed;
+    if (!p->shape.mlm)
+        return;
+    if (matrices) {
+        add_mlm_entry(p, mlm->dense, ".weight", width, p->shape.hidden, false);
+        return;
+    }
+    add_mlm_entry(p, mlm->dense, ".bias", width, 0, false);
+    add_mlm_entry(p, mlm->norm, ".weight", width, 0, true);
+    add_mlm_entry(p, mlm->norm, ".bias", width, 0, false);
+    add_mlm_entry(p, mlm->bias, "", p->shape.vocab, 0, false);
+}
+
 static bool lay_out(struct params *p, struct error *err)
 {
     struct part head[PARTS_BESIDE];
     size_t n, n_head = parts_of_head(&p->shape, head);
     struct part *part = parts_list(&p->shape, &n, err);
-    p->entry = part ? memory_array(2 * n, sizeof *p->entry, err) : NULL;
+    p->entry = part ? memory_array(2 * n + MLM_ENTRIES, sizeof *p->entry, err) : NULL;
     for (int vectors = 0; p->entry && vectors < 2; vectors++) {
         for (size_t i = 0; i < n - n_head; i++)
             add_part(p, &part[i], !vectors);
         p->group_begin[vectors ? PARAMS_HEAD_VECTORS : PARAMS_HEAD_MATRICES] = p->n;
         for (size_t i = 0; i < n_head; i++)
             add_part(p, &head[i], !vectors);
+        add_mlm(p, !vectors);
         p->group_begin[vectors ? PARAMS_GROUPS : PARAMS_VECTORS] = p->n;
     }
     free(part);
@@ -345,10 +379,11 @@ static bool zero_rows(struct params *p, struct params_table *table, size_t n, st
     if (n > table->room) {
         device_free(p->dev, table->grad);
         table->room = 0;
-        table->grad = alloc_floats(p->dev, n + n / 4, table->cols, err);
+        size_t room = n + n / 4 < table->rows ? n + n / 4 : table->rows;
+        table->grad = alloc_floats(p->dev, room, table->cols, err);
         if (!table->grad)
             return false;
-        table->room = n + n / 4;
+        table->room = room;
     }
     p->dev->op->zero(p->dev, table->grad, n * table->cols * sizeof *table->grad);
     return true;

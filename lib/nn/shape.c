@@ -129,6 +129,27 @@ void shape_free(struct shape *shape)
     shape->layer = NULL;
 }
 
+bool shape_make_mlm(struct shape *shape, const struct model *model, struct error *err)
+{
+    if (shape->n_layers == 0)
+        return error_set(err, "--mlm: an embedding bag sees no token beside a masked one; it needs "
+                              "a model or a shape with layers");
+    if (!shape->family->mlm.dense)
+        return error_set(err,
+                         "%s: --mlm: the language model's head of \"%s\" is not known; those of "
+                         "bert, distilbert, roberta, albert and electra are",
+                         model ? model->name : "--shape", shape->family->model_type);
+    if (model && json_is_false(json_object_get(model->config, "tie_word_embeddings")))
+        return error_set(err,
+                         "%s: config.json: \"tie_word_embeddings\" is false; --mlm trains heads "
+                         "that share the word table",
+                         model->name);
+    shape->mlm = shape->all_rows = true;
+    shape->n_labels = 0;
+    shape->no_pooler = shape->has_pooler = shape->has_classifier = true;
+    return true;
+}
+
 size_t shape_max_tokens(const struct shape *shape)
 {
     bool after = shape->family->positions == FAMILY_AFTER_PAD;

@@ -43,6 +43,8 @@ struct shape {
     /* All rows of the last layer are computed even where the head sees the first ones only: for
      * losses on them. A choice of a training run, not in config.json. */
     bool all_rows;
+    /* A masked language model: its head instead of pooler and classifier. A choice, too. */
+    bool mlm;
     int32_t pad; /* id whose rows of the tables do not learn; negative: none */
     float eps;   /* of layer norm */
     float hidden_dropout, attention_dropout, classifier_dropout;
@@ -86,6 +88,10 @@ static inline size_t shape_embed_norm_width(const struct shape *shape)
 {
     return shape->family->embedding == FAMILY_TRIGRAM ? shape->hidden : shape->embed;
 }
+
+/* A shape with labels or without becomes that of a masked language model. `model` is whose weights it
+ * has (NULL: none); what such a head cannot be made for is refused. */
+bool shape_make_mlm(struct shape *shape, const struct model *model, struct error *err) MUST_CHECK;
 
 /* The longest text, in tokens. */
 size_t shape_max_tokens(const struct shape *shape);

@@ -285,7 +285,8 @@ static bool set_shape(const struct shape *shape, json_t *config)
         const char *key;
         json_t *value; /* stolen; NULL (no memory) is refused */
     } entry[] = {
-        {"architectures", json_pack("[s]", family->class_name)},
+        {"architectures",
+         json_pack("[s]", shape->mlm ? family->mlm.class_name : family->class_name)},
         {"model_type", json_string(family->model_type)},
         {"vocab_size", size(shape->vocab)},
         {key->hidden, size(shape->hidden)},
@@ -319,8 +320,11 @@ json_t *shape_config(const struct shape *shape, const json_t *base, char *const 
     json_t *config = base ? json_deep_copy(base) : json_object();
     if (config && shape->pool == SHAPE_FIRST)
         json_object_del(config, "millet_pool");
+    static const char *const of_labels[] = {"id2label", "label2id", "num_labels", "problem_type"};
+    for (size_t i = 0; config && shape->mlm && i < sizeof of_labels / sizeof *of_labels; i++)
+        json_object_del(config, of_labels[i]);
     if (config && set_shape(shape, config) &&
-        (!label || set_labels(config, label, shape->n_labels)))
+        (!label || shape->mlm || set_labels(config, label, shape->n_labels)))
         return config;
     json_decref(config);
     error_set(err, "no memory for a model's config, or a label that is not UTF-8");

@@ -295,7 +295,8 @@ static bool take_tensor(struct model *model, const struct shape *shape, const st
     size_t at = 0;
     known = family_parse(shape->family, view->name, &tensor);
     /* A language model's head is as wide as the model. */
-    *keep = known || !narrower || strncmp(view->name, "cls.", 4) != 0;
+    *keep = known || !narrower ||
+            (strncmp(view->name, "cls.", 4) != 0 && !family_owns_mlm(shape->family, view->name));
     if (!known || !*keep)
         return true;
     if (bag &&

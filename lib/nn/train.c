@@ -67,6 +67,9 @@ static bool check_dev(const struct trainer *t, const struct shape *shape, struct
     size_t labelled;
     if (!dev)
         return true;
+    if (t->options->mlm)
+        return check_set(dev, shape, "dev", &labelled, err) &&
+               (dev->n || error_set(err, "the dev stream has no records to score on"));
     if (!labels_equal(dev->header.label, dev->header.n_labels, t->records->header.label,
                       t->records->header.n_labels))
         return error_set(err,
@@ -89,7 +92,7 @@ static bool check_records(const struct trainer *t, const struct shape *shape, st
 {
     const struct records_set *records = t->records;
     size_t labelled;
-    if (records->header.n_labels == 0)
+    if (records->header.n_labels == 0 && !t->options->mlm)
         return error_set(err,
                          "the records name no labels; tokenise labelled text with mtok --label");
     if (records->n == 0)
@@ -99,7 +102,7 @@ static bool check_records(const struct trainer *t, const struct shape *shape, st
             err, "--kd: the records carry no logits; run them through mteach -m TEACHER first");
     if (!check_set(records, shape, "training", &labelled, err))
         return false;
-    if (!labelled && !t->options->distil)
+    if (!labelled && !t->options->distil && !t->options->mlm)
         return error_set(err,
                          "none of the %zu records has a label; tokenise with mtok --label, or "
                          "distil with --kd",
@@ -128,6 +131,15 @@ static bool choose_pool(struct shape *shape, const struct model *model, bool kee
     return true;
 }
 
+static void choose_dropout(struct shape *shape, const struct train_options *options)
+{
+    if (options->dropout >= 0)
+        shape->hidden_dropout = shape->attention_dropout = shape->classifier_dropout =
+            (float)options->dropout;
+    if (options->attention_dropout >= 0)
+        shape->attention_dropout = (float)options->attention_dropout;
+}
+
 /* The shape to train: the model's own with the records' labels, or the one asked for. */
 static bool find_shape(struct shape *shape, const struct shape *asked, const struct model *model,
                        const struct records_set *records, const struct train_options *options,
@@ -141,6 +153,9 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
                          model->name);
     if (asked ? !shape_copy(asked, shape, err) : !shape_from_model(shape, model, err))
         return false;
+    choose_dropout(shape, options);
+    if (options->mlm)
+        return shape_make_mlm(shape, asked ? NULL : model, err);
     bool keeps_classifier = !asked && shape->has_classifier && !options->new_head;
     const char *stream = records->n_sources ? source_name(records->source[0]) : "the stream";
     if (keeps_classifier &&
@@ -163,11 +178,6 @@ static bool find_shape(struct shape *shape, const struct shape *asked, const str
         return false;
     shape->n_labels = header->n_labels;
     shape->all_rows = options->all_rows;
-    if (options->dropout >= 0)
-        shape->hidden_dropout = shape->attention_dropout = shape->classifier_dropout =
-            (float)options->dropout;
-    if (options->attention_dropout >= 0)
-        shape->attention_dropout = (float)options->attention_dropout;
     return true;
 }
 
@@ -205,7 +215,7 @@ static bool choose_records(struct trainer *t, struct train_result *result, struc
     if (!t->usable)
         return false;
     for (size_t i = 0; i < records->n; i++)
-        if (t->options->distil || records_get(records, i).labelled)
+        if (t->options->distil || t->options->mlm || records_get(records, i).labelled)
             t->usable[t->n_usable++] = (uint32_t)i;
     result->n_unlabelled = records->n - t->n_usable;
     return true;
@@ -240,6 +250,7 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
     t->epoch = 1;
     batch_init(&t->batch, t->dev, shape, o->distil ? shape->n_labels : 0, true);
     batch_init(&t->dev_batch, t->dev, shape, 0, false);
+    t->batch.word_rows = o->mlm ? shape->vocab : 0;
     objective_init(&t->batch, &t->records->header, shape->n_labels);
     objective_init(&t->dev_batch, &t->records->header, shape->n_labels);
     if (!params_open(&t->params, shape, from, o->new_head, trainer_seed(t, TRAINER_WEIGHTS, 0),
@@ -290,6 +301,9 @@ static void close_trainer(struct trainer *t)
 /* The name of the dev score in logs and histories. */
 static const char *score_name(const struct trainer *t)
 {
+    for (size_t i = 0; i < t->options->n_hooks; i++)
+        if (t->options->hook[i]->score_name)
+            return t->options->hook[i]->score_name;
     return t->records->header.separator ? "dev_micro_f1" : "dev_accuracy";
 }
 
@@ -356,7 +370,8 @@ static bool run_epochs(struct trainer *t, struct error *err)
 /* The n-gram part of the model given is part of the one written. */
 static bool keeps_ngram(const struct trainer *t, const struct model *from)
 {
-    return from && !t->options->hybrid && !t->options->new_head && ngram_of_model(from);
+    return from && !t->options->hybrid && !t->options->new_head && !t->options->mlm &&
+           ngram_of_model(from);
 }
 
 /* Is the tensor one of the shape's? Buffers that are made anew (position_ids) count as such. */
@@ -366,8 +381,11 @@ static bool used(const struct shape *shape, const char *name)
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     if (strcmp(last, "position_ids") == 0 || strcmp(last, "token_type_ids") == 0)
         return true;
+    if (shape->mlm && family_owns_mlm(shape->family, name))
+        return true;
     return family_parse(shape->family, name, &tensor) && tensor.role != FAMILY_ROLES &&
-           !(tensor.role == FAMILY_POOLER && shape->no_pooler);
+           !(tensor.role == FAMILY_POOLER && shape->no_pooler) &&
+           !(tensor.role == FAMILY_CLASSIFIER && shape->mlm);
 }
 
 /* Names of the model's tensors that the trained one has no place for: a language model's head. */
@@ -404,6 +422,7 @@ static bool describe(const struct trainer *t, const struct model *from, struct t
         if (!e->fresh)
             continue;
         ok = json_array_append_new(fresh, json_string(e->name)) == 0;
+        result->fresh_mlm |= e->part.role == FAMILY_ROLES;
         result->fresh_pooler |= e->part.role == FAMILY_POOLER;
         result->fresh_classifier |= e->part.role == FAMILY_CLASSIFIER;
     }
@@ -455,7 +474,7 @@ struct training *train_open(struct model *model, const struct shape *shape,
     if ((!options->hybrid || hybrid_check(options->hybrid, records, options->dev, model, err)) &&
         find_shape(&training->shape, shape, model, records, options, err) &&
         check_records(t, &training->shape, err) && choose_records(t, &training->result, err) &&
-        train_find_absent(t, &training->result, err) &&
+        (options->mlm || train_find_absent(t, &training->result, err)) &&
         open_trainer(t, &training->shape, shape ? NULL : model, err) &&
         (!options->checkpoint || train_state_open(t, model, err)) &&
         (!options->hybrid ||
@@ -516,8 +535,8 @@ json_t *train_config(const struct training *training, struct error *err)
 {
     const struct records_header *header = &training->trainer.records->header;
     json_t *config = shape_config(&training->shape, training->model->config, header->label, err);
-    if (config && state_problem(config, header, err) && model_state_type(config, DTYPE_F32, err) &&
-        configure_ngram(training, config, err))
+    if (config && (training->shape.mlm || state_problem(config, header, err)) &&
+        model_state_type(config, DTYPE_F32, err) && configure_ngram(training, config, err))
         return config;
     json_decref(config);
     return NULL;

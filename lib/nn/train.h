@@ -42,6 +42,7 @@ struct train_options {
     bool new_head;        /* a new classifier even where the model has one */
     bool choose_pool;     /* `pool` instead of the model's own */
     enum shape_pool pool;
+    bool mlm;                  /* no labels, the head and loss of mlm.h, a hook of this run */
     bool all_rows;             /* shape.h; a hook's loss needs them */
     bool distil;               /* needs logits in the records */
     double alpha, temperature; /* 0.9, 2 */
@@ -70,9 +71,9 @@ struct train_result {
     size_t n_unlabelled; /* records left out because they have no label, and there was no teacher */
     double seconds, train_loss;
     double dev_score; /* accuracy; micro-F1 of a multi-label run; NaN without dev */
-    bool fresh_pooler, fresh_classifier; /* the model given had none */
-    size_t n_left_out;                   /* tensors of the model that no classifier uses */
-    char left_out[PARTS_NAME_BYTES];     /* the first of them */
+    bool fresh_pooler, fresh_classifier, fresh_mlm; /* the model given had none */
+    size_t n_left_out;               /* tensors of the model that no classifier uses */
+    char left_out[PARTS_NAME_BYTES]; /* the first of them */
     size_t n_absent, n_absent_dev;   /* labels without a record to learn from, to be scored on */
     char absent[64], absent_dev[64]; /* the first of them */
     bool resumed;                    /* went on from a checkpoint of this step */

@@ -135,8 +135,11 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
                               .smoothing = (float)t->options->label_smoothing,
                               .class_weight = t->class_weight,
                               .scale = t->loss_scale};
-    objective_loss(dev, &loss, batch, add_beside(t, logits), t->params.shape.n_labels, row_loss,
-                   encoder_dlogits(t->encoder));
+    if (t->params.shape.n_labels)
+        objective_loss(dev, &loss, batch, add_beside(t, logits), t->params.shape.n_labels, row_loss,
+                       encoder_dlogits(t->encoder));
+    else
+        dev->op->zero(dev, row_loss, batch->n * sizeof *row_loss);
     if (!call_hooks(t, AFTER_FORWARD, err))
         return false;
     encoder_backward(t->encoder, &t->params.weights, batch, &t->dropout, &rows, NULL);
@@ -388,6 +391,11 @@ bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, do
     size_t next = 0, room = 0;
     float *logits = NULL;
     bool ok = true;
+    for (size_t i = 0; i < trainer->options->n_hooks; i++) {
+        const struct trainer_hook *hook = trainer->options->hook[i];
+        if (hook->evaluate)
+            return hook->evaluate(hook->context, trainer, dev, score, err);
+    }
     while (ok && next < dev->n) {
         if (told_to_stop(trainer)) { /* the checkpoint of the epoch's end is there */
             ok = leave(trainer, "while scoring", err);

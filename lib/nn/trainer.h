@@ -44,6 +44,11 @@ struct trainer_hook {
     /* May the weights of now, after an epoch that is not the last, be the ones that are written? NULL:
      * always. Asked before the dev set is scored. */
     bool (*ready)(void *context, const struct trainer *trainer);
+    /* The score on dev, higher is better, of a run that learns nothing from labels, and its name;
+     * NULL: that of labels. */
+    bool (*evaluate)(void *context, struct trainer *trainer, const struct records_set *dev,
+                     double *score, struct error *err);
+    const char *score_name;
     /* Everything of the hook that the next step depends on; room for n. Returns how many. The same
      * buffers from the first step on: a resumed run gets its bytes back into them before it. */
     size_t (*state)(void *context, struct trainer_buffer *buffer, size_t n);

@@ -90,6 +90,23 @@ size_t tokenizer_special_count(const struct tokenizer *t)
     return t->spec.n_before + t->spec.n_after;
 }
 
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
+{
+    const struct added_token *token = tokenizer_spec_added_with(&t->spec, id);
+    return token && token->special;
+}
+
+int32_t tokenizer_mask(const struct tokenizer *t)
+{
+    for (size_t i = 0; i < t->spec.n_added; i++) {
+        const struct added_token *token = &t->spec.added[i];
+        if (token->special &&
+            (strcmp(token->text, "[MASK]") == 0 || strcmp(token->text, "<mask>") == 0))
+            return token->id;
+    }
+    return -1;
+}
+
 struct tokenizer_scratch *tokenizer_scratch_open(const struct tokenizer *t, struct error *err)
 {
     struct tokenizer_scratch *s = memory_zeroed(1, sizeof *s, err);

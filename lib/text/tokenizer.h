@@ -33,6 +33,11 @@ tokenizer_max_tokens(const struct tokenizer *tokenizer); /* model_max_length; 0:
 size_t
 tokenizer_special_count(const struct tokenizer *tokenizer); /* special tokens around each text */
 
+/* Whether an id is a special token, which decoding leaves out: "[CLS]", "<pad>", "[UNK]". */
+bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);
+/* The id of the special token "[MASK]" or "<mask>"; -1: there is none. */
+int32_t tokenizer_mask(const struct tokenizer *tokenizer);
+
 struct tokenizer_scratch *tokenizer_scratch_open(const struct tokenizer *tokenizer,
                                                  struct error *err) MUST_CHECK;
 void tokenizer_scratch_close(struct tokenizer_scratch *scratch);
