@@ -8,6 +8,7 @@
 #include "io/output.h"
 #include "io/records.h"
 #include "nn/ngram.h"
+#include "quant/calibrate.h"
 #include "quant/dense.h"
 #include "quant/encoder_alone.h"
 #include "quant/format.h"
@@ -20,6 +21,7 @@ enum {
     OPTION_EMBEDDINGS,
     OPTION_BUDGET,
     OPTION_ON,
+    OPTION_CALIBRATE,
     OPTION_SAMPLES,
     OPTION_DENSE
 };
@@ -34,7 +36,10 @@ static const struct tool_option option_table[] = {
      OPTION_BUDGET},
     {0, "on", "STREAM", "records that the loss is measured on: of --budget, or of n-grams left out",
      OPTION_ON},
-    {0, "samples", "N", "with --budget: records for measuring one matrix (512)", OPTION_SAMPLES},
+    {0, "calibrate", "STREAM", "int8: scales of activations from these records, not from each text",
+     OPTION_CALIBRATE},
+    {0, "samples", "N", "records for measuring one matrix (--budget), or --calibrate (512)",
+     OPTION_SAMPLES},
     {0, "dense", NULL, "pad with zeros to a shape that Hugging Face's classes hold", OPTION_DENSE},
 };
 
@@ -44,9 +49,10 @@ struct options {
     enum job job;
     struct format_plan plan; /* of JOB_FORMAT */
     const char *model;
-    double budget;  /* points; negative: not given */
-    const char *on; /* NULL: not given */
-    size_t samples; /* 0: not given */
+    double budget;         /* points; negative: not given */
+    const char *on;        /* NULL: not given */
+    const char *calibrate; /* NULL: not given */
+    size_t samples;        /* 0: not given */
 };
 
 /* What was done, for the note. */
@@ -95,6 +101,10 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_ON:
         tool_argument_once(tool, "--on", &opt->on);
         break;
+    case OPTION_CALIBRATE:
+        tool_argument_once(tool, "--calibrate", &opt->calibrate);
+        opt->job = opt->job == JOB_NONE ? JOB_FORMAT : opt->job;
+        break;
     case OPTION_SAMPLES:
         opt->samples = (size_t)tool_argument_integer(tool, "--samples", 1, MAX_SAMPLES);
         break;
@@ -110,7 +120,7 @@ static void check_options(struct tool *tool, const struct options *opt)
     bool budget = opt->budget >= 0;
     if (opt->job == JOB_NONE)
         tool_usage_error(tool, "--to is missing (fp32, fp16, bf16, int8 or onnx), and so are "
-                               "--embeddings, --budget and --dense");
+                               "--embeddings, --budget, --calibrate and --dense");
     if (opt->plan.tables != FORMAT_AS_IS && opt->job != JOB_FORMAT)
         tool_usage_error(tool, "--embeddings and %s exclude each other", job);
     if (budget && opt->job != JOB_FORMAT)
@@ -122,14 +132,19 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--budget decides on the embeddings, too; drop --embeddings");
     if (budget && !opt->on)
         tool_usage_error(tool, "--budget needs --on STREAM: records to measure the loss on");
-    if (!budget && opt->samples)
-        tool_usage_error(tool, "--samples needs --budget");
+    if (opt->calibrate && opt->job != JOB_FORMAT)
+        tool_usage_error(tool, "--calibrate and %s exclude each other", job);
+    if (opt->calibrate && !budget && opt->plan.to != FORMAT_INT8 && opt->plan.to != FORMAT_AS_IS)
+        tool_usage_error(tool, "--calibrate is for int8 matrices; --to %s has none",
+                         format_name(opt->plan.to));
+    if (!budget && !opt->calibrate && opt->samples)
+        tool_usage_error(tool, "--samples needs --budget or --calibrate");
     if (!budget && opt->on && opt->job == JOB_FORMAT)
         tool_usage_error(tool, "--on needs --budget, --dense or --to onnx");
-    if (!budget && (tool->given & TOOL_SEED))
-        tool_usage_error(tool, "--seed needs --budget, which draws a sample");
-    if (!opt->on && (tool->given & (TOOL_DEVICE | TOOL_THREADS)))
-        tool_usage_error(tool, "--%s needs --on: no model is run without records",
+    if (!budget && !opt->calibrate && (tool->given & TOOL_SEED))
+        tool_usage_error(tool, "--seed needs --budget or --calibrate, which draw a sample");
+    if (!opt->on && !opt->calibrate && (tool->given & (TOOL_DEVICE | TOOL_THREADS)))
+        tool_usage_error(tool, "--%s needs --on or --calibrate: no model is run without records",
                          tool->given & TOOL_DEVICE ? "device" : "threads");
 }
 
@@ -162,6 +177,33 @@ static bool check_records(struct model *model, const struct records_set *records
                               model->name, err);
 }
 
+/* A stream of a model's own, and a device to run it on. */
+struct trial_of {
+    struct records_set records;
+    struct device *dev;
+    struct threads *team;
+};
+
+static void close_trial(struct trial_of *trial)
+{
+    tool_close_device(trial->dev, trial->team);
+    records_set_close(&trial->records);
+}
+
+static bool open_trial(struct tool *tool, const char *path, struct model *model,
+                       struct trial_of *trial)
+{
+    const char *const paths[] = {path};
+    *trial = (struct trial_of){.dev = NULL};
+    if (!records_set_open(&trial->records, paths, 1, &tool->err))
+        return false;
+    if (check_records(model, &trial->records, &tool->err) &&
+        tool_open_device(tool, &trial->dev, &trial->team))
+        return true;
+    close_trial(trial);
+    return false;
+}
+
 /* What each matrix saves and costs, and what was decided. */
 static void tell_mixed(const struct tool *tool, const struct mixed *mixed)
 {
@@ -186,16 +228,26 @@ static bool decide(struct tool *tool, const struct options *opt, struct model *m
                                       .samples = opt->samples ? opt->samples : SAMPLES,
                                       .seed = tool->seed,
                                       .rest = opt->plan.to};
-    struct device *dev = NULL;
-    struct threads *team = NULL;
-    struct records_set records;
-    const char *const path[] = {opt->on};
-    if (!records_set_open(&records, path, 1, &tool->err))
+    struct trial_of trial;
+    if (!open_trial(tool, opt->on, model, &trial))
         return false;
-    bool ok = check_records(model, &records, &tool->err) && tool_open_device(tool, &dev, &team) &&
-              mixed_decide(mixed, model, &records, &how, dev, team, &tool->progress, &tool->err);
-    tool_close_device(dev, team);
-    records_set_close(&records);
+    bool ok = mixed_decide(mixed, model, &trial.records, &how, trial.dev, trial.team,
+                           &tool->progress, &tool->err);
+    close_trial(&trial);
+    return ok;
+}
+
+/* The scales of what int8 matrices multiply, into calibrate. */
+static bool calibrate(struct tool *tool, const struct options *opt, struct model *model,
+                      struct calibrate *scales)
+{
+    struct trial_of trial;
+    if (!open_trial(tool, opt->calibrate, model, &trial))
+        return false;
+    bool ok =
+        calibrate_measure(scales, model, &trial.records, opt->samples ? opt->samples : SAMPLES,
+                          tool->seed, trial.dev, &tool->progress, &tool->err);
+    close_trial(&trial);
     return ok;
 }
 
@@ -203,17 +255,12 @@ static bool decide(struct tool *tool, const struct options *opt, struct model *m
 static bool measure_loss(struct tool *tool, const struct options *opt, struct model *model,
                          struct left_out *left)
 {
-    struct device *dev = NULL;
-    struct threads *team = NULL;
-    struct records_set records;
-    const char *const path[] = {opt->on};
-    if (!records_set_open(&records, path, 1, &tool->err))
+    struct trial_of trial;
+    if (!open_trial(tool, opt->on, model, &trial))
         return false;
-    left->measured = check_records(model, &records, &tool->err) &&
-                     tool_open_device(tool, &dev, &team) &&
-                     encoder_alone_measure(model, &records, dev, team, &left->loss, &tool->err);
-    tool_close_device(dev, team);
-    records_set_close(&records);
+    left->measured = encoder_alone_measure(model, &trial.records, trial.dev, trial.team,
+                                           &left->loss, &tool->err);
+    close_trial(&trial);
     return left->measured;
 }
 
@@ -262,6 +309,7 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
         ok = stage || error_set(&tool->err, "no memory for the history");
     }
     struct mixed mixed = {.n = 0};
+    struct calibrate scales = {.n = 0};
     struct options with = *opt;
     struct left_out left = {.ngram = opt->job != JOB_FORMAT && ngram_of_model(&model) &&
                                      !ngram_alone(&model)};
@@ -272,6 +320,11 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
         with.plan.choice = mixed.choice;
         with.plan.n_choices = mixed.n_choices;
     }
+    if (ok && opt->calibrate) {
+        ok = calibrate(tool, opt, &model, &scales);
+        with.plan.input = scales.input;
+        with.plan.n_inputs = scales.n;
+    }
     if (ok)
         ok = write_model(tool, &with, &model, stage, output, result);
     else
@@ -280,7 +333,11 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
         tell_mixed(tool, &mixed);
     if (ok)
         tell_left_out(tool, &left);
+    if (ok && opt->calibrate)
+        tool_note(tool, "activations: scales from %zu records for %zu matrices", scales.n_records,
+                  scales.n);
     mixed_free(&mixed);
+    calibrate_free(&scales);
     model_close(&model);
     return ok;
 }
@@ -340,6 +397,7 @@ int main(int argc, char **argv)
         .synopsis = "mquant --to FORMAT [--embeddings FORMAT] [-o FILE] [MODEL]\n"
                     "mquant --embeddings FORMAT [-o FILE] [MODEL]\n"
                     "mquant --budget POINTS --on STREAM [--to FORMAT] [-o FILE] [MODEL]\n"
+                    "mquant [--to int8] --calibrate STREAM [-o FILE] [MODEL]\n"
                     "mquant --dense [--on STREAM] [-o FILE] [MODEL]",
         .example = "mquant --to int8 -o small.tar model.tar",
         .option = option_table,

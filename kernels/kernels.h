@@ -188,6 +188,9 @@ struct device_ops {
      * memory. The parts are not needed afterwards. */
     struct linear *(*linear_prepare)(struct device *dev, const struct weight *part,
                                      const float *const *bias, size_t n_parts, struct error *err);
+    /* Of I8 weights: all that is multiplied with them has this scale, found beforehand, instead of
+     * each row its own (quantise.h). scale: normal and finite. */
+    void (*linear_scale)(struct device *dev, struct linear *linear, float scale);
     /* Trainable: refers to w [out, in] and b [out] (NULL: none) on the device, which change
      * under it; refresh after each change. */
     struct linear *(*linear_bind)(struct device *dev, float *w, float *b, size_t out, size_t in,

@@ -11,6 +11,12 @@
  * The linear operation then gives  y = ((float)sum(q * w) * scale) * weight_scale + bias,  again
  * each operation rounded.
  *
+ * With a scale found beforehand (linear_scale), instead of the row's own:
+ *
+ *     q = round to nearest even (x * (1 / scale), cut to -127 … 127)
+ *
+ * again zero and NaN for a row with a NaN or infinity.
+ *
  * Weights have one scale a row, too, made once (lib/quant/format.h): scale = largest / 127, code =
  * round to nearest even (w / scale). quantise_weights() gives what such a row is worth, for training
  * that takes the rounding into account.
@@ -48,6 +54,14 @@ static inline int8_t quantise_value(float x, float factor)
     return factor > 0.0F ? (int8_t)lrintf(x * factor) : (int8_t)0;
 }
 
+/* With a scale that was found beforehand what is larger is cut. */
+static inline int8_t quantise_cut(float x, float factor)
+{
+    float value = x * factor;
+    value = value < 127.0F ? value : 127.0F;
+    return (int8_t)lrintf(value > -127.0F ? value : -127.0F);
+}
+
 /* One row, plainly. */
 static inline float quantise_row(const float *x, size_t n, int8_t *q)
 {
@@ -62,6 +76,20 @@ static inline float quantise_row(const float *x, size_t n, int8_t *q)
     for (size_t i = 0; i < n; i++)
         q[i] = quantise_value(x[i], factor);
     return scale;
+}
+
+/* The same with a scale that was found beforehand. Returns it, or NaN. */
+static inline float quantise_row_fixed(const float *x, size_t n, float scale, int8_t *q)
+{
+    float factor = 1.0F / scale;
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        q[i] = quantise_cut(x[i], factor);
+        finite = finite && fabsf(x[i]) <= 3.0e38F;
+    }
+    for (size_t i = 0; !finite && i < n; i++)
+        q[i] = 0;
+    return finite ? scale : NAN;
 }
 
 /* A row of finite weights rounded as int8 holds them. Adding and taking off 1.5 * 2^23 rounds as

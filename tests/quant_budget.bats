@@ -113,3 +113,28 @@ bytes() {
     assert_status 2
     assert_says '"int4" is not int8'
 }
+
+@test "--calibrate: scales of activations in the file, used; refused where nothing is int8" {
+    run mquant -v -j 1 --to int8 --calibrate data.tok --samples 20 -o fixed.tar good.tar
+    assert_status 0
+    assert_says "scales from 20 records for"
+    mquant -q --to int8 -o int8.tar good.tar
+    [ "$(bytes fixed.tar)" -gt "$(bytes int8.tar)" ]
+    run bash -c 'set -o pipefail; mquant -q -j 1 --calibrate data.tok int8.tar | mscore -q -j 1 --predict -m - data.tok'
+    assert_status 0
+    [ "${#lines[@]}" -eq 60 ]
+    mquant -q --to fp32 -o back.tar fixed.tar
+    mquant -q --to fp32 -o float.tar int8.tar
+    run bash -c 'tar xOf back.tar model.safetensors | grep -c input_scale'
+    assert_says 0
+    mprune -q -m fixed.tar --method layers --keep 50% -o cut.tar
+    run mscore -q -j 1 -m cut.tar --predict data.tok
+    assert_status 0
+    run mquant --to fp16 --calibrate data.tok good.tar
+    assert_status 2
+    assert_says "--to fp16 has none"
+    run mquant --dense --calibrate data.tok good.tar
+    assert_status 2
+    run mquant --calibrate data.tok -o x.tar good.tar
+    assert_fails "--to int8"
+}

@@ -154,6 +154,7 @@ static const struct device_ops operations = {
     .sync = cpu_sync,
     .describe = cpu_describe,
     .linear_prepare = cpu_linear_prepare,
+    .linear_scale = cpu_linear_scale,
     .linear_bind = cpu_linear_bind,
     .linear_refresh = cpu_linear_refresh,
     .linear_round = cpu_linear_round,

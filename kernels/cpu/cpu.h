@@ -54,6 +54,7 @@ void cpu_run(struct cpu *cpu, threads_job *job, void *context);
 /* ---- weights and products: linear.c, bound.c, epilogue.c ---- */
 struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
                                   const float *const *bias, size_t n_parts, struct error *err);
+void cpu_linear_scale(struct device *dev, struct linear *linear, float scale);
 struct linear *cpu_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                struct error *err);
 void cpu_linear_refresh(struct device *dev, struct linear *linear);

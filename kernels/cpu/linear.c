@@ -129,6 +129,12 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
     return NULL;
 }
 
+void cpu_linear_scale(struct device *dev, struct linear *linear, float scale)
+{
+    (void)dev;
+    linear->x_scale = scale;
+}
+
 /* ---- products ---- */
 
 /* A product cut into row blocks × runs of panels, which members take in turn. */
@@ -203,7 +209,7 @@ static void quantise(void *context, size_t member, size_t n_members)
     for (size_t r = begin; r < end; r++)
         job->scale[r] =
             job->kernel->quantise(job->call->x + r * job->call->x_stride, linear->in, linear->k,
-                                  job->q + r * linear->k * job->kernel->x_bytes);
+                                  linear->x_scale, job->q + r * linear->k * job->kernel->x_bytes);
 }
 
 static bool quantise_rows(const struct linear_call *call, bool alone, struct work *work)

@@ -17,6 +17,7 @@ struct linear {
     float *bias;      /* filled up with zeros to whole panels, zeros when there is none */
     float *w_scale;   /* int8 */
     int32_t *surplus; /* int8 */
+    float x_scale;    /* int8: of all x; 0: each row's own */
     struct product_run
         *run; /* NULL: too few zeros to be worth it; owned, as run_first [n_panels + 1] */
     size_t *run_first;

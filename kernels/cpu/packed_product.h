@@ -58,8 +58,9 @@ struct product_int8 {
     size_t panel, group;
     size_t x_bytes; /* of one quantised activation */
     int32_t offset; /* added to every quantised activation; W's row sums times it are `surplus` */
-    /* One row [n] into q [k], n <= k filled up with zeros; the scale (kernels/quantise.h). */
-    float (*quantise)(const float *x, size_t n, size_t k, void *q);
+    /* One row [n] into q [k], n <= k filled up with zeros; the scale (kernels/quantise.h). fixed: the
+     * scale that was found beforehand; 0: the row's own. */
+    float (*quantise)(const float *x, size_t n, size_t k, float fixed, void *q);
     void (*run)(const struct product *product);
 };
 

@@ -28,6 +28,7 @@ static inline struct error *reference_error(struct device *dev)
 struct linear *reference_linear_prepare(struct device *dev, const struct weight *part,
                                         const float *const *bias, size_t n_parts,
                                         struct error *err);
+void reference_linear_scale(struct device *dev, struct linear *linear, float scale);
 struct linear *reference_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                      struct error *err);
 void reference_linear_refresh(struct device *dev, struct linear *linear);

@@ -78,6 +78,7 @@ static const struct device_ops reference_ops = {
     .sync = reference_sync,
     .describe = reference_describe,
     .linear_prepare = reference_linear_prepare,
+    .linear_scale = reference_linear_scale,
     .linear_bind = reference_linear_bind,
     .linear_refresh = reference_linear_refresh,
     .linear_round = reference_linear_round,

@@ -14,6 +14,7 @@ struct linear {
     float *b;                                        /* [out] or NULL */
     int8_t *q;                                       /* [out, in]; NULL when float */
     float *q_scale;                                  /* [out] */
+    float x_scale;                                   /* of all x; 0: each row's own */
     bool borrowed;                                   /* w and b belong to the caller (bind) */
     enum { ROUND_NOT, ROUND_BF16, ROUND_F16 } round; /* what is multiplied */
 };
@@ -111,6 +112,12 @@ struct linear *reference_linear_prepare(struct device *dev, const struct weight 
     return linear;
 }
 
+void reference_linear_scale(struct device *dev, struct linear *linear, float scale)
+{
+    (void)dev;
+    linear->x_scale = scale;
+}
+
 struct linear *reference_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                      struct error *err)
 {
@@ -172,7 +179,10 @@ void reference_linear(struct device *dev, const struct linear *linear, const act
         return;
     for (size_t r = 0; r < rows; r++) {
         const float *from = reference_read(x) + r * x_stride;
-        float scale = q ? quantise_row(from, linear->in, q) : 0;
+        float scale = !q ? 0
+                      : linear->x_scale > 0
+                          ? quantise_row_fixed(from, linear->in, linear->x_scale, q)
+                          : quantise_row(from, linear->in, q);
         for (size_t o = 0; o < linear->out; o++) {
             double bias = linear->b ? (double)linear->b[o] : 0;
             float value = q ? linear_dot_int8(linear, q, scale, o) + (float)bias

@@ -1,6 +1,7 @@
 /* batch.c: packing of records, and the one upload that takes a batch to the device. */
 #include "nn/batch.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,20 @@ void batch_free(struct batch *batch)
     rows_free(&batch->word);
     rows_free(&batch->position);
     *batch = (struct batch){0};
+}
+
+bool batch_check_record(const struct shape *shape, const struct record *record, size_t i,
+                        struct error *err)
+{
+    if (record->n_ids == 0 || record->n_ids > shape_max_tokens(shape))
+        return error_set(
+            err, "record %zu has %zu tokens, the model takes 1 to %zu; use mtok --max-tokens",
+            i + 1, record->n_ids, shape_max_tokens(shape));
+    for (size_t t = 0; t < record->n_ids; t++)
+        if (record->id[t] < 0 || (size_t)record->id[t] >= shape->vocab)
+            return error_set(err, "record %zu: id %" PRId32 " is outside the vocabulary of %zu",
+                             i + 1, record->id[t], shape->vocab);
+    return true;
 }
 
 void batch_clear(struct batch *batch)

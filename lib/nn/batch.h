@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "io/records.h"
 #include "kernels/kernels.h"
 #include "nn/shape.h"
 
@@ -56,6 +57,10 @@ struct batch {
 void batch_init(struct batch *batch, struct device *dev, const struct shape *shape,
                 size_t n_classes, bool for_training);
 void batch_free(struct batch *batch); /* safe on a zeroed struct */
+
+/* May record i, counted from 0, go through a model of this shape? Labels are not looked at. */
+bool batch_check_record(const struct shape *shape, const struct record *record, size_t i,
+                        struct error *err) MUST_CHECK;
 
 void batch_clear(struct batch *batch);
 /* Copies. n_ids > 0; ids checked by the caller. */

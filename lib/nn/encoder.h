@@ -104,6 +104,14 @@ struct encoder_probe {
  * [R, ffn], R one row per sequence in a last layer of first rows only, else all. */
 const act *encoder_units(const struct encoder *encoder, size_t layer, enum encoder_place place);
 
+/* Sees what each product of the following forward passes multiplies with its matrix: n elements. */
+struct encoder_watch {
+    void (*see)(void *context, struct device *dev, const struct linear *linear, const act *x,
+                size_t n);
+    void *context;
+};
+void encoder_watch(struct encoder *encoder, struct encoder_watch watch);
+
 /* Gradients of the touched rows of the embedding tables, [slots, columns] on the device, added
  * to; slots as in batch.h. */
 struct encoder_rows_grad {

@@ -53,6 +53,7 @@ struct encoder {
     size_t room_tokens, room_records;
     void *arena;
     struct encoder_layer *layer; /* [n_layers + 1]: the last has only x, what the encoder gives */
+    struct encoder_watch watch;  /* see NULL: nobody looks */
     /* Set between forward and backward, forgotten after it. */
     const act **extra; /* [n_layers + 1]: further gradients of each layer's x, or NULL */
     const act *extra_qkv;

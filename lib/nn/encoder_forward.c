@@ -12,10 +12,24 @@ struct pass {
     const struct encoder_dropout *dropout;
 };
 
+void encoder_watch(struct encoder *encoder, struct encoder_watch watch)
+{
+    encoder->watch = watch;
+}
+
+static void activated(const struct pass *p, const struct weights_matrix *w, const act *x, size_t in,
+                      size_t rows, enum epilogue epilogue, act *pre, act *y, size_t out)
+{
+    const struct encoder_watch *watch = &p->e->watch;
+    if (watch->see)
+        watch->see(watch->context, p->dev, w->linear, x, rows * in);
+    p->dev->op->linear(p->dev, w->linear, x, in, rows, epilogue, pre, y, out);
+}
+
 static void product(const struct pass *p, const struct weights_matrix *w, const act *x, size_t in,
                     size_t rows, act *y, size_t out)
 {
-    p->dev->op->linear(p->dev, w->linear, x, in, rows, EPILOGUE_NONE, NULL, y, out);
+    activated(p, w, x, in, rows, EPILOGUE_NONE, NULL, y, out);
 }
 
 /* norm(residual + dropout(sum->t)) to sum->y. */
@@ -147,9 +161,8 @@ static void expand(const struct pass *p, size_t l, size_t s)
 {
     const struct shape *shape = p->e->shape;
     struct encoder_ffn *f = &p->e->layer[l].ffn[s];
-    p->dev->op->linear(p->dev, p->weights->layer[l].ffn[s].in.linear, ffn_input(p, l, s),
-                       shape->width, rows_of(p, l), shape->activation, f->pre, f->h,
-                       shape->layer[l].ffn);
+    activated(p, &p->weights->layer[l].ffn[s].in, ffn_input(p, l, s), shape->width, rows_of(p, l),
+              shape->activation, f->pre, f->h, shape->layer[l].ffn);
 }
 
 static void reduce(const struct pass *p, size_t l, size_t s)
@@ -235,8 +248,8 @@ static const act *classify(const struct pass *p)
         dev->op->gather_first(dev, e->layer[shape->n_layers].x, &p->batch->seqs, h, e->top);
     if (!shape->no_pooler) {
         drop_some(p, e->top, n * h, encoder_top_dropout(p->dropout, shape));
-        dev->op->linear(dev, p->weights->pooler.linear, e->top, h, n,
-                        shape->family->head_activation, e->pooled_pre, e->pooled, h);
+        activated(p, &p->weights->pooler, e->top, h, n, shape->family->head_activation,
+                  e->pooled_pre, e->pooled, h);
     }
     drop_some(p, e->pooled, n * h, encoder_pooled_dropout(p->dropout, shape));
     product(p, &p->weights->classifier, e->pooled, h, n, e->logits, shape->n_labels);

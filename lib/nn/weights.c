@@ -2,6 +2,8 @@
  * a device. */
 #include "nn/weights.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +66,19 @@ static struct weights_matrix *matrix_of(struct weights *w, const struct part *pa
     default:
         return NULL;
     }
+}
+
+const struct weights_matrix *weights_matrix_of(const struct weights *weights,
+                                               const struct part *part)
+{
+    const struct weights_layer *layer = &weights->layer[part->layer];
+    if (part->role != FAMILY_QUERY && part->role != FAMILY_KEY && part->role != FAMILY_VALUE)
+        return matrix_of((struct weights *)(uintptr_t)weights, part);
+    if (layer->qkv.linear)
+        return &layer->qkv;
+    if (part->role == FAMILY_QUERY)
+        return &layer->q;
+    return layer->kv.linear ? &layer->kv : part->role == FAMILY_KEY ? &layer->k : &layer->v;
 }
 
 static struct weights_norm *norm_of(struct weights *w, const struct part *part)
@@ -184,6 +199,29 @@ static bool as_weight(const struct source_model *from, const struct tensor_view 
     return true;
 }
 
+/* Of an I8 matrix, where there is one: the scale of all that is multiplied with it; of stacked
+ * matrices, which multiply the same, the largest. */
+static bool read_input_scale(const struct source_model *from, const struct tensor_view *view,
+                             float *largest, struct error *err)
+{
+    char name[PARTS_NAME_BYTES + 16];
+    float scale;
+    snprintf(name, sizeof name, "%s_input_scale", view->name);
+    const struct tensor_view *found = view->type == DTYPE_I8 ? model_find(from->model, name) : NULL;
+    if (!found)
+        return true;
+    if (found->type != DTYPE_F32 || tensor_view_elements(found) != 1)
+        return error_set(err, "%s: tensor %s must be one F32 number", from->model->name, name);
+    if (!bundle_verify(from->model->bundle, found->data, sizeof scale, err))
+        return false;
+    memcpy(&scale, found->data, sizeof scale);
+    if (!(scale >= FLT_MIN && scale <= FLT_MAX))
+        return error_set(err, "%s: tensor %s is %g; expected a positive number that fp32 can hold",
+                         from->model->name, name, (double)scale);
+    *largest = fmaxf(*largest, scale);
+    return true;
+}
+
 /* Vector `name` [n] as floats. */
 static bool read_vector(const struct source_model *from, const char *name, size_t n, float *to,
                         struct error *err)
@@ -203,19 +241,22 @@ static bool prepare_matrix(void *context, const struct part *part, size_t n_stac
     struct weight weight[MAX_STACKED];
     const float *bias[MAX_STACKED];
     char name[PARTS_NAME_BYTES];
-    float *vectors = memory_array(n_stacked * part->rows, sizeof *vectors, err);
+    float *vectors = memory_array(n_stacked * part->rows, sizeof *vectors, err), input_scale = 0;
     bool ok = vectors != NULL;
     for (size_t i = 0; ok && i < n_stacked; i++) {
         parts_name(shape, &part[i], "weight", name);
         const struct tensor_view *view =
             parts_require_tensor(from->model, name, part[i].rows, part[i].cols, err);
-        ok = view && as_weight(from, view, part[i].cols, true, &weight[i], err);
+        ok = view && as_weight(from, view, part[i].cols, true, &weight[i], err) &&
+             read_input_scale(from, view, &input_scale, err);
         parts_name(shape, &part[i], "bias", name);
         bias[i] = vectors + i * part->rows;
         ok = ok && read_vector(from, name, part->rows, vectors + i * part->rows, err);
     }
     if (ok)
         to->linear = from->dev->op->linear_prepare(from->dev, weight, bias, n_stacked, err);
+    if (ok && to->linear && input_scale > 0)
+        from->dev->op->linear_scale(from->dev, to->linear, input_scale);
     bundle_release(from->model->bundle); /* packed: the file's pages would double the memory */
     free(vectors);
     return ok && to->linear;

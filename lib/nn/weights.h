@@ -94,6 +94,10 @@ void weights_free(struct weights *weights); /* safe on a zeroed struct */
 bool weights_verify_rows(const struct weights *weights, const int32_t *id, size_t n,
                          struct error *err) MUST_CHECK;
 
+/* The matrix that a part (PART_MATRIX) is, or is stacked in. */
+const struct weights_matrix *weights_matrix_of(const struct weights *weights,
+                                               const struct part *part);
+
 /* The matrices there are, each once: `list` has room for WEIGHTS_OF_LAYER n_layers +
  * WEIGHTS_BESIDE. Returns how many. */
 size_t weights_linears(const struct weights *weights, struct linear **list);

@@ -123,19 +123,11 @@ static void take_teachers(struct record *record, size_t n_labels, bool several, 
 static bool check_record(const struct shape *shape, const struct record *record, size_t i,
                          struct error *err)
 {
-    if (record->n_ids == 0 || record->n_ids > shape_max_tokens(shape))
-        return error_set(
-            err, "record %zu has %zu tokens, the model takes 1 to %zu; use mtok --max-tokens",
-            i + 1, record->n_ids, shape_max_tokens(shape));
     int32_t last = record->n_label_ids ? record->label_id[record->n_label_ids - 1] : record->label;
     if (!record->labelled || (last >= 0 && (size_t)last >= shape->n_labels))
         return error_set(err, "record %zu has label %" PRId32 ", the model has %zu labels", i + 1,
                          last, shape->n_labels);
-    for (size_t t = 0; t < record->n_ids; t++)
-        if (record->id[t] < 0 || (size_t)record->id[t] >= shape->vocab)
-            return error_set(err, "record %zu: id %" PRId32 " is outside the vocabulary of %zu",
-                             i + 1, record->id[t], shape->vocab);
-    return true;
+    return batch_check_record(shape, record, i, err);
 }
 
 static bool work_open(struct work *work, struct model *model, const struct shape *shape,

@@ -63,20 +63,6 @@ static uint32_t *draw(const struct records_set *records, const struct moments_op
     return NULL;
 }
 
-static bool check_record(const struct shape *shape, const struct record *record, size_t i,
-                         struct error *err)
-{
-    if (record->n_ids == 0 || record->n_ids > shape_max_tokens(shape))
-        return error_set(
-            err, "record %zu has %zu tokens, the model takes 1 to %zu; use mtok --max-tokens",
-            i + 1, record->n_ids, shape_max_tokens(shape));
-    for (size_t t = 0; t < record->n_ids; t++)
-        if (record->id[t] < 0 || (size_t)record->id[t] >= shape->vocab)
-            return error_set(err, "record %zu: id %" PRId32 " is outside the vocabulary of %zu",
-                             i + 1, record->id[t], shape->vocab);
-    return true;
-}
-
 /* ---- passes ---- */
 
 static bool run_batch(struct work *work, struct moments *moments, struct error *err)
@@ -113,7 +99,7 @@ static bool run_sample(struct work *work, struct moments *moments,
             struct record record = records_get(records, sample[i]);
             if (batch->n > 0 && batch->n_tokens + record.n_ids > batch_tokens)
                 break;
-            if (!check_record(work->shape, &record, sample[i], err) ||
+            if (!batch_check_record(work->shape, &record, sample[i], err) ||
                 !batch_add(batch, record.id, record.n_ids, -1, NULL, err))
                 return false;
             i++;

@@ -38,7 +38,7 @@ const char *format_name(enum format format)
     return known[format].name;
 }
 
-static const char quant_method[] = "millet-int8";
+static const char quant_method[] = "millet-int8", input_suffix[] = "_input_scale";
 
 void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data, float *scale)
 {
@@ -81,7 +81,7 @@ static bool batch_open(struct batch *batch, size_t n_tensors, struct error *err)
 {
     size_t n = 0;
     *batch = (struct batch){.n = 0};
-    if (!memory_multiply(n_tensors, 2, &n))
+    if (!memory_multiply(n_tensors, 3, &n)) /* itself, its scales, the scale of its input */
         return error_set(err, "%zu tensors are more than this machine can hold", n_tensors);
     batch->tensor = memory_zeroed(n, sizeof *batch->tensor, err);
     batch->owned = memory_zeroed(n, sizeof *batch->owned, err);
@@ -123,21 +123,24 @@ static bool is_codes(const struct tensor_view *view)
     return view->type == DTYPE_I8 || view->type == DTYPE_U8;
 }
 
-/* "x_scale" where x is I8 or U8: it travels with x. */
+/* "x_scale" or "x_input_scale" where x is I8 or U8: it travels with x. */
 static bool is_scale(const struct model *model, const struct tensor_view *view, bool *yes,
                      struct error *err)
 {
-    static const char suffix[] = "_scale";
-    size_t n = strlen(view->name), tail = sizeof suffix - 1;
+    static const char *const suffix[] = {"_scale", input_suffix};
+    size_t n = strlen(view->name);
     *yes = false;
-    if (n <= tail || strcmp(view->name + n - tail, suffix) != 0)
-        return true;
-    char *base = memory_copy(view->name, n - tail, err);
-    if (!base)
-        return false;
-    const struct tensor_view *of = model_find(model, base);
-    *yes = of && is_codes(of);
-    free(base);
+    for (size_t i = 0; i < 2 && !*yes; i++) {
+        size_t tail = strlen(suffix[i]);
+        if (n <= tail || strcmp(view->name + n - tail, suffix[i]) != 0)
+            continue;
+        char *base = memory_copy(view->name, n - tail, err);
+        if (!base)
+            return false;
+        const struct tensor_view *of = model_find(model, base);
+        *yes = of && is_codes(of);
+        free(base);
+    }
     return true;
 }
 
@@ -489,6 +492,52 @@ static bool write_batch(struct model *model, const struct batch *batch,
     return ok;
 }
 
+/* The scale of what an I8 matrix multiplies, found now or before, as `name`; *is false: each row has
+ * its own. */
+static bool input_of(struct model *model, const struct format_plan *plan, const char *matrix,
+                     const char *name, struct tensor_view *scale, bool *is, struct error *err)
+{
+    *is = true;
+    for (size_t i = 0; i < plan->n_inputs; i++)
+        if (strcmp(plan->input[i].name, matrix) == 0) {
+            *scale = tensor_view_1d(name, DTYPE_F32, 1, &plan->input[i].scale);
+            return true;
+        }
+    const struct tensor_view *before = model_find(model, name);
+    *is = before != NULL;
+    if (before)
+        *scale = *before;
+    return !before || bundle_verify(model->bundle, before->data, (size_t)before->bytes, err);
+}
+
+static bool add_inputs(struct model *model, struct batch *batch, const struct format_plan *plan,
+                       struct error *err)
+{
+    size_t n = batch->n;
+    for (size_t i = 0; i < n; i++) {
+        const struct tensor_view *view = &batch->tensor[i];
+        struct tensor_view scale;
+        bool is = false;
+        if (view->type != DTYPE_I8)
+            continue;
+        char *name = memory_format(err, "%s%s", view->name, input_suffix);
+        if (!name || !input_of(model, plan, view->name, name, &scale, &is, err)) {
+            free(name);
+            return false;
+        }
+        scale.name = name;
+        if (is)
+            batch_add(batch, scale, NULL, name);
+        else
+            free(name);
+    }
+    return batch->n > n || !plan->n_inputs ||
+           error_set(err,
+                     "%s: none of its matrices is int8, so scales of what they multiply are of no "
+                     "use; add --to int8",
+                     model->name);
+}
+
 bool format_write_plan(struct model *model, const struct format_plan *plan, json_t *stage,
                        struct output *output, struct format_result *result, struct error *err)
 {
@@ -500,6 +549,7 @@ bool format_write_plan(struct model *model, const struct format_plan *plan, json
         sizes.bytes_before += model->tensor[i].bytes;
         ok = convert_tensor(model, &batch, &model->tensor[i], plan, &sizes.weights, err);
     }
+    ok = ok && add_inputs(model, &batch, plan, err);
     for (size_t i = 0; ok && i < batch.n; i++)
         sizes.bytes_after += batch.tensor[i].bytes;
     if (ok)

@@ -11,6 +11,9 @@
  *                    scale = max|w| / 127, data = w / scale to the nearest, ties to even. All
  *                    else is F32, but the idf of an n-gram part, which are F16
  *
+ *                    Beside it there may be "<name>_input_scale" F32 [1] (calibrate.h): the scale of
+ *                    all that is multiplied with it, instead of a scale for each row at work
+ *
  *   int4             tables of embeddings alone: U8 [rows, columns / 2] and "<name>_scale" F32
  *                    [rows, groups], as core/int4.h has it. Only of the word table: "int4" of the
  *                    tables of positions and types, which are small, is int8
@@ -38,11 +41,19 @@ struct format_choice {
     const char *name; /* of a matrix, as the model spells it */
     enum format format;
 };
+struct format_input {
+    char *name; /* of a matrix; owned by whoever made the list */
+    float scale;
+};
 struct format_plan {
     enum format to;                     /* of all that is not said below; AS_IS: no change */
     enum format tables;                 /* of the tables of embeddings; AS_IS: as `to` */
     const struct format_choice *choice; /* [n_choices] matrices by name; these win */
     size_t n_choices;
+    /* [n_inputs] What int8 matrices multiply has these scales; where none is given what the model
+     * says of it stays. */
+    const struct format_input *input;
+    size_t n_inputs;
 };
 
 bool format_from_name(const char *name, enum format *format); /* false: unknown */

@@ -8,6 +8,7 @@ struct linear_shape {
     enum epilogue epilogue;
     bool pre, bias;
     enum dtype type;
+    float x_scale; /* found beforehand; 0: not */
 };
 
 /* Weights of `type` in host memory, one byte off any alignment, as they may lie in a mapped file.
@@ -67,6 +68,8 @@ static void linear_case(struct trial *t, const void *context)
     struct linear *linear =
         t->dev->op->linear_prepare(t->dev, &w.weight, s->bias ? &bias : NULL, 1, &err);
     trial_must(linear != NULL, &err);
+    if (s->x_scale > 0)
+        t->dev->op->linear_scale(t->dev, linear, s->x_scale);
     t->dev->op->linear(t->dev, linear, x, s->x_stride, s->rows, s->epilogue, pre, y, s->y_stride);
     t->dev->op->linear_free(t->dev, linear);
     store_release(&w);
@@ -92,6 +95,14 @@ static void test_linear(void)
             snprintf(what, sizeof what, "linear %s %zu × %zu × %zu, epilogue %d",
                      dtype_name(s.type), s.rows, s.in, s.out, (int)s.epilogue);
             trial_everywhere(linear_case, &s, what);
+            /* Values of size 1: some are cut at 127 scales, then nearly all, then none. */
+            static const float x_scale[] = {0.01F, 1e-4F, 1};
+            for (size_t f = 0; s.type == DTYPE_I8 && f < 3; f++) {
+                s.x_scale = x_scale[f];
+                snprintf(what, sizeof what, "linear %zu × %zu × %zu, activations in steps of %g",
+                         s.rows, s.in, s.out, (double)s.x_scale);
+                trial_everywhere(linear_case, &s, what);
+            }
         }
 }
 

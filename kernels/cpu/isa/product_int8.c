@@ -37,27 +37,61 @@ static float largest(const float *x, size_t n)
     return vec_highest(best);
 }
 
-static float quantise(const float *x, size_t n, size_t k, void *q)
+static void set_zero(quantised *to, size_t k)
 {
+    for (size_t i = 0; i < k; i++)
+        to[i] = OFFSET;
+}
+
+/* Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, as lrintf does. */
+FINISH_INLINE void put_rounded(vec value, quantised *to)
+{
+    vec_int integer = (vec_int)(value + VEC_ROUNDER) - (vec_int)vec_set(VEC_ROUNDER) + OFFSET;
+    quantised_vec narrow = __builtin_convertvector(integer, quantised_vec);
+    memcpy(to, &narrow, sizeof narrow);
+}
+
+/* With a scale found beforehand: one pass. */
+static float quantise_fixed(const float *x, size_t n, size_t k, float scale, quantised *to)
+{
+    float factor = 1.0f / scale;
+    vec_int finite = ~(vec_int){0};
+    bool all = true;
+    size_t i = 0;
+    for (; i + VEC_N <= n; i += VEC_N) {
+        vec v = vec_load(x + i);
+        finite &= vec_abs(v) <= 3.0e38f;
+        put_rounded(vec_max(vec_min(v * factor, vec_set(127.0f)), vec_set(-127.0f)), to + i);
+    }
+    for (; i < n; i++) {
+        all = all && fabsf(x[i]) <= 3.0e38f;
+        to[i] = (quantised)(quantise_cut(x[i], factor) + OFFSET);
+    }
+    for (size_t lane = 0; lane < VEC_N; lane++)
+        all = all && finite[lane];
+    set_zero(to + n, k - n);
+    if (all)
+        return scale;
+    set_zero(to, n);
+    return NAN;
+}
+
+static float quantise(const float *x, size_t n, size_t k, float fixed, void *q)
+{
+    if (fixed > 0)
+        return quantise_fixed(x, n, k, fixed, q);
     float factor, scale = quantise_scale(largest(x, n), &factor);
     quantised *to = q;
     size_t i = 0;
     if (!(factor > 0.0f)) {
-        for (; i < k; i++)
-            to[i] = OFFSET;
+        set_zero(to, k);
         return scale;
     }
-    /* Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, as lrintf does. */
-    for (; i + VEC_N <= n; i += VEC_N) {
-        vec shifted = vec_load(x + i) * factor + VEC_ROUNDER;
-        vec_int integer = (vec_int)shifted - (vec_int)vec_set(VEC_ROUNDER) + OFFSET;
-        quantised_vec narrow = __builtin_convertvector(integer, quantised_vec);
-        memcpy(to + i, &narrow, sizeof narrow);
-    }
+    for (; i + VEC_N <= n; i += VEC_N)
+        put_rounded(vec_load(x + i) * factor, to + i);
     for (; i < n; i++)
         to[i] = (quantised)(quantise_value(x[i], factor) + OFFSET);
-    for (; i < k; i++)
-        to[i] = OFFSET;
+    set_zero(to + n, k - n);
     return scale;
 }
 
