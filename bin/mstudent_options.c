@@ -156,32 +156,107 @@ static void parse_class_weights(struct tool *tool, struct arguments *a)
     }
 }
 
-static void take_option(struct tool *tool, struct arguments *a, int id)
+/* One number within its range. */
+struct number_option {
+    enum option_id id;
+    double min, max;
+    double *real;
+    size_t *integer; /* one of them */
+};
+
+/* false: the option is none of the numbers. */
+static bool take_number(struct tool *tool, struct arguments *a, int id)
 {
     struct train_options *train = &a->train;
+    const struct number_option number[] = {
+        {OPTION_HEADS, 1, 1 << 20, NULL, &a->student.heads},
+        {OPTION_FFN, 1, 1 << 20, NULL, &a->student.ffn},
+        {OPTION_HIDDEN, 1, 1 << 20, NULL, &a->student.hidden},
+        {OPTION_EPOCHS, 0, 100000, NULL, &train->epochs},
+        {OPTION_BATCH_TOKENS, 1, 1 << 24, NULL, &train->batch_tokens},
+        {OPTION_LOG_EVERY, 1, 1 << 30, NULL, &train->log_every},
+        {OPTION_PATIENCE, 1, 100000, NULL, &train->patience},
+        {OPTION_LR, 1e-12, 10, &train->lr, NULL},
+        {OPTION_HEAD_LR, 0, 1e6, &train->head_lr_factor, NULL},
+        {OPTION_WARMUP, 0, 1, &train->warmup, NULL},
+        {OPTION_WEIGHT_DECAY, 0, 10, &train->weight_decay, NULL},
+        {OPTION_CLIP, 0, 1e9, &train->clip, NULL},
+        {OPTION_DROPOUT, 0, 0.95, &train->dropout, NULL},
+        {OPTION_ATTENTION_DROPOUT, 0, 0.95, &train->attention_dropout, NULL},
+        {OPTION_BETA2, 0, 0.999999, &train->beta2, NULL},
+        {OPTION_LABEL_SMOOTHING, 0, 0.99, &train->label_smoothing, NULL},
+    };
+    char what[40] = "";
+    for (size_t i = 0; i < mstudent_n_options; i++)
+        if (mstudent_option[i].id == id)
+            snprintf(what, sizeof what, "--%s", mstudent_option[i].long_name);
+    for (size_t i = 0; i < sizeof number / sizeof *number; i++) {
+        const struct number_option *n = &number[i];
+        if ((int)n->id != id)
+            continue;
+        if (n->integer)
+            *n->integer =
+                (size_t)tool_argument_integer(tool, what, (int64_t)n->min, (int64_t)n->max);
+        else
+            *n->real = tool_argument_real(tool, what, n->min, n->max);
+        return true;
+    }
+    return false;
+}
+
+/* What the student is made of. false: the option says something else. */
+static bool take_start(struct tool *tool, struct arguments *a, int id)
+{
     switch (id) {
     case OPTION_MODEL:
         tool_argument_once(tool, "-m", &a->model);
-        break;
+        return true;
     case OPTION_SHAPE:
         a->shape = mstudent_parse_shape(tool, &a->ngram, tool_argument(tool));
         if (a->shape)
             check_shape(tool, a->shape);
-        break;
+        return true;
     case OPTION_FROM_LAYERS:
         a->student.layers = tool_argument(tool);
         if (!student_check_layers(a->student.layers, &tool->err))
             tool_usage_error(tool, "%s", tool->err.text);
-        break;
-    case OPTION_HEADS:
-        a->student.heads = (size_t)tool_argument_integer(tool, "--heads", 1, 1 << 20);
-        break;
-    case OPTION_FFN:
-        a->student.ffn = (size_t)tool_argument_integer(tool, "--ffn", 1, 1 << 20);
-        break;
-    case OPTION_HIDDEN:
-        a->student.hidden = (size_t)tool_argument_integer(tool, "--hidden", 1, 1 << 20);
-        break;
+        return true;
+    case OPTION_NGRAM:
+        mstudent_parse_ngram(tool, &a->ngram);
+        return true;
+    case OPTION_NEW_HEAD:
+        a->train.new_head = true;
+        return true;
+    case OPTION_POOL:
+        parse_pool(tool, &a->train);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* How the run is kept. false: the option says something else. */
+static bool take_checkpoint(struct tool *tool, struct train_options *train, int id)
+{
+    if (id == OPTION_CHECKPOINT)
+        train->checkpoint = tool_argument(tool);
+    else if (id == OPTION_CHECKPOINT_EVERY)
+        tool_argument_every(tool, "--checkpoint-every", &train->checkpoint_steps,
+                            &train->checkpoint_seconds);
+    else if (id == OPTION_RESUME)
+        train->resume = true;
+    else
+        return false;
+    tool_leave_unsaid(tool);
+    return true;
+}
+
+static void take_option(struct tool *tool, struct arguments *a, int id)
+{
+    struct train_options *train = &a->train;
+    if (take_number(tool, a, id) || take_start(tool, a, id) || take_checkpoint(tool, train, id))
+        return;
+    switch (id) {
     case OPTION_TEACHER:
         tool_argument_once(tool, "--teacher", &a->teacher.model);
         break;
@@ -191,86 +266,25 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     case OPTION_MLM:
         train->mlm = true;
         break;
-    case OPTION_NGRAM:
-        mstudent_parse_ngram(tool, &a->ngram);
-        break;
     case OPTION_DEV:
         a->dev = tool_argument(tool);
         break;
-    case OPTION_EPOCHS:
-        train->epochs = (size_t)tool_argument_integer(tool, "--epochs", 0, 100000);
-        break;
-    case OPTION_BATCH_TOKENS:
-        train->batch_tokens = (size_t)tool_argument_integer(tool, "--batch-tokens", 1, 1 << 24);
-        break;
-    case OPTION_LR:
-        train->lr = tool_argument_real(tool, "--lr", 1e-12, 10);
-        break;
-    case OPTION_HEAD_LR:
-        train->head_lr_factor = tool_argument_real(tool, "--head-lr", 0, 1e6);
-        break;
-    case OPTION_WARMUP:
-        train->warmup = tool_argument_real(tool, "--warmup", 0, 1);
-        break;
-    case OPTION_WEIGHT_DECAY:
-        train->weight_decay = tool_argument_real(tool, "--weight-decay", 0, 10);
-        break;
-    case OPTION_CLIP:
-        train->clip = tool_argument_real(tool, "--clip", 0, 1e9);
-        break;
-    case OPTION_DROPOUT:
-        train->dropout = tool_argument_real(tool, "--dropout", 0, 0.95);
+    case OPTION_LOG:
+        a->log = tool_argument(tool);
         break;
     case OPTION_QUANTISE:
         if (strcmp(tool_argument(tool), "int8") != 0)
             tool_usage_error(tool, "--quantise: \"%s\" is not int8", tool_argument(tool));
         a->quantise = true;
         break;
-    case OPTION_NEW_HEAD:
-        train->new_head = true;
-        break;
-    case OPTION_POOL:
-        parse_pool(tool, train);
-        break;
-    case OPTION_LOG:
-        a->log = tool_argument(tool);
-        break;
-    case OPTION_LOG_EVERY:
-        train->log_every = (size_t)tool_argument_integer(tool, "--log-every", 1, 1 << 30);
-        break;
-    case OPTION_ATTENTION_DROPOUT:
-        train->attention_dropout = tool_argument_real(tool, "--attention-dropout", 0, 0.95);
-        break;
-    case OPTION_BETA2:
-        train->beta2 = tool_argument_real(tool, "--beta2", 0, 0.999999);
-        break;
     case OPTION_PRECISION:
         parse_precision(tool, train);
-        break;
-    case OPTION_LABEL_SMOOTHING:
-        train->label_smoothing = tool_argument_real(tool, "--label-smoothing", 0, 0.99);
         break;
     case OPTION_CLASS_WEIGHTS:
         parse_class_weights(tool, a);
         break;
     case OPTION_CURRICULUM:
         train->curriculum = true;
-        break;
-    case OPTION_PATIENCE:
-        train->patience = (size_t)tool_argument_integer(tool, "--patience", 1, 100000);
-        break;
-    case OPTION_CHECKPOINT:
-        train->checkpoint = tool_argument(tool);
-        tool_leave_unsaid(tool);
-        break;
-    case OPTION_CHECKPOINT_EVERY:
-        tool_argument_every(tool, "--checkpoint-every", &train->checkpoint_steps,
-                            &train->checkpoint_seconds);
-        tool_leave_unsaid(tool);
-        break;
-    case OPTION_RESUME:
-        train->resume = true;
-        tool_leave_unsaid(tool);
         break;
     }
 }
