@@ -305,13 +305,15 @@ static bool write_ngram(struct tool *tool, const struct options *opt, struct mod
         return !output;
     hash_text(fingerprint, text);
     json_t *extra = model_keep_extra(model, json_object(), &tool->err);
+    if (!extra)
+        return false;
     const struct model_writer_options options = {.from = model,
                                                  .config = model->config,
                                                  .tensor = model->tensor,
                                                  .n_tensors = model->n_tensors,
                                                  .stage = tool_stage(tool, text),
                                                  .extra = extra};
-    return extra && model_write(output, &options, &tool->err);
+    return model_write(output, &options, &tool->err);
 }
 
 /* --ngram-keep, on the open model: what is written afterwards has the rows that stay. */

@@ -113,10 +113,12 @@ answers() {
     answers int8.tar
     mquant -q --dense -o dense.tar x.tar
     answers dense.tar
-    run move -m int8.tar --keep 50% -o y.tar data.tok
     assert_status 2
     run mprune -q -m int8.tar --method movement --keep 50% -o y.tar data.tok
     assert_fails 'is int8' 'mquant --to fp32'
+    mquant -q --embeddings int4 -o int4.tar x.tar
+    run mprune -q -m int4.tar --method movement --keep 50% -o y.tar data.tok
+    assert_fails 'is int4' 'mquant --to fp32'
 }
 
 @test "blocks that are zero are not in the file, in any format, and in none for other programs" {

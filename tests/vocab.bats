@@ -150,3 +150,10 @@ config() {
     assert_status 2
     [ ! -e x.tok ]
 }
+
+@test "--vocab-from: ids that the model's words do not reach are refused before they are counted" {
+    mtok -q -m unigram.tar -o other.tok part.csv
+    run mprune -q -m model.tar --vocab-from other.tok -o x.tar
+    assert_fails "mtok -m"
+    [ ! -e x.tar ]
+}

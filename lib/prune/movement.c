@@ -70,11 +70,12 @@ static bool check_model(const struct shape *shape, const struct model *model, st
                          model->name, shape->has_classifier ? "pooler" : "classifier");
     for (size_t i = 0; i < model->n_tensors; i++) {
         struct family_tensor tensor;
-        if (model->tensor[i].type == DTYPE_I8 &&
+        enum dtype type = model->tensor[i].type;
+        if ((type == DTYPE_I8 || type == DTYPE_U8) &&
             family_parse(shape->family, model->tensor[i].name, &tensor))
             return error_set(err,
-                             "%s: tensor %s is int8, which does not train; mquant --to fp32 first",
-                             model->name, model->tensor[i].name);
+                             "%s: tensor %s is int%d, which does not train; mquant --to fp32 first",
+                             model->name, model->tensor[i].name, type == DTYPE_I8 ? 8 : 4);
     }
     return true;
 }

@@ -18,15 +18,22 @@ enum { N_ID_KEYS = sizeof id_key / sizeof *id_key };
 /* Counts by id, grown as ids come. */
 struct counts {
     uint64_t *count;
+    size_t n_rows; /* of the word table: what an id is below */
     size_t n, capacity;
     uint64_t tokenizer;
     const char *name; /* of a stream, for messages; NULL: none was read */
 };
 
-static bool count_part(struct counts *counts, const struct records_part *part, struct error *err)
+static bool count_part(struct counts *counts, const struct records_part *part, const char *path,
+                       struct error *err)
 {
     for (size_t i = 0; i < part->n_tokens; i++) {
         size_t id = (size_t)part->id[i];
+        if (id >= counts->n_rows)
+            return error_set(err,
+                             "%s: has the id %zu, but the model's words are numbered below %zu; "
+                             "make the stream with mtok -m and this model",
+                             path, id, counts->n_rows);
         if (id >= counts->n) {
             if (!memory_grow(&counts->count, &counts->capacity, id + 1, sizeof *counts->count, err))
                 return false;
@@ -47,7 +54,7 @@ static bool count_stream(struct counts *counts, const char *path, struct error *
     int more = -1;
     bool ok = reader != NULL;
     while (ok && (more = records_next(reader, &part, err)) > 0) {
-        ok = count_part(counts, &part, err);
+        ok = count_part(counts, &part, path, err);
         records_part_free(&part);
     }
     ok = ok && more == 0;
@@ -93,7 +100,7 @@ static bool list_musts(const struct model *model, const struct shape *shape, int
 bool vocabulary_open(struct vocabulary *vocabulary, struct model *model, const struct shape *shape,
                      const char *const *path, size_t n_paths, size_t size, struct error *err)
 {
-    struct counts counts = {.n = 0};
+    struct counts counts = {.n_rows = shape->vocab};
     int32_t *must = NULL;
     size_t n_must = 0;
     *vocabulary = (struct vocabulary){.n_rows = shape->vocab, .pad = shape->pad};
