@@ -13,6 +13,7 @@
 #include "io/records.h"
 #include "nn/parts.h"
 #include "prune/compact.h"
+#include "prune/layers_search.h"
 #include "prune/ngram_cut.h"
 #include "prune/plan.h"
 #include "prune/second_order.h"
@@ -47,6 +48,11 @@ struct means {
 static bool decide_layers(const struct means *means, struct plan *plan)
 {
     const struct options *opt = means->opt;
+    const struct layers_search_options options = {
+        .samples = opt->samples, .batch_tokens = opt->batch_tokens, .seed = means->tool->seed};
+    if (opt->searches)
+        return layers_search_plan(plan, means->model, means->records, means->budget, &options,
+                                  means->dev, &means->tool->progress, &means->tool->err);
     return plan_layers(plan, means->model, means->budget, opt->rule, opt->list, &means->tool->err);
 }
 
@@ -183,7 +189,7 @@ static bool decide(struct tool *tool, const struct options *opt, struct model *m
                             .remeasure = opt->remeasure,
                             .progress = &tool->progress};
     struct means means = {.tool = tool, .opt = opt, .model = model, .budget = &budget};
-    bool reads = method_table[opt->method].reads_stream, ok = true;
+    bool reads = opt->reads_stream, ok = true;
     struct records_set records;
     if (reads) {
         if (!records_set_open(&records, opt->path, opt->n_paths, &tool->err))
@@ -381,6 +387,8 @@ int main(int argc, char **argv)
             "mprune -m MODEL --method layers (--keep SHARE | --speedup FACTOR) "
             "[--which RULE] [-o FILE]\n"
             "mprune -m MODEL --method layers --which LIST [-o FILE]\n"
+            "mprune -m MODEL --method layers --which search (--keep SHARE | --speedup FACTOR) "
+            "[-o FILE] [STREAM...]\n"
             "mprune -m MODEL --method magnitude (--keep SHARE | --speedup FACTOR) "
             "[-o FILE]\n"
             "mprune -m MODEL --method fisher|importance|second-order (--keep SHARE | --speedup "

@@ -76,7 +76,7 @@ enum { MAX_VOCAB_FROM = 64 };
 struct method_entry {
     const char *name;
     uint64_t takes;    /* OPTION_BIT()s of the options that are not every method's */
-    bool reads_stream; /* operands are STREAMs, standard input without any */
+    bool reads_stream; /* layers: only with --which search */
 };
 extern const struct method_entry method_table[N_METHODS];
 #define OPTION_BIT(id) (UINT64_C(1) << ((id)-OPTION_MODEL))
@@ -90,6 +90,8 @@ struct options {
     bool remeasure, explain;
     const char *which; /* NULL: not given */
     const char *list;  /* --which is a list */
+    bool searches;     /* --which search */
+    bool reads_stream; /* operands are STREAMs, standard input without any */
     enum layers_rule rule;
     size_t samples, batch_tokens;
     bool dry_run, no_rearrange, normalise, by_variance;

@@ -6,7 +6,7 @@
 #include "bin/mprune.h"
 #include "core/number.h"
 
-enum { SAMPLES = 2048, TUNE_SAMPLES = 1024, BATCH_TOKENS = 512 };
+enum { SAMPLES = 2048, LAYERS_SAMPLES = 512, TUNE_SAMPLES = 1024, BATCH_TOKENS = 512 };
 
 const struct tool_option mprune_option_table[] = {
     {'m', "model", "MODEL", "the model to prune (required)", OPTION_MODEL},
@@ -18,7 +18,7 @@ const struct tool_option mprune_option_table[] = {
     {0, "remeasure", NULL, "speedup: time this machine anew, whatever the cache holds",
      OPTION_REMEASURE},
     {0, "explain", NULL, "speedup: print what heads, neurons and layers cost here", OPTION_EXPLAIN},
-    {0, "which", "RULE", "layers: drop top, middle, bottom, alternate; or a list to keep",
+    {0, "which", "RULE", "layers: drop top, middle, bottom, alternate, search; or a list to keep",
      OPTION_WHICH},
     {0, "normalise", "HOW", "divide scores by their norm in a layer: none (default) or layer",
      OPTION_NORMALISE},
@@ -29,7 +29,7 @@ const struct tool_option mprune_option_table[] = {
     {0, "tune", "WHAT", "fisher, importance: refit weights (default), scales or none", OPTION_TUNE},
     {0, "ridge", "R", "how strongly --tune holds on to the weights there were (0.1)", OPTION_RIDGE},
     {0, "tune-samples", "N", "at most N records for --tune (1024)", OPTION_TUNE_SAMPLES},
-    {0, "samples", "N", "at most N records of the stream (2048)", OPTION_SAMPLES},
+    {0, "samples", "N", "at most N records of the stream (2048; layers 512)", OPTION_SAMPLES},
     {0, "batch-tokens", "N", "tokens that run at a time (512), of one step (1024)",
      OPTION_BATCH_TOKENS},
     {0, "variant", "VARIANT", "movement: hybrid (default), struct, filled or unstructured",
@@ -69,7 +69,10 @@ const size_t mprune_n_options = sizeof mprune_option_table / sizeof *mprune_opti
     (OPTION_BIT(OPTION_SPEEDUP) | OPTION_BIT(OPTION_REMEASURE) | OPTION_BIT(OPTION_EXPLAIN))
 
 const struct method_entry method_table[N_METHODS] = {
-    [METHOD_LAYERS] = {"layers", OPTION_BIT(OPTION_WHICH) | BITS_SPEED, false},
+    [METHOD_LAYERS] = {"layers",
+                       OPTION_BIT(OPTION_WHICH) | OPTION_BIT(OPTION_SAMPLES) |
+                           OPTION_BIT(OPTION_BATCH_TOKENS) | BITS_SPEED,
+                       false},
     [METHOD_FISHER] = {"fisher",
                        OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS) |
                            OPTION_BIT(OPTION_NO_REARRANGE) | BITS_TUNE | BITS_SPEED |
@@ -252,12 +255,13 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
 
 static void check_which(struct tool *tool, struct options *opt)
 {
-    if (opt->which && !layers_rule_from_name(opt->which, &opt->rule)) {
+    opt->searches = opt->which && strcmp(opt->which, "search") == 0;
+    if (opt->which && !opt->searches && !layers_rule_from_name(opt->which, &opt->rule)) {
         /* A word is a mistyped rule; whether a list fits the model is known when it is open. */
         if (opt->which[0] < '0' || opt->which[0] > '9')
             tool_usage_error(tool,
-                             "--which: \"%s\" is not top, middle, bottom, alternate or a list of "
-                             "layers to keep such as 0,2,5",
+                             "--which: \"%s\" is not top, middle, bottom, alternate, search or a "
+                             "list of layers to keep such as 0,2,5",
                              opt->which);
         opt->list = opt->which;
     }
@@ -319,6 +323,24 @@ static void check_vocabulary(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--keep needs a --method; --vocab-size N says how many pieces stay");
 }
 
+/* Does it read one? */
+static void check_stream(struct tool *tool, struct options *opt)
+{
+    const struct method_entry *method = &method_table[opt->method];
+    bool layers = opt->method == METHOD_LAYERS;
+    opt->reads_stream = method->reads_stream || opt->searches;
+    if (layers && opt->searches && !(opt->given & OPTION_BIT(OPTION_SAMPLES)))
+        opt->samples = LAYERS_SAMPLES;
+    if (opt->reads_stream)
+        return;
+    if (opt->n_paths > 0)
+        tool_usage_error(tool, "--method %s%s reads no STREAM; drop %s", method->name,
+                         layers ? " without --which search" : "", opt->path[0]);
+    if (layers && opt->given & (OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS)))
+        tool_usage_error(tool, "--%s needs --which search",
+                         opt->given & OPTION_BIT(OPTION_SAMPLES) ? "samples" : "batch-tokens");
+}
+
 static void check_options(struct tool *tool, struct options *opt)
 {
     char names[256];
@@ -327,18 +349,16 @@ static void check_options(struct tool *tool, struct options *opt)
     check_vocabulary(tool, opt);
     if (opt->method == N_METHODS)
         tool_usage_error(tool, "--method is missing: %s", method_names(0, names, sizeof names));
-    const struct method_entry *method = &method_table[opt->method];
     check_taken(tool, opt);
-    if (!method->reads_stream && opt->n_paths > 0)
-        tool_usage_error(tool, "--method %s reads no STREAM; drop %s", method->name, opt->path[0]);
     if (opt->dry_run && tool->output)
         tool_usage_error(tool, "--dry-run writes no model; drop -o");
     check_report(tool, opt);
     if (opt->method != METHOD_VOCABULARY)
         check_which(tool, opt);
+    check_stream(tool, opt);
     if (opt->method == METHOD_MOVEMENT)
         mprune_train_check(tool, opt);
-    tool_check_stdin(tool, method->reads_stream);
+    tool_check_stdin(tool, opt->reads_stream);
 }
 
 void mprune_parse(struct tool *tool, struct options *opt)

@@ -146,8 +146,12 @@ END
 -m model.tar --method layers --keep nan|--keep
 -m model.tar --method layers --keep 50% --which upper|"upper" is not top, middle
 -m model.tar --method layers --keep 50% --which 0,1|drop --keep
--m model.tar --method layers --keep 50% data.tok|reads no STREAM
--m model.tar --method layers --keep 50% --samples 5|--samples needs --method fisher
+-m model.tar --method layers --keep 50% data.tok|without --which search reads no STREAM
+-m model.tar --method layers --keep 50% --samples 5|--samples needs --which search
+-m model.tar --method layers --keep 50% --batch-tokens 64|--batch-tokens needs --which search
+-m model.tar --method magnitude --keep 50% --samples 5|--samples needs --method layers, fisher
+-m model.tar --method layers --which search data.tok|--keep is missing
+-m - --method layers --which search --keep 50%|standard input is asked for 2 times
 -m model.tar --method layers --keep 50% --no-rearrange|--no-rearrange needs --method fisher
 -m model.tar --method magnitude --keep 50% data.tok|reads no STREAM
 -m model.tar --method importance --keep 50% --normalise heads data.tok|"heads" is not layer or none

@@ -73,6 +73,15 @@ void encoder_embed(struct encoder *encoder, const struct weights *weights,
 void encoder_step(struct encoder *encoder, const struct weights *weights, const struct batch *batch,
                   size_t layer, enum encoder_step step);
 
+/* Whole layers in any order, for who tries models without some of them; on an encoder without a
+ * tape, of a shape with all rows. encoder_embed() makes the state [T, H], a layer replaces it by what
+ * it gives, and the answer is logits as of encoder_forward(); the state stays. */
+act *encoder_state(struct encoder *encoder);
+void encoder_run_layer(struct encoder *encoder, const struct weights *weights,
+                       const struct batch *batch, size_t layer);
+const act *encoder_classify(struct encoder *encoder, const struct weights *weights,
+                            const struct batch *batch);
+
 /* After encoder_forward() on a taped encoder: query, key and value of a layer of all rows, [T, 3A]
  * (query | key | value), A = heads × head_size. */
 const act *encoder_qkv(const struct encoder *encoder, size_t layer);

@@ -256,6 +256,25 @@ static const act *classify(const struct pass *p)
     return e->logits;
 }
 
+act *encoder_state(struct encoder *encoder)
+{
+    return encoder->layer[0].x;
+}
+
+void encoder_run_layer(struct encoder *encoder, const struct weights *weights,
+                       const struct batch *batch, size_t layer)
+{
+    const struct pass pass = {encoder, encoder->dev, weights, batch, NULL};
+    run_layer(&pass, layer);
+}
+
+const act *encoder_classify(struct encoder *encoder, const struct weights *weights,
+                            const struct batch *batch)
+{
+    const struct pass pass = {encoder, encoder->dev, weights, batch, NULL};
+    return classify(&pass);
+}
+
 const act *encoder_forward(struct encoder *encoder, const struct weights *weights,
                            const struct batch *batch, const struct encoder_dropout *dropout)
 {

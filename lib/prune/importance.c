@@ -130,6 +130,16 @@ static bool check_record(const struct shape *shape, const struct record *record,
     return batch_check_record(shape, record, i, err);
 }
 
+bool importance_add(struct batch *batch, const struct shape *shape, struct record *record, size_t i,
+                    int32_t *label_id, bool *taught, struct error *err)
+{
+    if (!record->labelled && record->logits) {
+        take_teachers(record, shape->n_labels, batch->n_targets > 0, label_id);
+        *taught = true;
+    }
+    return check_record(shape, record, i, err) && objective_add(batch, record, NULL, err);
+}
+
 static bool work_open(struct work *work, struct model *model, const struct shape *shape,
                       const struct records_header *header, struct device *dev, struct error *err)
 {
@@ -236,8 +246,7 @@ static bool run_sample(struct work *work, const struct records_set *records, con
                        struct importance_result *result, struct error *err)
 {
     struct batch *batch = &work->batch;
-    size_t n_labels = work->shape->n_labels;
-    int32_t *label_id = memory_array(n_labels, sizeof *label_id, err);
+    int32_t *label_id = memory_array(work->shape->n_labels, sizeof *label_id, err);
     bool ok = label_id != NULL;
     for (size_t i = 0; ok && i < n;) {
         batch_clear(batch);
@@ -245,12 +254,8 @@ static bool run_sample(struct work *work, const struct records_set *records, con
             struct record record = records_get(records, sample[i]);
             if (batch->n > 0 && batch->n_tokens + record.n_ids > batch_tokens)
                 break;
-            if (!record.labelled && record.logits) {
-                take_teachers(&record, n_labels, batch->n_targets > 0, label_id);
-                result->taught = true;
-            }
-            ok = check_record(work->shape, &record, sample[i], err) &&
-                 objective_add(batch, &record, NULL, err);
+            ok = importance_add(batch, work->shape, &record, sample[i], label_id, &result->taught,
+                                err);
             if (ok)
                 count_labels(work, &record);
         }

@@ -19,6 +19,7 @@
 #include "io/model.h"
 #include "io/records.h"
 #include "kernels/kernels.h"
+#include "nn/batch.h"
 #include "nn/shape.h"
 #include "prune/search.h"
 
@@ -51,6 +52,11 @@ struct importance_result {
 /* Indices of the records that importance_score() would look at, in order of the stream; free(). */
 uint32_t *importance_draw(const struct records_set *records, size_t samples, uint64_t seed,
                           size_t *n, struct error *err) MUST_CHECK;
+
+/* One of them, number i of the stream, checked, into a batch whose objective is set. Without a label
+ * it becomes what its teacher says, and *taught true; label_id has room for all labels. */
+bool importance_add(struct batch *batch, const struct shape *shape, struct record *record, size_t i,
+                    int32_t *label_id, bool *taught, struct error *err) MUST_CHECK;
 
 /* Fill the scores of the units that search_units() made of `shape`, the model's. The model must
  * have a pooler and a classifier, records their labels among the classifier's. result may be NULL

@@ -39,7 +39,7 @@ static bool choose_layers(struct plan *plan, const struct model *model, struct b
     return ok;
 }
 
-static bool check_layers(const struct shape *shape, const struct model *model, struct error *err)
+bool plan_check_layers(const struct shape *shape, const struct model *model, struct error *err)
 {
     return shape->n_layers > 0 ||
            error_set(err,
@@ -53,7 +53,7 @@ bool plan_layers(struct plan *plan, const struct model *model, struct budget *bu
 {
     *plan = (struct plan){.n_tokens = PLAN_TOKENS};
     bool ok = shape_from_model(&plan->before, model, err) &&
-              check_layers(&plan->before, model, err) &&
+              plan_check_layers(&plan->before, model, err) &&
               choose_layers(plan, model, budget, rule, list, err);
     if (ok) {
         plan->how = json_pack("{s:s, s:s}", "method", "layers", "which",
@@ -97,7 +97,7 @@ bool plan_check_units(const struct shape *shape, const struct model *model, stru
         : shape->family->bottleneck ? "its heads and neurons lie inside bottlenecks, narrow already"
                                     : NULL;
     if (!why)
-        return check_layers(shape, model, err);
+        return plan_check_layers(shape, model, err);
     return error_set(err,
                      "%s: heads and neurons of \"%s\" are not pruned: %s; drop whole "
                      "layers with --method layers",

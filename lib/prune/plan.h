@@ -66,6 +66,8 @@ bool plan_units(struct plan *plan, struct model *model, const struct records_set
  * in that layer: refused. */
 bool plan_check_units(const struct shape *shape, const struct model *model,
                       struct error *err) MUST_CHECK;
+bool plan_check_layers(const struct shape *shape, const struct model *model,
+                       struct error *err) MUST_CHECK;
 /* before, keep, n_tokens and how are set (how NULL: no memory for it): what follows from them. */
 bool plan_finish(struct plan *plan, struct error *err) MUST_CHECK;
 /* Nothing of the encoder goes: for trimming the vocabulary alone. */
