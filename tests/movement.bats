@@ -113,6 +113,7 @@ answers() {
     answers int8.tar
     mquant -q --dense -o dense.tar x.tar
     answers dense.tar
+    run move -m int8.tar --keep 50% -o y.tar data.tok
     assert_status 2
     run mprune -q -m int8.tar --method movement --keep 50% -o y.tar data.tok
     assert_fails 'is int8' 'mquant --to fp32'
