@@ -334,6 +334,11 @@ static bool cut_ngram(struct tool *tool, const struct options *opt, struct model
     return true;
 }
 
+static bool takes_stdout(const char *path)
+{
+    return path && strcmp(path, "-") == 0;
+}
+
 static bool prune(struct tool *tool, const struct options *opt, struct output *output)
 {
     struct model model;
@@ -353,6 +358,8 @@ static bool prune(struct tool *tool, const struct options *opt, struct output *o
             plan_vocabulary(&plan, &vocabulary);
         ok =
             (!output || write_model(tool, &model, &plan, output)) && write_report(tool, opt, &plan);
+        if (ok && opt->dry_run && !takes_stdout(opt->report))
+            ok = mprune_write_table(tool, &plan);
         if (ok) {
             tell_layers(tool, &plan);
             tell_vocabulary(tool, opt, &plan, &vocabulary);

@@ -1,6 +1,6 @@
 /* mprune.h: what mprune's files share: the methods, each with the options it takes, and what
  * the command line says (mprune_options.c reads it, mprune.c does it,
- * mprune_speed.c explains what speed costs).
+ * mprune_speed.c explains what speed costs, mprune_table.c tells what would go).
  *
  * A new method: a name in enum method, a row in method_table (mprune_options.c), a function in
  * decide_table (mprune.c). A new option: an id, a row in option_table, a member of struct options,
@@ -124,5 +124,9 @@ void mprune_parse(struct tool *tool, struct options *opt);
 struct budget;
 void mprune_tell_speed(const struct tool *tool, const struct options *opt,
                        const struct budget *budget);
+
+/* mprune_table.c: on standard output, what would stay of each layer and of the words. */
+struct plan;
+bool mprune_write_table(struct tool *tool, const struct plan *plan);
 
 #endif

@@ -59,7 +59,7 @@ const struct tool_option mprune_option_table[] = {
     {0, "ngram-keep", "SHARE", "of the n-gram part's rows: those that say most", OPTION_NGRAM_KEEP},
     {0, "vocab-size", "N", "of that, at most N pieces, the most frequent", OPTION_VOCAB_SIZE},
     {0, "report", "FILE", "write what was kept, and figures, as JSON", OPTION_REPORT},
-    {0, "dry-run", NULL, "decide and report, write no model", OPTION_DRY_RUN},
+    {0, "dry-run", NULL, "print what would stay, write no model", OPTION_DRY_RUN},
 };
 const size_t mprune_n_options = sizeof mprune_option_table / sizeof *mprune_option_table;
 

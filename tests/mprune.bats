@@ -122,7 +122,24 @@ END
     run --separate-stderr mprune -m model.tar --method layers --keep 50% --dry-run
     assert_status 0
     assert_says '1 of 2 layers'
-    [ -z "$output" ]
+    [ "${#lines[@]}" -eq 3 ]
+}
+
+@test "--dry-run prints a table of what would stay" {
+    run --separate-stderr mprune -m deep.tar --method layers --which 0,2 --dry-run
+    assert_status 0
+    printf 'layer\theads\tof\tneurons\tof\n0\t4\t4\t64\t64\n1\t0\t4\t0\t64\n2\t4\t4\t64\t64\n3\t0\t4\t0\t64\n' > expected
+    diff expected - <<< "$output"
+    mprune -q -j 1 -m deep.tar --method fisher --keep 50% --vocab-from data.tok --dry-run data.tok > table
+    mprune -j 1 -v -m deep.tar --method fisher --keep 50% --vocab-from data.tok -o x.tar data.tok 2> notes
+    # The same as what is told of the model that is written.
+    while IFS=$'\t' read -r layer heads all neurons most; do
+        grep -q "layer $layer, was $layer: $heads of $all heads, $neurons of $most neurons" notes
+    done < <(sed '1d;$d' table)
+    IFS=$'\t' read -r name words rows < <(tail -n 1 table)
+    [ "$name" = words ]
+    grep -q "$words of $rows rows of the word table" notes
+    [ "$(wc -l < table)" -eq 6 ]
 }
 
 @test "mistakes in the command line: status 2, nothing on standard output" {
