@@ -1,4 +1,5 @@
-/* mstudent_options.c: the table of mstudent's options, and what is refused before a file is opened. */
+/* mstudent_options.c: the table of mstudent's options, and what is refused before a file is
+ * opened. */
 #include "bin/mstudent_options.h"
 
 #include <stdio.h>
@@ -289,7 +290,8 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     }
 }
 
-/* An n-gram part alone is fitted, not trained: what steers the training of an encoder is refused. */
+/* An n-gram part alone is fitted, not trained: what steers the training of an encoder is
+ * refused. */
 static void check_ngram(struct tool *tool, struct arguments *a)
 {
     static const enum option_id fits[] = {OPTION_MODEL, OPTION_SHAPE, OPTION_KD, OPTION_NGRAM,

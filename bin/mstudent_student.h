@@ -7,8 +7,8 @@
 #include "io/model.h"
 #include "io/records.h"
 
-/* --from-layers, --heads, --ffn and --hidden; --shape layers=0 where the model's tables fit, in which
- * case arguments->shape is NULL afterwards. Nothing when none was given. */
+/* --from-layers, --heads, --ffn and --hidden; --shape layers=0 where the model's tables fit, in
+ * which case arguments->shape is NULL afterwards. Nothing when none was given. */
 bool mstudent_student(struct tool *tool, struct arguments *arguments, struct model *model,
                       size_t vocab, const struct records_set *records,
                       struct device *device) MUST_CHECK;

@@ -99,8 +99,8 @@ void tool_check_stdin(struct tool *tool, bool default_stdin);
 int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
 double tool_argument_real(struct tool *tool, const char *what, double min, double max);
 void tool_argument_once(struct tool *tool, const char *what, const char **value);
-/* --kd: "alpha=0.9,temperature=2" of the option just returned, and what else a tool knows; a key left
- * out stays as it was. */
+/* --kd: "alpha=0.9,temperature=2" of the option just returned, and what else a tool knows; a key
+ * left out stays as it was. */
 struct tool_kd_key {
     const char *key;
     double min, max, *value;
@@ -112,11 +112,11 @@ void tool_argument_kd(struct tool *tool, double *alpha, double *temperature,
 void tool_leave_unsaid(struct tool *tool);
 /* --checkpoint-every: "500" is steps, "30s" seconds (steps 0). */
 void tool_argument_every(struct tool *tool, const char *what, size_t *steps, double *seconds);
-/* Exits 2 when --checkpoint (NULL: not given) cannot be one, or --resume or --checkpoint-every stand
- * without it. After tool_operands(). */
+/* Exits 2 when --checkpoint (NULL: not given) cannot be one, or --resume or --checkpoint-every
+ * stand without it. After tool_operands(). */
 void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume, bool every);
-/* For a second file that a tool writes (--log, --report, --cache): exits 2 when it is the output, an
- * operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
+/* For a second file that a tool writes (--log, --report, --cache): exits 2 when it is the output,
+ * an operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
 void tool_check_written(struct tool *tool, const char *option, const char *path);
 /* Say what is wrong with the usage and exit 2. */
 _Noreturn void tool_usage_error(struct tool *tool, const char *format, ...)
@@ -136,8 +136,8 @@ json_t *tool_stage(const struct tool *tool, const char *input_fingerprint);
  * input". output NULL: it could not be opened. true: all is written. */
 bool tool_end_output(struct tool *tool, struct output *output, bool ok, bool binary);
 /* From now on the first SIGTERM or SIGINT (unless the parent has it ignored) only sets what is
- * returned; a second one ends the process. tool_finish() of a run that failed after it dies of it, as
- * shells expect: status 128 + its number. */
+ * returned; a second one ends the process. tool_finish() of a run that failed after it dies of it,
+ * as shells expect: status 128 + its number. */
 const volatile sig_atomic_t *tool_catch_stop(void);
 /* Report tool->err if set, close stdout with its errors looked at, return the exit status. The last
  * call of every main(). A reader that left (EPIPE) is a failure without a message. */

@@ -118,8 +118,8 @@ struct loss {
     enum loss_kind kind;
     float alpha, temperature;
     float scale; /* multiplies loss gradients: 1/records of the whole step */
-    /* Of the cross-entropy: this share of a label's weight goes to all classes alike (Szegedy et al.
-     * 2016); of several labels, to the other answer and this one alike. */
+    /* Of the cross-entropy: this share of a label's weight goes to all classes alike (Szegedy et
+     * al. 2016); of several labels, to the other answer and this one alike. */
     float smoothing;
     /* [C], device memory, or NULL: a row's cross-entropy counts so many times, by its label. Of
      * several labels: unused. */
@@ -151,8 +151,8 @@ struct adamw {
     uint64_t step; /* from 1, for bias correction */
 };
 
-/* A matrix [rows, cols] cut into blocks; those at the right and lower edges may be smaller. Values of
- * blocks lie row by row: block (i, j) is number i * blocks_across + j. */
+/* A matrix [rows, cols] cut into blocks; those at the right and lower edges may be smaller. Values
+ * of blocks lie row by row: block (i, j) is number i * blocks_across + j. */
 struct blocks {
     size_t rows, cols, block_rows, block_cols; /* block sizes at least 1 */
 };
@@ -196,9 +196,10 @@ struct device_ops {
     struct linear *(*linear_bind)(struct device *dev, float *w, float *b, size_t out, size_t in,
                                   struct error *err);
     void (*linear_refresh)(struct device *dev, struct linear *linear);
-    /* From now on products with a bound matrix round what they multiply to BF16 or F16 (nearest even):
-     * x and W in linear; x, W and dy in linear_backward, for dx and dw. Sums, biases and results stay
-     * float, and w itself does (the master weights of mixed precision; Micikevicius et al. 2018). */
+    /* From now on products with a bound matrix round what they multiply to BF16 or F16 (nearest
+     * even): x and W in linear; x, W and dy in linear_backward, for dx and dw. Sums, biases and
+     * results stay float, and w itself does (the master weights of mixed precision; Micikevicius et
+     * al. 2018). */
     bool (*linear_round)(struct device *dev, struct linear *linear, enum dtype format,
                          struct error *err);
     void (*linear_free)(struct device *dev, struct linear *linear);
@@ -338,8 +339,8 @@ struct device_ops {
      * i <= j is read and both are destroyed. Doubles inside. An `a` that is not positive definite
      * is a failure for sync. */
     void (*solve)(struct device *dev, float *a, size_t n, float *b, size_t m);
-    /* to = from where keep[block] is not 0, else 0 (also where from is not finite). from and to, [rows,
-     * cols] without gaps, may coincide. */
+    /* to = from where keep[block] is not 0, else 0 (also where from is not finite). from and to,
+     * [rows, cols] without gaps, may coincide. */
     void (*block_mask)(struct device *dev, const struct blocks *blocks, const float *keep,
                        const float *from, float *to);
     /* sum[block] += sum over the block of x·y: with a weight and the gradient of its masked
@@ -348,8 +349,8 @@ struct device_ops {
                       const float *y, float *sum);
 
     /* ---- quantising ---- */
-    /* to = from as int8 holds it: each row of from [rows, cols] rounded to its scale times -127 … 127
-     * (quantise.h, quantise_weights). from and to may coincide. */
+    /* to = from as int8 holds it: each row of from [rows, cols] rounded to its scale times -127 …
+     * 127 (quantise.h, quantise_weights). from and to may coincide. */
     void (*round_rows)(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
 };
 

@@ -18,8 +18,8 @@
  * again zero and NaN for a row with a NaN or infinity.
  *
  * Weights have one scale a row, too, made once (lib/quant/format.h): scale = largest / 127, code =
- * round to nearest even (w / scale). quantise_weights() gives what such a row is worth, for training
- * that takes the rounding into account.
+ * round to nearest even (w / scale). quantise_weights() gives what such a row is worth, for
+ * training that takes the rounding into account.
  */
 #ifndef MILLET_KERNELS_QUANTISE_H
 #define MILLET_KERNELS_QUANTISE_H

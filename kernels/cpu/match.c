@@ -1,5 +1,5 @@
-/* match.c: losses between a student's states and its teacher's. Each member takes whole sequences, so
- * that a sequence's loss is summed in one order whoever has it. */
+/* match.c: losses between a student's states and its teacher's. Each member takes whole sequences,
+ * so that a sequence's loss is summed in one order whoever has it. */
 #include <math.h>
 #include <string.h>
 

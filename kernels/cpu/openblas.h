@@ -48,7 +48,8 @@ void openblas_run(const struct openblas *blas, const struct openblas_product *pr
 /* LAPACK, which some builds of OpenBLAS leave out. blas NULL: no. */
 bool openblas_has_lapack(const struct openblas *blas);
 /* a [n, n], triangle i <= j, row-major, becomes the factor U of a = Uᵀ U; false: not positive
- * definite. Then each row of x [m, n] becomes (Uᵀ U)⁻¹ of it. n and m at most INT_MAX. Any thread. */
+ * definite. Then each row of x [m, n] becomes (Uᵀ U)⁻¹ of it. n and m at most INT_MAX. Any
+ * thread. */
 bool openblas_factor(const struct openblas *blas, double *a, size_t n);
 void openblas_solve(const struct openblas *blas, const double *u, size_t n, double *x, size_t m);
 

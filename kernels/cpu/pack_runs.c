@@ -8,7 +8,8 @@
 
 enum { SHORTEST_GAP = 16 }; /* slices of zeros; fewer cost more to step over than to multiply */
 
-/* Below this share of zeros a product by runs is not faster. Measured (tests/bench/bench_blocks.c). */
+/* Below this share of zeros a product by runs is not faster. Measured
+ * (tests/bench/bench_blocks.c). */
 static const double worth = 0.1;
 
 static bool is_zero(const char *slice, size_t bytes)

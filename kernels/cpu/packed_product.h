@@ -4,8 +4,9 @@
  * W [out, in] is cut into panels of `panel` outputs (the last one filled with zeros):
  *   float  [n_panels][k][panel]
  *   int8   [n_panels][k / group][panel][group], k filled up to a multiple of `group` with zeros
- * Where enough of a panel's slices [panel] of one k (int8: [panel][group]) are zeros, `run` names those
- * that are not: leaving a product with zero out of a sum of finite terms changes no bit of it.
+ * Where enough of a panel's slices [panel] of one k (int8: [panel][group]) are zeros, `run` names
+ * those that are not: leaving a product with zero out of a sum of finite terms changes no bit of
+ * it.
  *
  * A result is the sum over k in order, in one accumulator (fp32) or in exact integers (int8): it
  * depends neither on the number of rows, nor on the tile a row falls in, nor on who computes it.
@@ -58,8 +59,8 @@ struct product_int8 {
     size_t panel, group;
     size_t x_bytes; /* of one quantised activation */
     int32_t offset; /* added to every quantised activation; W's row sums times it are `surplus` */
-    /* One row [n] into q [k], n <= k filled up with zeros; the scale (kernels/quantise.h). fixed: the
-     * scale that was found beforehand; 0: the row's own. */
+    /* One row [n] into q [k], n <= k filled up with zeros; the scale (kernels/quantise.h). fixed:
+     * the scale that was found beforehand; 0: the row's own. */
     float (*quantise)(const float *x, size_t n, size_t k, float fixed, void *q);
     void (*run)(const struct product *product);
 };

@@ -1,5 +1,5 @@
-/* rounded.h: the inputs of a bound product, rounded to a 16-bit format and kept as floats: training's
- * numerics of bf16 and fp16 on a processor that multiplies floats. */
+/* rounded.h: the inputs of a bound product, rounded to a 16-bit format and kept as floats:
+ * training's numerics of bf16 and fp16 on a processor that multiplies floats. */
 #ifndef MILLET_KERNELS_CPU_ROUNDED_H
 #define MILLET_KERNELS_CPU_ROUNDED_H
 

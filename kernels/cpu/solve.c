@@ -1,5 +1,5 @@
-/* solve.c: symmetric positive definite systems by OpenBLAS' LAPACK: one factorisation, then the right
- * sides shared out. */
+/* solve.c: symmetric positive definite systems by OpenBLAS' LAPACK: one factorisation, then the
+ * right sides shared out. */
 #include "kernels/solve.h"
 
 #include <limits.h>

@@ -2,12 +2,12 @@
  *
  *     alpha T² KL(softmax(teacher / T) ‖ softmax(logits / T)) + (1 - alpha) cross-entropy
  *
- * with alpha = 0 for plain cross-entropy. A row without a label (-1) lacks the second term. Smoothing
- * by s makes of a target y (1 - s) y + s / C, of several labels (1 - s) y + s / 2.
+ * with alpha = 0 for plain cross-entropy. A row without a label (-1) lacks the second term.
+ * Smoothing by s makes of a target y (1 - s) y + s / C, of several labels (1 - s) y + s / 2.
  *
- * With several labels, each class is a distribution of its own, (σ(x), 1 - σ(x)), and both terms are
- * means over the classes. In terms of softplus(x) = log(1 + exp x), which large x do not overflow,
- * log σ(x) = -softplus(-x) and log(1 - σ(x)) = -softplus(x). */
+ * With several labels, each class is a distribution of its own, (σ(x), 1 - σ(x)), and both terms
+ * are means over the classes. In terms of softplus(x) = log(1 + exp x), which large x do not
+ * overflow, log σ(x) = -softplus(-x) and log(1 - σ(x)) = -softplus(x). */
 #include "kernels/reference/reference.h"
 
 #include <math.h>

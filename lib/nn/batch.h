@@ -16,8 +16,8 @@
 #include "kernels/kernels.h"
 #include "nn/shape.h"
 
-/* Touched rows of an embedding table (padding's do not learn: padding_idx of PyTorch): slot r is table row row[r], the sum over tokens
- * order[bound[r]] … order[bound[r+1]-1]. */
+/* Touched rows of an embedding table (padding's do not learn: padding_idx of PyTorch): slot r is
+ * table row row[r], the sum over tokens order[bound[r]] … order[bound[r+1]-1]. */
 struct batch_rows {
     size_t n;               /* slots */
     int32_t *row;           /* host [n], ascending */
@@ -66,7 +66,8 @@ void batch_clear(struct batch *batch);
 /* Copies. n_ids > 0; ids checked by the caller. */
 bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t label,
                const float *teacher, struct error *err) MUST_CHECK;
-/* Where n_targets is set: the labels that hold for the record added last, id [n] below n_targets. */
+/* Where n_targets is set: the labels that hold for the record added last, id [n] below
+ * n_targets. */
 bool batch_add_targets(struct batch *batch, const int32_t *id, size_t n, bool known,
                        struct error *err) MUST_CHECK;
 bool batch_upload(struct batch *batch, struct error *err) MUST_CHECK;

@@ -5,9 +5,9 @@
  *
  * Activations live in a workspace on the device. With a tape each layer has buffers of its own,
  * kept for the backward pass: about T (4H + 4A + 2F) elements a layer; without one all layers share
- * one set: T (3H + 4A + F). A bottleneck of width W with s stacked feed-forward networks: T (2H + 4A
- * + (6 + 2s) W + 2sF) and T (2H + 4A + 4W + F). The workspace is sized by encoder_reserve() and grows
- * only when a batch is larger.
+ * one set: T (3H + 4A + F). A bottleneck of width W with s stacked feed-forward networks: T (2H +
+ * 4A + (6 + 2s) W + 2sF) and T (2H + 4A + 4W + F). The workspace is sized by encoder_reserve() and
+ * grows only when a batch is larger.
  */
 #ifndef MILLET_NN_ENCODER_H
 #define MILLET_NN_ENCODER_H
@@ -38,8 +38,8 @@ void encoder_close(struct encoder *encoder); /* NULL is fine */
 bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
                      struct error *err) MUST_CHECK;
 
-/* Logits [n, n_labels] on the device, valid until the next call; NULL without labels. The batch is uploaded and room is
- * reserved. dropout NULL: none. */
+/* Logits [n, n_labels] on the device, valid until the next call; NULL without labels. The batch is
+ * uploaded and room is reserved. dropout NULL: none. */
 const act *encoder_forward(struct encoder *encoder, const struct weights *weights,
                            const struct batch *batch, const struct encoder_dropout *dropout);
 
@@ -87,9 +87,9 @@ const act *encoder_classify(struct encoder *encoder, const struct weights *weigh
 const act *encoder_qkv(const struct encoder *encoder, size_t layer);
 
 /* Between encoder_forward() and encoder_backward(): a further gradient of encoder_hidden(layer), or
- * of encoder_qkv(layer) of one layer, with its dims; on the device, borrowed until the backward pass
- * has added it to the one that comes from the logits and forgotten it. One for each layer: the last
- * given counts. */
+ * of encoder_qkv(layer) of one layer, with its dims; on the device, borrowed until the backward
+ * pass has added it to the one that comes from the logits and forgotten it. One for each layer: the
+ * last given counts. */
 void encoder_add_hidden_gradient(struct encoder *encoder, size_t layer, const act *gradient);
 void encoder_add_qkv_gradient(struct encoder *encoder, size_t layer, const act *gradient);
 
@@ -109,8 +109,8 @@ struct encoder_probe {
     void *context;
 };
 
-/* After encoder_forward() on a taped encoder: what such a probe sees as x: [R, heads × head_size] or
- * [R, ffn], R one row per sequence in a last layer of first rows only, else all. */
+/* After encoder_forward() on a taped encoder: what such a probe sees as x: [R, heads × head_size]
+ * or [R, ffn], R one row per sequence in a last layer of first rows only, else all. */
 const act *encoder_units(const struct encoder *encoder, size_t layer, enum encoder_place place);
 
 /* Sees what each product of the following forward passes multiplies with its matrix: n elements. */

@@ -84,8 +84,8 @@ static inline size_t encoder_inner(const struct shape *shape, size_t l)
 enum encoder_dropout_place { DROP_PROBABILITIES, DROP_ATTENTION, DROP_FFN, DROP_PLACES };
 struct dropout encoder_layer_dropout(const struct encoder_dropout *dropout, size_t layer,
                                      enum encoder_dropout_place place);
-/* The same at a place where the family may drop nothing: inside a bottleneck, after the feed-forward
- * network. */
+/* The same at a place where the family may drop nothing: inside a bottleneck, after the
+ * feed-forward network. */
 struct dropout encoder_inside_dropout(const struct encoder_dropout *dropout,
                                       const struct shape *shape, size_t layer,
                                       enum encoder_dropout_place place);

@@ -62,8 +62,8 @@ enum family_embedding {
     FAMILY_TRIGRAM
 };
 
-/* The head of a masked language model: dense, activation, norm, and a decoder that is the word table
- * with a bias of its own. Stems and a whole name; dense NULL: a head that we do not know. */
+/* The head of a masked language model: dense, activation, norm, and a decoder that is the word
+ * table with a bias of its own. Stems and a whole name; dense NULL: a head that we do not know. */
 struct family_mlm {
     const char *class_name, *dense, *norm, *bias;
     const char *decoder; /* where files repeat the table and the bias, if they do */

@@ -189,7 +189,8 @@ static bool ngram_answer(struct trainer *t, const struct hybrid_options *o,
     return ngram_fit_out_of_fold(set, HYBRID_FOLDS, t->options->seed, &options, t->dev, ngram, err);
 }
 
-/* A part that was fitted to what the encoder lacks is to be added as it is. ngram becomes the sum. */
+/* A part that was fitted to what the encoder lacks is to be added as it is. ngram becomes the
+ * sum. */
 static void add_whole(const struct records_set *set, const float *encoder, float *ngram,
                       struct ngram_gate *gate)
 {

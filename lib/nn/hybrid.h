@@ -3,8 +3,8 @@
  *   apart      the part is fitted by itself, the gate between it and the encoder chosen afterwards:
  *              the strongest that was measured
  *   together   the encoder is trained with n-gram logits added to its own in the loss: logits out
- *              of fold, so that it does not lean on answers that were learnt by heart; dev is scored
- *              with the part's logits added
+ *              of fold, so that it does not lean on answers that were learnt by heart; dev is
+ *              scored with the part's logits added
  *   turn       the encoder is trained, then the part is fitted to what its logits lack
  *   gate       the model has a part already: it stays, the gate is chosen anew
  */
@@ -34,7 +34,8 @@ struct hybrid_result {
     double score; /* on dev, of an n-gram part alone; NaN without dev */
 };
 
-/* What a checkpoint must be of: the mode and how the part is fitted. New reference; NULL: no memory. */
+/* What a checkpoint must be of: the mode and how the part is fitted. New reference; NULL: no
+ * memory. */
 json_t *hybrid_identity(const struct hybrid_options *options);
 
 /* What can be refused before the training: records without n-grams, dev records with others, a part

@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 
-/* "0,2,5": layers to keep, in any order, each once, below n_layers; `what` names the option. *keep is
- * ascending; release with free(). */
+/* "0,2,5": layers to keep, in any order, each once, below n_layers; `what` names the option. *keep
+ * is ascending; release with free(). */
 bool layer_list_parse(const char *list, const char *what, size_t n_layers, size_t **keep, size_t *k,
                       struct error *err) MUST_CHECK;
 

@@ -33,8 +33,8 @@ struct lbfgs_result {
     double value, gradient_norm;
 };
 
-/* Minimise from x, in place. It ends at the tolerance, after the iterations, or where floats show no
- * further descent. A value that is not finite at the start is an error. */
+/* Minimise from x, in place. It ends at the tolerance, after the iterations, or where floats show
+ * no further descent. A value that is not finite at the start is an error. */
 bool lbfgs_minimise(lbfgs_function *function, void *context, float *x, size_t n,
                     const struct lbfgs_options *options, struct lbfgs_result *result,
                     struct error *err) MUST_CHECK;

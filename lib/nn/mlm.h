@@ -8,7 +8,8 @@
  *
  *     alpha T² KL(teacher || student at T) + (1 - alpha) cross-entropy + cosine (1 - cos(s, t))
  *
- * s and t the last hidden states of all tokens, their mean taken over a text's tokens and over texts.
+ * s and t the last hidden states of all tokens, their mean taken over a text's tokens and over
+ * texts.
  *
  * The score on dev is the mean log probability of what was masked, always the same tokens.
  *

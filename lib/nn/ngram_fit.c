@@ -292,7 +292,8 @@ void ngram_problem_close(struct ngram_problem *p)
 
 /* ---- loss and gradient ---- */
 
-/* Loss of one record of one label with logits z [classes] (double), and d [classes] its gradient. */
+/* Loss of one record of one label with logits z [classes] (double), and d [classes] its
+ * gradient. */
 static double single_loss(const struct ngram_problem *p, size_t i, double *z, double *d)
 {
     const struct ngram_fit_options *o = p->options;
@@ -511,7 +512,8 @@ bool ngram_fit(struct ngram_part *part, const struct records_set *set, const uin
     return ok;
 }
 
-/* Answers to records record[0 … n) of the set, each where it belongs in logits [set->n, classes]. */
+/* Answers to records record[0 … n) of the set, each where it belongs in logits [set->n,
+ * classes]. */
 static bool answer(const struct ngram_part *part, const struct records_set *set,
                    const uint32_t *record, size_t n, struct device *dev, float *logits,
                    struct error *err)

@@ -40,8 +40,8 @@ struct ngram_fit_options {
     const struct progress *progress;
 };
 void ngram_fit_defaults(struct ngram_fit_options *options);
-/* {"l2", "min_df", "iterations"} and where it was distilled "alpha", "temperature": what millet.json
- * keeps, so that a part can be fitted again. New reference; NULL: no memory. */
+/* {"l2", "min_df", "iterations"} and where it was distilled "alpha", "temperature": what
+ * millet.json keeps, so that a part can be fitted again. New reference; NULL: no memory. */
 json_t *ngram_fit_describe(const struct ngram_fit_options *options);
 /* Back from there; what is missing stays as it is. distil is not set. */
 bool ngram_fit_recall(struct ngram_fit_options *options, const json_t *described, const char *place,

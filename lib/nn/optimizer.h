@@ -31,8 +31,8 @@ bool optimizer_open(struct optimizer *optimizer, struct params *params, double c
                     double weight_decay, double head_lr_factor, struct error *err) MUST_CHECK;
 void optimizer_close(struct optimizer *optimizer); /* safe on a zeroed struct */
 
-/* One step with the gradients that encoder_backward() left for this batch. With a scale that is not 1
- * it waits for the device, and does nothing where they are not finite. */
+/* One step with the gradients that encoder_backward() left for this batch. With a scale that is not
+ * 1 it waits for the device, and does nothing where they are not finite. */
 void optimizer_step(struct optimizer *optimizer, const struct batch *batch, double lr);
 
 /* Norm of the last step's gradient before clipping; waits for the device. */

@@ -73,7 +73,8 @@ void params_close(struct params *params); /* safe on a zeroed struct */
 /* Free the moments and the tables' gradients before writing: no step after this. */
 void params_drop_moments(struct params *params);
 
-/* Products multiply in this format from now on: BF16 or F16; the weights themselves stay as they are. */
+/* Products multiply in this format from now on: BF16 or F16; the weights themselves stay as they
+ * are. */
 bool params_round(struct params *params, enum dtype format, struct error *err) MUST_CHECK;
 
 /* Tell the device that w has changed (after a step or a restore). */

@@ -32,8 +32,9 @@ size_t parts_of_head(const struct shape *shape, struct part part[PARTS_BESIDE]);
 /* Layers with tensors of their own: 1 where all share. */
 size_t parts_layers(const struct shape *shape);
 
-/* Which sizes of a shape give the rows and columns of a role's matrix or table, or the columns of its
- * norm; those of the position and type tables and of the embedding's norm: shape_embed_norm_width().
+/* Which sizes of a shape give the rows and columns of a role's matrix or table, or the columns of
+ * its norm; those of the position and type tables and of the embedding's norm:
+ * shape_embed_norm_width().
  */
 enum parts_size {
     PARTS_NONE,

@@ -48,8 +48,8 @@ double schedule_competence(double share)
     return sqrt(share * (1 - c0) + c0);
 }
 
-/* Each record once, drawn from those that the competence admits. Never fewer than were drawn: c(f) is
- * at least f. `pool` is room for n. */
+/* Each record once, drawn from those that the competence admits. Never fewer than were drawn: c(f)
+ * is at least f. `pool` is room for n. */
 static void draw_by_rank(uint32_t *record, const uint32_t *rank, size_t n, struct rng *rng,
                          uint32_t *pool)
 {

@@ -19,11 +19,11 @@ struct schedule {
     size_t n_batches;
 };
 
-/* length[i]: tokens of record i; rank (NULL: none): records from easy to hard, [n]. With a rank the pass
- * goes from easy to hard with the competence of Platanios et al. 2019: after a share f of the records
- * the next is any of the easiest c(f) = sqrt(f (1 - c0²) + c0²) that was not yet used, c0 = 0.1; pools
- * are of 8 batches, which alone are shuffled. The same arguments give the same plan. A record longer than the
- * budget is a batch by itself. */
+/* length[i]: tokens of record i; rank (NULL: none): records from easy to hard, [n]. With a rank the
+ * pass goes from easy to hard with the competence of Platanios et al. 2019: after a share f of the
+ * records the next is any of the easiest c(f) = sqrt(f (1 - c0²) + c0²) that was not yet used, c0 =
+ * 0.1; pools are of 8 batches, which alone are shuffled. The same arguments give the same plan. A
+ * record longer than the budget is a batch by itself. */
 bool schedule_plan(struct schedule *schedule, const uint32_t *length, const uint32_t *rank,
                    size_t n, size_t batch_tokens, uint64_t seed, struct error *err) MUST_CHECK;
 void schedule_free(struct schedule *schedule); /* safe on a zeroed struct */

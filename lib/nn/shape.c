@@ -43,8 +43,8 @@ static bool read_layer(struct shape *shape, const struct model *model, size_t l,
                          shape->family->bottleneck ? "intra_bottleneck_size"
                                                    : shape->family->keys.hidden,
                          shape->family->keys.heads);
-    /* An absent or misshapen matrix has 0 rows here and is named by the checks below, as is one that
-     * is larger than the config says. */
+    /* An absent or misshapen matrix has 0 rows here and is named by the checks below, as is one
+     * that is larger than the config says. */
     if (inner && inner / shape->head_size < shape->layer[l].heads)
         shape->layer[l].heads = inner / shape->head_size;
     if (ffn && ffn < shape->layer[l].ffn)

@@ -4,7 +4,8 @@
  *
  * A shape without labels is an encoder without a head: hidden states only.
  *
- * A shape without layers is an embedding bag: the classifier sees the mean of the embeddings' output.
+ * A shape without layers is an embedding bag: the classifier sees the mean of the embeddings'
+ * output.
  *
  * Heads of a layer = rows of the query's matrix / head_size; feed-forward width = rows of its first
  * matrix. Which architecture's names and traits: family.h. All tensors of a shape: parts.h.
@@ -57,8 +58,8 @@ struct shape {
 /* From config and tensors; every dimension checked against the config and the other tensors. */
 bool shape_from_model(struct shape *shape, const struct model *model, struct error *err) MUST_CHECK;
 /* BERT from "layers=4,hidden=256,heads=4,ffn=1024" (missing keys: 4, 256, hidden/64 (at least 1),
- * 4*hidden, positions=512), with vocabulary and labels given. layers=0 is an embedding bag. Initial weights have the deviation
- * 0.02 sqrt(768/hidden). Refuses nonsense with the key and its range. */
+ * 4*hidden, positions=512), with vocabulary and labels given. layers=0 is an embedding bag. Initial
+ * weights have the deviation 0.02 sqrt(768/hidden). Refuses nonsense with the key and its range. */
 bool shape_from_text(struct shape *shape, const char *text, size_t vocab, size_t n_labels,
                      struct error *err) MUST_CHECK;
 bool shape_copy(const struct shape *from, struct shape *to, struct error *err) MUST_CHECK;
@@ -89,8 +90,8 @@ static inline size_t shape_embed_norm_width(const struct shape *shape)
     return shape->family->embedding == FAMILY_TRIGRAM ? shape->hidden : shape->embed;
 }
 
-/* A shape with labels or without becomes that of a masked language model. `model` is whose weights it
- * has (NULL: none); what such a head cannot be made for is refused. */
+/* A shape with labels or without becomes that of a masked language model. `model` is whose weights
+ * it has (NULL: none); what such a head cannot be made for is refused. */
 bool shape_make_mlm(struct shape *shape, const struct model *model, struct error *err) MUST_CHECK;
 
 /* The longest text, in tokens. */

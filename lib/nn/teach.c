@@ -145,8 +145,8 @@ static bool open_input(struct job *job, const char *path, struct error *err)
     return input->reader != NULL;
 }
 
-/* Every input's tokenizer and labels are every teacher's, its n-grams those of the first input, which
- * go into one header. */
+/* Every input's tokenizer and labels are every teacher's, its n-grams those of the first input,
+ * which go into one header. */
 static bool check_header(const struct job *job, const struct records_header *header,
                          const char *from, struct error *err)
 {

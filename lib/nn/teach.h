@@ -26,9 +26,9 @@ struct teach_options {
     size_t n_models;          /* at least 1 */
     const char *cache;        /* path; NULL: none */
     /* The n-gram parts of the teachers answer out of fold: fitted again on the labels of the input
-     * without each of so many folds, with the settings the models record (ngram_fit.h). What they say
-     * of texts they were fitted on is too sure to learn from. The input is kept and read twice; these
-     * teachers are not cached. 0: as they are. */
+     * without each of so many folds, with the settings the models record (ngram_fit.h). What they
+     * say of texts they were fitted on is too sure to learn from. The input is kept and read twice;
+     * these teachers are not cached. 0: as they are. */
     size_t folds;
     uint64_t seed;       /* of the folds */
     const char *program; /* for error.json, when the work fails after the stream has begun */

@@ -325,7 +325,8 @@ static bool out_of_patience(const struct trainer *t)
            t->epoch - t->best_epoch >= t->options->patience;
 }
 
-/* The score on dev of the weights as they would be written, and a copy of them if it is the best. */
+/* The score on dev of the weights as they would be written, and a copy of them if it is the
+ * best. */
 static bool judge(struct trainer *t, struct error *err)
 {
     double score = 0;
@@ -439,7 +440,8 @@ static bool describe(const struct trainer *t, const struct model *from, struct t
     return ok || error_set(err, "no memory for the model's history");
 }
 
-/* transformers' classes take the loss from "problem_type"; without it, one output means regression. */
+/* transformers' classes take the loss from "problem_type"; without it, one output means
+ * regression. */
 static bool state_problem(json_t *config, const struct records_header *header, struct error *err)
 {
     enum model_problem problem = header->separator ? MODEL_MULTI_LABEL : MODEL_SINGLE_LABEL;

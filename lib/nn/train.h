@@ -83,9 +83,10 @@ struct train_result {
 };
 
 /* A run. With `shape` NULL the model's weights are the start (a missing pooler or classifier starts
- * at random, listed in the stage's "fresh", what is not used in "left_out"); otherwise random weights
- * of that shape, tokenizer from the model. Labels come from the records; a classifier that is kept
- * must have the same. Records without a label take part only when distilling. Borrows everything.
+ * at random, listed in the stage's "fresh", what is not used in "left_out"); otherwise random
+ * weights of that shape, tokenizer from the model. Labels come from the records; a classifier that
+ * is kept must have the same. Records without a label take part only when distilling. Borrows
+ * everything.
  *
  * Peak memory: on the device 16 bytes a parameter of the encoder (weight, gradient, two moments),
  * for the word table 4 bytes a value and 8 more for touched rows, the tape of one batch

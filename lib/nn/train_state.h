@@ -1,7 +1,7 @@
 /* train_state.h: a run to and from a checkpoint: weights, moments, the touched rows of the tables,
- * the best epoch's copy, where in the records the run stands, and the hooks' buffers. A run that goes
- * on from it does the same steps, bit for bit, as one that was never interrupted: order of records
- * and dropout are functions of seed and step.
+ * the best epoch's copy, where in the records the run stands, and the hooks' buffers. A run that
+ * goes on from it does the same steps, bit for bit, as one that was never interrupted: order of
+ * records and dropout are functions of seed and step.
  *
  * Parts "weights", "moment1", "moment2": "block" and the touched rows of "word" and "position";
  * "best" the same of the best epoch; "hook.NAME" the bytes of each buffer. The state has "identity"
@@ -15,8 +15,8 @@
 /* Find out what checkpoints of this run are of. A file that is there is an error unless the run is
  * to resume. */
 bool train_state_open(struct trainer *trainer, struct model *model, struct error *err) MUST_CHECK;
-/* Before the first step: go on where the checkpoint is, or begin. One of another run is refused, with
- * what differs. */
+/* Before the first step: go on where the checkpoint is, or begin. One of another run is refused,
+ * with what differs. */
 bool train_state_begin(struct trainer *trainer, struct train_result *result,
                        struct error *err) MUST_CHECK;
 /* Is it time? */

@@ -41,8 +41,8 @@ struct trainer_hook {
      * that will be written; afterwards they may be others again. */
     bool (*before_evaluate)(void *context, struct trainer *trainer, struct error *err);
     bool (*after_evaluate)(void *context, struct trainer *trainer, struct error *err);
-    /* May the weights of now, after an epoch that is not the last, be the ones that are written? NULL:
-     * always. Asked before the dev set is scored. */
+    /* May the weights of now, after an epoch that is not the last, be the ones that are written?
+     * NULL: always. Asked before the dev set is scored. */
     bool (*ready)(void *context, const struct trainer *trainer);
     /* The score on dev, higher is better, of a run that learns nothing from labels, and its name;
      * NULL: that of labels. */
@@ -79,7 +79,8 @@ struct trainer {
     /* while a step runs, for hooks: where on the device the losses of the batch's records are, and
      * what gradients of losses are multiplied by */
     float *step_loss, loss_scale;
-    /* Logits [records->n, n_labels] that are added to the encoder's in the loss; owned; NULL: none. */
+    /* Logits [records->n, n_labels] that are added to the encoder's in the loss; owned; NULL:
+     * none. */
     float *beside;
     float *dev_beside;  /* the same of options->dev, when it is scored */
     float *host_beside; /* of the batch; [room_beside] */
@@ -125,9 +126,9 @@ void trainer_next_epoch(struct trainer *trainer);
 /* Bring the losses that wait on the device to the host; refuse what is not finite. */
 bool trainer_collect(struct trainer *trainer, struct error *err) MUST_CHECK;
 
-/* Score of the current weights on the labelled records, dropout off: accuracy, or where records have
- * any number of labels micro-F1 of those with a probability above one half (1 when there is nothing
- * to find and nothing was found). */
+/* Score of the current weights on the labelled records, dropout off: accuracy, or where records
+ * have any number of labels micro-F1 of those with a probability above one half (1 when there is
+ * nothing to find and nothing was found). */
 bool trainer_evaluate(struct trainer *trainer, const struct records_set *dev, double *score,
                       struct error *err) MUST_CHECK;
 

@@ -3,8 +3,8 @@
  * inference (weights_prepare) or from trainable parameters (params.h), in which case the gradient
  * pointers are set. The encoder does not know which.
  *
- * Query, key and value of a layer are one stacked matrix [3A, H] and one product; where the query is
- * computed for first rows only (the last layer) it is a matrix of its own beside the stacked key
+ * Query, key and value of a layer are one stacked matrix [3A, H] and one product; where the query
+ * is computed for first rows only (the last layer) it is a matrix of its own beside the stacked key
  * and value [2A, H].
  */
 #ifndef MILLET_NN_WEIGHTS_H

@@ -7,7 +7,8 @@
 #include "tests/tap.h"
 #include "tests/unit/tiny_model.h"
 
-/* Entries that are not what they should be: matrices the values of their codes, vectors as before. */
+/* Entries that are not what they should be: matrices the values of their codes, vectors as
+ * before. */
 static size_t wrong(const struct params *params, const float *before)
 {
     size_t bad = 0;

@@ -1,5 +1,5 @@
-/* Checkpoints: what is put comes back; a damaged one, another kind of file and a missing or differing
- * tensor are errors; a new one replaces the old when it is complete, not before. */
+/* Checkpoints: what is put comes back; a damaged one, another kind of file and a missing or
+ * differing tensor are errors; a new one replaces the old when it is complete, not before. */
 #include "tests/tap.h"
 #include "tests/unit/scratch.h"
 

@@ -1,8 +1,8 @@
 /* Losses from inside a teacher: their gradients through the whole student, and of the projection,
  * against central differences, on the reference device; what is matched with what; what is refused.
  *
- * Step 4e-3 on weights of size 0.4: the loss is of order 1 in float activations (rounding 3e-7), so a
- * difference carries 4e-5 of noise; truncation below 1e-3 relative. Tolerance 4e-4 + 1 %. */
+ * Step 4e-3 on weights of size 0.4: the loss is of order 1 in float activations (rounding 3e-7), so
+ * a difference carries 4e-5 of noise; truncation below 1e-3 relative. Tolerance 4e-4 + 1 %. */
 #include "tests/tap.h"
 #include "tests/unit/tiny.h"
 

@@ -1,5 +1,5 @@
-/* test_hybrid.c: encoders trained with an n-gram part: what stands beside their logits joins them in the
- * loss and on dev; what checkpoints are of; gates of a part that is for other labels. */
+/* test_hybrid.c: encoders trained with an n-gram part: what stands beside their logits joins them
+ * in the loss and on dev; what checkpoints are of; gates of a part that is for other labels. */
 #include "nn/hybrid.h"
 
 #include "nn/ngram_gate.h"

@@ -1,5 +1,5 @@
-/* test_ngram.c: the n-gram part in model files, alone and beside an encoder: answers by hand, logits
- * of a hybrid as the sum of its parts, int8 codes, damaged files; and the gate. */
+/* test_ngram.c: the n-gram part in model files, alone and beside an encoder: answers by hand,
+ * logits of a hybrid as the sum of its parts, int8 codes, damaged files; and the gate. */
 #include "nn/ngram.h"
 
 #include "nn/ngram_gate.h"
