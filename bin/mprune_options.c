@@ -339,6 +339,10 @@ static void check_stream(struct tool *tool, struct options *opt)
     if (layers && opt->given & (OPTION_BIT(OPTION_SAMPLES) | OPTION_BIT(OPTION_BATCH_TOKENS)))
         tool_usage_error(tool, "--%s needs --which search",
                          opt->given & OPTION_BIT(OPTION_SAMPLES) ? "samples" : "batch-tokens");
+    if (tool->given & TOOL_SEED)
+        tool_usage_error(tool, "--seed: --method %s draws nothing; drop it", method->name);
+    if (!(opt->speedup > 0) && tool->given & TOOL_DEVICE)
+        tool_usage_error(tool, "--device: --method %s runs no model; drop it", method->name);
 }
 
 static void check_options(struct tool *tool, struct options *opt)

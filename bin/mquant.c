@@ -308,6 +308,12 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
         stage = tool_stage(tool, text);
         ok = stage || error_set(&tool->err, "no memory for the history");
     }
+    bool apart = opt->budget >= 0 || opt->plan.tables != FORMAT_AS_IS;
+    if (ok && apart && ngram_alone(&model))
+        ok = error_set(&tool->err,
+                       "%s: is an n-gram part alone, one matrix without tables of embeddings; --to "
+                       "int8 is all there is to choose",
+                       model.name);
     struct mixed mixed = {.n = 0};
     struct calibrate scales = {.n = 0};
     struct options with = *opt;

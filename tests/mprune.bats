@@ -171,6 +171,8 @@ END
 -m - --method layers --which search --keep 50%|standard input is asked for 2 times
 -m model.tar --method layers --keep 50% --no-rearrange|--no-rearrange needs --method fisher
 -m model.tar --method magnitude --keep 50% data.tok|reads no STREAM
+-m model.tar --method magnitude --keep 50% --seed 2|draws nothing
+-m model.tar --method layers --keep 50% --device cpu|runs no model
 -m model.tar --method importance --keep 50% --normalise heads data.tok|"heads" is not layer or none
 -m model.tar --method fisher --keep 50% --which top data.tok|--which needs
 -m model.tar --method fisher --keep 50% --samples 0 data.tok|--samples

@@ -267,3 +267,11 @@ names() {
     run tar xOf alone.tar config.json
     assert_says multi_label_classification
 }
+
+@test "mquant: an n-gram part alone has nothing that --embeddings and --budget could choose" {
+    run mquant --embeddings int8 -o x.tar ngram.tar
+    assert_fails "is an n-gram part alone"
+    run mquant --budget 1 --on dev.tok -o x.tar ngram.tar
+    assert_fails "is an n-gram part alone"
+    [ ! -e x.tar ]
+}

@@ -32,8 +32,11 @@ static bool check(const struct model *model, const struct records_set *set,
     if (!part)
         return error_set(err, "%s: has no n-gram part; nothing is left out", model->name);
     if (!(part->encoder_gate > 0))
-        return error_set(err, "%s: its encoder's gate is shut; alone it is another model: score it",
-                         model->name);
+        return error_set(
+            err,
+            "%s: its encoder's gate is shut, so nothing of it is in the answers; drop --on, and "
+            "score what is written",
+            model->name);
     if (!records_check_grams(&set->header, name, &part->grams, model->name, err))
         return false;
     for (size_t i = 0; i < set->n; i++)
