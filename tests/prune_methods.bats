@@ -75,6 +75,9 @@ answers() {
     assert_status 1
     grep -q '"what": "weights"' weights.json
     grep -q '"limited": ' scales.json
+    [ "$(grep -o '"neurons_mean": ' scales.json | wc -l)" -eq 3 ]
+    run grep -c '"neurons_mean"' weights.json
+    [ "$output" = 0 ]
     run grep -c '"tuned"' none.json
     [ "$output" = 0 ]
     run diff <(kept weights.json) <(kept none.json)

@@ -42,7 +42,8 @@ struct tune {
     float *lack; /* [rows of a batch, H] */
     act *device_lack;
     size_t limited; /* factors that were */
-    json_t *layers;
+    json_t *layers; /* squared errors */
+    json_t *scales; /* by layer: of the kept heads, and the mean of the kept neurons' */
 };
 
 bool tune_check(const struct model *model, const struct shape *shape, struct error *err)
@@ -228,6 +229,27 @@ static bool patch_matrix(struct tune *t, const struct output_matrix *matrix, str
     return value != NULL;
 }
 
+static bool note_scales(struct tune *t, const struct output_matrix *matrix, const float *scale,
+                        struct error *err)
+{
+    bool ok = true;
+    size_t n = matrix->n / matrix->group;
+    double sum = 0;
+    json_t *list = json_array(), *entry = json_array_get(t->scales, matrix->layer);
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)scale[i];
+        ok = json_array_append_new(list, json_real((double)scale[i])) == 0 && ok;
+    }
+    if (!entry && json_array_append_new(t->scales, entry = json_object()) != 0)
+        entry = NULL;
+    if (matrix->role == FAMILY_CONTEXT)
+        ok = json_object_set(entry, "heads", list) == 0 && ok;
+    else
+        ok = json_object_set_new(entry, "neurons_mean", json_real(sum / (double)n)) == 0 && ok;
+    json_decref(list);
+    return ok || error_set(err, "no memory for the report");
+}
+
 /* The fitted change, into w and b. */
 static bool change_matrix(struct tune *t, struct output_matrix *matrix, struct fit *fit,
                           struct fit_error *error, struct error *err)
@@ -241,6 +263,7 @@ static bool change_matrix(struct tune *t, struct output_matrix *matrix, struct f
         change && bias &&
         (scales ? fit_scales(fit, matrix->w, matrix->group, ridge, change, &limited, error, err)
                 : fit_weights(fit, ridge, change, bias, error, err));
+    ok = ok && (!scales || note_scales(t, matrix, change, err));
     for (size_t o = 0; ok && o < m; o++) {
         for (size_t i = 0; i < n; i++)
             if (scales)
@@ -400,12 +423,14 @@ static void tune_close(struct tune *t)
     free(t->joined);
     free(t->lack);
     json_decref(t->layers);
+    json_decref(t->scales);
 }
 
 static bool tune_open(struct tune *t, const struct records_set *records, struct error *err)
 {
     t->layers = json_array();
-    if (!t->layers)
+    t->scales = json_array();
+    if (!t->layers || !t->scales)
         return error_set(err, "no memory for the report");
     t->compact = keep_shape(&t->plan->keep, &t->plan->before, &t->left, err)
                      ? compact_open(t->model, &t->plan->before, &t->plan->keep, &t->small, err)
@@ -427,7 +452,8 @@ bool tune_plan(struct plan *plan, struct model *model, const struct records_set 
                          (json_int_t)t.n_tokens, "squared_errors", t.layers);
         ok = *how &&
              (options->what != TUNE_SCALES ||
-              json_object_set_new(*how, "limited", json_integer((json_int_t)t.limited)) == 0);
+              (json_object_set_new(*how, "limited", json_integer((json_int_t)t.limited)) == 0 &&
+               json_object_set(*how, "scales", t.scales) == 0));
         if (!ok)
             error_set(err, "no memory for the report");
     }

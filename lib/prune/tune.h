@@ -38,7 +38,8 @@ struct plan;
 bool tune_check(const struct model *model, const struct shape *shape, struct error *err) MUST_CHECK;
 
 /* plan->before and plan->keep (all layers) are set; the changed tensors join plan->patch. *how: new
- * reference, what was done and the errors by layer, before and after. */
+ * reference, what was done and the errors by layer, before and after; of scales the kept heads' and
+ * the mean of the kept neurons', too. */
 bool tune_plan(struct plan *plan, struct model *model, const struct records_set *records,
                const struct tune_options *options, struct device *dev,
                const struct progress *progress, json_t **how, struct error *err) MUST_CHECK;

@@ -120,6 +120,48 @@ static void tuned(const struct records_set *set, struct device *dev)
     model_close(&model);
 }
 
+/* The factors in the report are those of the tensors that are written, up to the rounding of one
+ * product and one quotient. */
+static void factors(const struct records_set *set, struct device *dev)
+{
+    static struct tiny tiny;
+    struct error err = ERROR_INIT;
+    struct model model;
+    struct plan plan;
+    const struct plan_units_options options = {
+        .tune = {.what = TUNE_SCALES, .ridge = 0.01, .samples = 100}, .sample = {.samples = 100}};
+    size_t bad = 0, changed = 0, means = 0;
+    tiny_make(&tiny, 31);
+    tiny_model(&tiny, &model, "model");
+    tiny_must(
+        plan_units(&plan, &model, set, &(struct budget){.share = 0.6}, &options, dev, NULL, &err),
+        &err);
+    const json_t *scales = json_object_get(json_object_get(plan.how, "tuned"), "scales");
+    for (size_t l = 0; l < TINY_LAYERS; l++) {
+        const json_t *entry = json_array_get(scales, l), *heads = json_object_get(entry, "heads");
+        const struct keep_layer *kept = &plan.keep.layer[l];
+        const float *before = tiny_layer_values(&tiny, l, "attention.output.dense.weight");
+        const struct compact_patch *patch = &plan.patch[2 * l]; /* attention, feed-forward, … */
+        bad += json_array_size(heads) != kept->n_heads;
+        for (size_t h = 0; h < kept->n_heads; h++) {
+            double scale = json_number_value(json_array_get(heads, h));
+            size_t at = kept->head[h] * TINY_HEAD_SIZE;
+            bad += !(fabs((double)patch->value[at] / (double)before[at] - scale) < 1e-6 * scale);
+            changed += fabs(scale - 1) > 0.01;
+        }
+        double mean = 0;
+        before = tiny_layer_values(&tiny, l, "output.dense.weight");
+        for (size_t i = 0; i < kept->n_neurons; i++)
+            mean += (double)patch[1].value[kept->neuron[i]] / (double)before[kept->neuron[i]] /
+                    (double)kept->n_neurons;
+        means += fabs(json_number_value(json_object_get(entry, "neurons_mean")) - mean) < 1e-5;
+    }
+    tap_ok(bad == 0 && changed > 0 && means == TINY_LAYERS,
+           "%s: the report tells the factors of heads and the mean of the neurons'", dev->name);
+    plan_free(&plan);
+    model_close(&model);
+}
+
 /* Nothing removed: nothing to change, and the written model answers as before. */
 static void whole_model(const struct records_set *set, struct device *dev)
 {
@@ -158,6 +200,7 @@ int main(void)
         struct device *dev = cpu ? device_cpu_open(2, &err) : device_reference_open(&err);
         tiny_must(dev != NULL, &err);
         tuned(&set, dev);
+        factors(&set, dev);
         whole_model(&set, dev);
         dev->op->close(dev);
     }
