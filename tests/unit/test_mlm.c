@@ -2,8 +2,8 @@
  * gradients through head, encoder and word table against central differences, without and with a
  * teacher, on the reference device.
  *
- * Step 4e-3 on weights of size 0.4: the loss is of order 3 in float activations (rounding 3e-7), so a
- * difference carries 1e-4 of noise; truncation below 1e-3 relative. Tolerance 4e-4 + 1 %. */
+ * Step 4e-3 on weights of size 0.4: the loss is of order 3 in float activations (rounding 3e-7), so
+ * a difference carries 1e-4 of noise; truncation below 1e-3 relative. Tolerance 4e-4 + 1 %. */
 #include "tests/tap.h"
 #include "tests/unit/tiny.h"
 
