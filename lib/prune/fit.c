@@ -1,11 +1,13 @@
 /* fit.c: sums by op->gram and op->linear_backward, normal equations by op->solve. */
 #include "prune/fit.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
 
-static const double most = 4;      /* of a scale */
+static const double most = 4;        /* of a scale */
+static const double rounding = 1e-6; /* of a trace: what float sums may be off, as an eigenvalue */
 static const double least = 1e-30; /* of a ridge: inputs that are all zero leave nothing to solve */
 
 struct fit {
@@ -108,16 +110,16 @@ static bool take_sums(const struct fit *fit, struct sums *sums, struct error *er
 }
 
 /* The rows of b [rows, n] become solutions of (a + ridge times the mean of a's diagonal) x = b;
- * returns the ridge that was added. a [n, n] stays. */
-static bool solve(const struct fit *fit, const float *a, size_t n, double ridge, float *b,
-                  size_t rows, double *added, struct error *err)
+ * returns the ridge that was added, at least floor. a [n, n] stays. */
+static bool solve(const struct fit *fit, const float *a, size_t n, double ridge, double floor,
+                  float *b, size_t rows, double *added, struct error *err)
 {
     struct device *dev = fit->dev;
     const struct device_ops *op = dev->op;
     double trace = 0;
     for (size_t i = 0; i < n; i++)
         trace += (double)a[i * n + i];
-    *added = ridge * trace / (double)n > least ? ridge * trace / (double)n : least;
+    *added = fmax(fmax(ridge * trace / (double)n, floor), least);
     float *host = memory_array(n * n, sizeof *host, err);
     float *matrix = op->alloc(dev, n * n * sizeof *matrix, err);
     float *sides = op->alloc(dev, rows * n * sizeof *sides, err);
@@ -146,10 +148,13 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
 {
     struct sums sums;
     size_t n = fit->n, m = fit->m;
-    double added = 0, rows = fit->rows > 0 ? fit->rows : 1;
+    double added = 0, whole = 0, rows = fit->rows > 0 ? fit->rows : 1;
     if (!take_sums(fit, &sums, err))
         return false;
-    /* About the means: the bias takes care of those. */
+    for (size_t i = 0; i < n; i++)
+        whole += (double)sums.gram[i * n + i];
+    /* About the means: the bias takes care of those. Inputs that hardly vary leave little but the
+     * rounding of the whole sums, which need not be positive definite. */
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
             sums.gram[i * n + j] = (float)((double)sums.gram[i * n + j] -
@@ -162,7 +167,7 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
                 (float)((double)sums.cross[o * n + i] -
                         (double)sums.e[o] * (double)sums.x[i] / rows);
     }
-    bool ok = solve(fit, sums.gram, n, ridge, delta, m, &added, err);
+    bool ok = solve(fit, sums.gram, n, ridge, rounding * whole, delta, m, &added, err);
     /* With D (G + λ) = C: |e|² - 2 tr D Cᵀ + tr D G Dᵀ = |e|² - tr D Cᵀ - λ |D|². */
     for (size_t o = 0; ok && o < m; o++) {
         double mean = (double)sums.e[o] / rows;
@@ -262,7 +267,7 @@ bool fit_scales(struct fit *fit, const float *w, size_t group, double ridge, flo
         unit_equations(fit, &sums, ww, w, group, matrix, side);
         for (size_t u = 0; u < units; u++)
             scale[u] = side[u];
-        ok = solve(fit, matrix, units, ridge, scale, 1, &added, err);
+        ok = solve(fit, matrix, units, ridge, 0, scale, 1, &added, err);
     }
     if (ok)
         limit(fit, matrix, side, units, scale, limited, result);
