@@ -15,7 +15,9 @@ struct fit {
     size_t n, m;
     double rows, squares;   /* squares: of e */
     float *gram, *cross;    /* device [n, n], [m, n] */
-    float *x_sum, *e_sum;   /* device [n], [m] */
+    float *x_part, *e_sum;  /* device [n]: of one batch; [m] */
+    float *x_host;          /* [n]: x_part */
+    double *x_sum;          /* [n]; its square is taken off the gram matrix: double */
     struct linear *product; /* of these dims; its weights are never read */
 };
 
@@ -34,17 +36,18 @@ struct fit *fit_open(struct device *dev, size_t n, size_t m, struct error *err)
     *fit = (struct fit){.dev = dev, .n = n, .m = m};
     fit->gram = op->alloc(dev, square * sizeof(float), err);
     fit->cross = op->alloc(dev, wide * sizeof(float), err);
-    fit->x_sum = op->alloc(dev, n * sizeof(float), err);
+    fit->x_part = op->alloc(dev, n * sizeof(float), err);
+    fit->x_host = memory_array(n, sizeof *fit->x_host, err);
+    fit->x_sum = memory_zeroed(n, sizeof *fit->x_sum, err);
     fit->e_sum = op->alloc(dev, m * sizeof(float), err);
     if (fit->cross)
         fit->product = op->linear_bind(dev, fit->cross, NULL, m, n, err);
-    if (!fit->gram || !fit->x_sum || !fit->e_sum || !fit->product) {
+    if (!fit->gram || !fit->x_part || !fit->x_host || !fit->x_sum || !fit->e_sum || !fit->product) {
         fit_close(fit);
         return NULL;
     }
     op->zero(dev, fit->gram, square * sizeof(float));
     op->zero(dev, fit->cross, wide * sizeof(float));
-    op->zero(dev, fit->x_sum, n * sizeof(float));
     op->zero(dev, fit->e_sum, m * sizeof(float));
     return fit;
 }
@@ -53,12 +56,14 @@ void fit_close(struct fit *fit)
 {
     if (!fit)
         return;
-    float *memory[] = {fit->gram, fit->cross, fit->x_sum, fit->e_sum};
+    float *memory[] = {fit->gram, fit->cross, fit->x_part, fit->e_sum};
     if (fit->product)
         fit->dev->op->linear_free(fit->dev, fit->product);
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
         if (memory[i])
             fit->dev->op->free(fit->dev, memory[i]);
+    free(fit->x_host);
+    free(fit->x_sum);
     free(fit);
 }
 
@@ -68,7 +73,11 @@ void fit_add(struct fit *fit, const act *x, const act *e, const float *e_host, s
     dev->op->gram(dev, x, rows, fit->n, fit->gram);
     dev->op->linear_backward(dev, fit->product, x, fit->n, e, fit->m, rows, NULL, fit->n,
                              fit->cross, fit->e_sum);
-    dev->op->column_sum(dev, x, rows, fit->n, fit->x_sum);
+    dev->op->zero(dev, fit->x_part, fit->n * sizeof *fit->x_part);
+    dev->op->column_sum(dev, x, rows, fit->n, fit->x_part);
+    dev->op->download(dev, fit->x_host, fit->x_part, fit->n * sizeof *fit->x_host);
+    for (size_t i = 0; i < fit->n; i++)
+        fit->x_sum[i] += (double)fit->x_host[i];
     for (size_t i = 0; i < rows * fit->m; i++)
         fit->squares += (double)e_host[i] * (double)e_host[i];
     fit->rows += (double)rows;
@@ -76,14 +85,13 @@ void fit_add(struct fit *fit, const act *x, const act *e, const float *e_host, s
 
 /* The sums on the host. */
 struct sums {
-    float *gram, *cross, *x, *e;
+    float *gram, *cross, *e;
 };
 
 static void free_sums(struct sums *sums)
 {
     free(sums->gram);
     free(sums->cross);
-    free(sums->x);
     free(sums->e);
 }
 
@@ -94,13 +102,11 @@ static bool take_sums(const struct fit *fit, struct sums *sums, struct error *er
     *sums = (struct sums){
         .gram = memory_array(n * n, sizeof(float), err),
         .cross = memory_array(m * n, sizeof(float), err),
-        .x = memory_array(n, sizeof(float), err),
         .e = memory_array(m, sizeof(float), err),
     };
-    if (sums->gram && sums->cross && sums->x && sums->e) {
+    if (sums->gram && sums->cross && sums->e) {
         op->download(fit->dev, sums->gram, fit->gram, n * n * sizeof(float));
         op->download(fit->dev, sums->cross, fit->cross, m * n * sizeof(float));
-        op->download(fit->dev, sums->x, fit->x_sum, n * sizeof(float));
         op->download(fit->dev, sums->e, fit->e_sum, m * sizeof(float));
         if (op->sync(fit->dev, err))
             return true;
@@ -157,15 +163,14 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
      * rounding of the whole sums, which need not be positive definite. */
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            sums.gram[i * n + j] = (float)((double)sums.gram[i * n + j] -
-                                           (double)sums.x[i] * (double)sums.x[j] / rows);
+            sums.gram[i * n + j] =
+                (float)((double)sums.gram[i * n + j] - fit->x_sum[i] * fit->x_sum[j] / rows);
     result->before = result->after = fit->squares;
     for (size_t o = 0; o < m; o++) {
         result->after -= (double)sums.e[o] * (double)sums.e[o] / rows;
         for (size_t i = 0; i < n; i++)
             delta[o * n + i] = sums.cross[o * n + i] =
-                (float)((double)sums.cross[o * n + i] -
-                        (double)sums.e[o] * (double)sums.x[i] / rows);
+                (float)((double)sums.cross[o * n + i] - (double)sums.e[o] * fit->x_sum[i] / rows);
     }
     bool ok = solve(fit, sums.gram, n, ridge, rounding * whole, delta, m, &added, err);
     /* With D (G + λ) = C: |e|² - 2 tr D Cᵀ + tr D G Dᵀ = |e|² - tr D Cᵀ - λ |D|². */
@@ -173,7 +178,7 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
         double mean = (double)sums.e[o] / rows;
         for (size_t i = 0; i < n; i++) {
             double d = (double)delta[o * n + i];
-            mean -= d * (double)sums.x[i] / rows;
+            mean -= d * fit->x_sum[i] / rows;
             result->after -= d * (double)sums.cross[o * n + i] + added * d * d;
         }
         bias[o] = (float)mean;

@@ -203,6 +203,35 @@ static void nothing(struct device *dev)
     fit_close(fit);
 }
 
+/* Inputs that hardly vary, many of them: what is left of the sums about their means is rounding, and
+ * no system that cannot be solved. */
+static void constant(struct device *dev)
+{
+    enum { TIMES = 300 };
+    static struct data data;
+    struct error err = ERROR_INIT;
+    float delta[M * N], bias[M];
+    struct fit_error error = {0, 0};
+    make(&data, 4);
+    for (size_t i = 0; i < ROWS * N; i++)
+        data.x[i] = 3.3F + (float)i / N * 1e-7F;
+    struct fit *fit = fit_open(dev, N, M, &err);
+    act *x = dev->op->alloc(dev, ROWS * N * dev->act_bytes, &err);
+    act *e = dev->op->alloc(dev, ROWS * M * dev->act_bytes, &err);
+    tiny_must(fit && x && e, &err);
+    dev->op->act_upload(dev, x, data.x, ROWS * N);
+    dev->op->act_upload(dev, e, data.e, ROWS * M);
+    for (size_t t = 0; t < TIMES; t++)
+        fit_add(fit, x, e, data.e, ROWS);
+    bool ok = fit_weights(fit, 0, delta, bias, &error, &err);
+    tap_ok(ok, "%s: inputs that hardly vary%s%s", dev->name, ok ? "" : ": ", ok ? "" : err.text);
+    tap_ok(ok && error.after <= error.before, "%s: and leave no more error than before (%g, %g)",
+           dev->name, error.before, error.after);
+    dev->op->free(dev, x);
+    dev->op->free(dev, e);
+    fit_close(fit);
+}
+
 int main(void)
 {
     struct error err = ERROR_INIT;
@@ -213,6 +242,7 @@ int main(void)
         weights(dev, 0);
         scales(dev);
         nothing(dev);
+        constant(dev);
         dev->op->close(dev);
     }
     return tap_done();
