@@ -403,7 +403,7 @@ int main(int argc, char **argv)
             "[-o FILE] [STREAM...]\n"
             "mprune -m MODEL --method movement (--keep SHARE | --mask threshold --lambda X) "
             "[--kd KD] [options] [STREAM...]",
-        .example = "mprune -m teacher.tar --method fisher --keep 50% train.taught |\n"
+        .example = "mprune -m teacher.tar --method fisher --keep 50% --tune none train.taught |\n"
                    "    mstudent -m - --kd alpha=0.9,temperature=2 train.taught > half.tar",
         .option = mprune_option_table,
         .n_options = mprune_n_options,

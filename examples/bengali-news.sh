@@ -24,7 +24,7 @@ for part in Train Valid Test; do
 done
 step teacher teacher.tar "mstudent -m vocabulary.tar --shape layers=4,hidden=256,heads=4,ffn=1024 --dropout 0.3 --lr 5e-4 --batch-tokens 512 --epochs $epochs --dev Valid.tok --log teacher.log -o teacher.tar Train.tok"
 step logits Train.taught 'mteach -m teacher.tar --cache teacher.cache -o Train.taught Train.tok'
-step pruned pruned.tar "mprune -m teacher.tar --method fisher --keep 50% Train.tok | mstudent -m - --kd alpha=0.9,temperature=2 --epochs $(((epochs + 1) / 2)) --dev Valid.tok --log pruned.log -o pruned.tar Train.taught"
+step pruned pruned.tar "mprune -m teacher.tar --method fisher --keep 50% --tune none Train.tok | mstudent -m - --kd alpha=0.9,temperature=2 --epochs $(((epochs + 1) / 2)) --dev Valid.tok --log pruned.log -o pruned.tar Train.taught"
 step student student.tar "mstudent -m vocabulary.tar --shape layers=2,hidden=128,heads=2,ffn=512 --lr 1e-3 --batch-tokens 512 --kd alpha=0.9,temperature=2 --epochs $((epochs * 3 / 2)) --dev Valid.tok --log student.log -o student.tar Train.taught"
 step int8 int8.tar 'mquant --to int8 -o int8.tar student.tar'
 

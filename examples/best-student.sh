@@ -66,7 +66,7 @@ try() {
 }
 
 fisher() { # SHARE EPOCHS LR
-    echo "mprune -q -m teacher.tar --method fisher --keep $1 train.taught | mstudent -m - $run --epochs $2 --lr $3 --head-lr 2 $hybrid"
+    echo "mprune -q -m teacher.tar --method fisher --keep $1 --tune none train.taught | mstudent -m - $run --epochs $2 --lr $3 --head-lr 2 $hybrid"
 }
 
 chosen=''

@@ -24,7 +24,7 @@ for part in train dev test; do
 done
 step teacher teacher.tar "mstudent -m vocabulary.tar --shape layers=6,hidden=256,heads=4,ffn=1024 --epochs $epochs --dev dev.tok -o teacher.tar train.tok"
 step logits train.taught 'mteach -m teacher.tar --cache teacher.cache -o train.taught train.tok'
-step pruned pruned.tar "mprune -m teacher.tar --method fisher --keep 50% train.tok | mstudent -m - --kd alpha=0.9,temperature=2 --epochs $(((epochs + 1) / 2)) --dev dev.tok -o pruned.tar train.taught"
+step pruned pruned.tar "mprune -m teacher.tar --method fisher --keep 50% --tune none train.tok | mstudent -m - --kd alpha=0.9,temperature=2 --epochs $(((epochs + 1) / 2)) --dev dev.tok -o pruned.tar train.taught"
 step student student.tar "mstudent -m vocabulary.tar --shape layers=2,hidden=128,heads=2,ffn=512 --kd alpha=0.9,temperature=2 --batch-tokens 256 --epochs $((epochs * 2)) --dev dev.tok -o student.tar train.taught"
 step int8 int8.tar 'mquant --to int8 -o int8.tar student.tar'
 
