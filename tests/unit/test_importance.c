@@ -12,32 +12,6 @@ static const int32_t id[TOKENS] = {3,  1,  7,  2,  1,  19, 4,  4,  2, 0, 5, 1, 8
                                    10, 11, 12, 13, 14, 15, 16, 17, 2, 6, 6, 1, 2};
 static const int32_t label[RECORDS] = {0, 2, RECORDS_LABEL_UNKNOWN, 1, 1, 0};
 
-/* The records as a stream in a file, as mtok would write them. */
-static void records(struct records_set *set, const int32_t *labels)
-{
-    struct error err = ERROR_INIT;
-    static const char *const field[] = {"ids", "offsets", "label"};
-    const struct tensor_view tensor[] = {
-        tensor_view_1d("ids", DTYPE_I32, TOKENS, id),
-        tensor_view_1d("offsets", DTYPE_I64, RECORDS + 1, offset),
-        tensor_view_1d("label", DTYPE_I32, RECORDS, labels),
-    };
-    struct records_header header = {.tokenizer = 1,
-                                    .label = tiny_label,
-                                    .n_labels = TINY_LABELS,
-                                    .max_tokens = TINY_POSITIONS,
-                                    .history = json_array()};
-    struct output *output = tiny_output("records");
-    struct records_writer *writer =
-        records_writer_open(output, &header, field, 3, json_object(), &err);
-    tiny_must(writer && records_write(writer, tensor, 3, &err) &&
-                  records_writer_finish(writer, &err) && output_commit(output, &err),
-              &err);
-    json_decref(header.history);
-    const char *path = scratch_path("records");
-    tiny_must(records_set_open(set, &path, 1, &err), &err);
-}
-
 static void losses(const struct tiny *tiny, struct device *dev, double loss[RECORDS])
 {
     struct error err = ERROR_INIT;
@@ -187,7 +161,7 @@ static void refusals(struct device *dev)
     struct records_set set;
     struct plan plan;
     const struct plan_units_options options = {.sample = {.samples = 100}};
-    records(&set, none);
+    tiny_records(&set, offset, id, none, NULL, RECORDS);
     tiny_make(&tiny, 21);
     tiny_model(&tiny, &model, "model");
     bool ok =
@@ -195,7 +169,7 @@ static void refusals(struct device *dev)
     tap_ok(!ok && strstr(err.text, "none of the 6 records has a label"), "%s", err.text);
     records_set_close(&set);
     error_clear(&err);
-    records(&set, label);
+    tiny_records(&set, offset, id, label, NULL, RECORDS);
     ok =
         plan_units(&plan, &model, &set, &(struct budget){.share = 0.01}, &options, dev, NULL, &err);
     tap_ok(!ok && strstr(err.text, "keep at least"), "%s", err.text);
@@ -214,7 +188,7 @@ int main(void)
     struct error err = ERROR_INIT;
     struct records_set set;
     scratch_open();
-    records(&set, label);
+    tiny_records(&set, offset, id, label, NULL, RECORDS);
     struct device *dev = device_reference_open(&err);
     tiny_must(dev != NULL, &err);
     against_differences(&set, dev);

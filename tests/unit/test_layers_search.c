@@ -16,35 +16,13 @@ static const int32_t id[TOKENS] = {3,  1,  7,  2,  1,  19, 4,  4,  2, 0, 5, 1, 8
 static const int32_t label[RECORDS] = {0, 2, 1, 1, 1, 0};
 static const int32_t no_label[RECORDS] = {-1, -1, -1, -1, -1, -1};
 
-/* A stream in a file; with logits that say what label[] does. */
-static void open_records(struct records_set *set, const int32_t *labels, bool logits)
+/* With logits that say what label[] does. */
+static void open_taught(struct records_set *set)
 {
-    struct error err = ERROR_INIT;
-    static const char *const field[] = {"ids", "offsets", "label", "logits"};
     float taught[RECORDS * TINY_LABELS];
     for (size_t i = 0; i < RECORDS * TINY_LABELS; i++)
         taught[i] = (size_t)label[i / TINY_LABELS] == i % TINY_LABELS ? 1.5F : -0.5F;
-    const struct tensor_view tensor[] = {
-        tensor_view_1d("ids", DTYPE_I32, TOKENS, id),
-        tensor_view_1d("offsets", DTYPE_I64, RECORDS + 1, offset),
-        tensor_view_1d("label", DTYPE_I32, RECORDS, labels),
-        tensor_view_2d("logits", DTYPE_F32, RECORDS, TINY_LABELS, taught),
-    };
-    size_t n = logits ? 4 : 3;
-    struct records_header header = {.tokenizer = 1,
-                                    .label = tiny_label,
-                                    .n_labels = TINY_LABELS,
-                                    .max_tokens = TINY_POSITIONS,
-                                    .history = json_array()};
-    struct output *output = tiny_output("records");
-    struct records_writer *writer =
-        records_writer_open(output, &header, field, n, json_object(), &err);
-    tiny_must(writer && records_write(writer, tensor, n, &err) &&
-                  records_writer_finish(writer, &err) && output_commit(output, &err),
-              &err);
-    json_decref(header.history);
-    const char *path = scratch_path("records");
-    tiny_must(records_set_open(set, &path, 1, &err), &err);
+    tiny_records(set, offset, id, no_label, taught, RECORDS);
 }
 
 /* The mean cross-entropy of the model cut to these layers, by way of a file. */
@@ -150,7 +128,7 @@ static void teachers(const struct records_set *labelled, struct device *dev)
     tiny_model(&tiny, &model, "model");
     search(&tiny, &model, labelled, dev, 0, drop[0], loss[0], &result);
     tap_ok(!result.taught && result.n_records == RECORDS, "labels of the stream");
-    open_records(&set, no_label, true);
+    open_taught(&set);
     search(&tiny, &model, &set, dev, 0, drop[1], loss[1], &result);
     tap_ok(result.taught && memcmp(drop[0], drop[1], sizeof drop[0]) == 0 &&
                memcmp(loss[0], loss[1], sizeof loss[0]) == 0,
@@ -237,7 +215,7 @@ int main(void)
     struct error err = ERROR_INIT;
     struct records_set set;
     scratch_open();
-    open_records(&set, label, false);
+    tiny_records(&set, offset, id, label, NULL, RECORDS);
     struct device *dev = device_reference_open(&err);
     tiny_must(dev != NULL, &err);
     against_files(&set, dev, SHAPE_FIRST);

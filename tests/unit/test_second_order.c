@@ -13,8 +13,6 @@ static int32_t id[MOST_TOKENS];
 /* Records without labels, of 1 to 8 tokens. */
 static void records(struct records_set *set)
 {
-    struct error err = ERROR_INIT;
-    static const char *const field[] = {"ids", "offsets", "label"};
     int32_t label[RECORDS];
     struct rng rng;
     rng_seed(&rng, 5);
@@ -25,25 +23,7 @@ static void records(struct records_set *set)
         offset[i + 1] = offset[i] + (int64_t)n;
         label[i] = RECORDS_LABEL_UNKNOWN;
     }
-    const struct tensor_view tensor[] = {
-        tensor_view_1d("ids", DTYPE_I32, (uint64_t)offset[RECORDS], id),
-        tensor_view_1d("offsets", DTYPE_I64, RECORDS + 1, offset),
-        tensor_view_1d("label", DTYPE_I32, RECORDS, label),
-    };
-    struct records_header header = {.tokenizer = 1,
-                                    .label = tiny_label,
-                                    .n_labels = TINY_LABELS,
-                                    .max_tokens = TINY_POSITIONS,
-                                    .history = json_array()};
-    struct output *output = tiny_output("records");
-    struct records_writer *writer =
-        records_writer_open(output, &header, field, 3, json_object(), &err);
-    tiny_must(writer && records_write(writer, tensor, 3, &err) &&
-                  records_writer_finish(writer, &err) && output_commit(output, &err),
-              &err);
-    json_decref(header.history);
-    const char *path = scratch_path("records");
-    tiny_must(records_set_open(set, &path, 1, &err), &err);
+    tiny_records(set, offset, id, label, NULL, RECORDS);
 }
 
 static void moments(const struct records_set *set, struct device *dev, struct device *reference)

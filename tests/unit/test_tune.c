@@ -10,9 +10,7 @@ static int32_t id[RECORDS * LENGTH], label[RECORDS];
 
 static void records(struct records_set *set)
 {
-    struct error err = ERROR_INIT;
     struct rng rng;
-    static const char *const field[] = {"ids", "offsets", "label"};
     rng_seed(&rng, 8);
     for (size_t r = 0; r < RECORDS; r++) {
         size_t n = 1 + (size_t)rng_below(&rng, LENGTH);
@@ -21,25 +19,7 @@ static void records(struct records_set *set)
         for (int64_t t = offset[r]; t < offset[r + 1]; t++)
             id[t] = (int32_t)rng_below(&rng, TINY_VOCAB);
     }
-    const struct tensor_view tensor[] = {
-        tensor_view_1d("ids", DTYPE_I32, (uint64_t)offset[RECORDS], id),
-        tensor_view_1d("offsets", DTYPE_I64, RECORDS + 1, offset),
-        tensor_view_1d("label", DTYPE_I32, RECORDS, label),
-    };
-    struct records_header header = {.tokenizer = 1,
-                                    .label = tiny_label,
-                                    .n_labels = TINY_LABELS,
-                                    .max_tokens = TINY_POSITIONS,
-                                    .history = json_array()};
-    struct output *output = tiny_output("records");
-    struct records_writer *writer =
-        records_writer_open(output, &header, field, 3, json_object(), &err);
-    tiny_must(writer && records_write(writer, tensor, 3, &err) &&
-                  records_writer_finish(writer, &err) && output_commit(output, &err),
-              &err);
-    json_decref(header.history);
-    const char *path = scratch_path("records");
-    tiny_must(records_set_open(set, &path, 1, &err), &err);
+    tiny_records(set, offset, id, label, NULL, RECORDS);
 }
 
 static double distance(const float *a, const float *b)

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "io/model.h"
 #include "io/output.h"
+#include "io/records.h"
 #include "nn/classifier.h"
 #include "nn/shape.h"
 #include "tests/unit/scratch.h"
@@ -214,6 +215,36 @@ static inline void tiny_answer(struct model *model, const int64_t *offset, const
     tiny_must(classifier && classifier_run(classifier, offset, id, n, logits, &err), &err);
     classifier_close(classifier);
     dev->op->close(dev);
+}
+
+/* A stream of n records in a file, opened, as mtok and (logits [n, TINY_LABELS], NULL: none) mteach
+ * would write it. */
+static inline void tiny_records(struct records_set *set, const int64_t *offset, const int32_t *id,
+                                const int32_t *label, const float *logits, size_t n)
+{
+    struct error err = ERROR_INIT;
+    static const char *const field[] = {"ids", "offsets", "label", "logits"};
+    const struct tensor_view tensor[] = {
+        tensor_view_1d("ids", DTYPE_I32, (uint64_t)offset[n], id),
+        tensor_view_1d("offsets", DTYPE_I64, n + 1, offset),
+        tensor_view_1d("label", DTYPE_I32, n, label),
+        tensor_view_2d("logits", DTYPE_F32, n, TINY_LABELS, logits),
+    };
+    size_t fields = logits ? 4 : 3;
+    struct records_header header = {.tokenizer = 1,
+                                    .label = tiny_label,
+                                    .n_labels = TINY_LABELS,
+                                    .max_tokens = TINY_POSITIONS,
+                                    .history = json_array()};
+    struct output *output = tiny_output("records");
+    struct records_writer *writer =
+        records_writer_open(output, &header, field, fields, json_object(), &err);
+    tiny_must(writer && records_write(writer, tensor, fields, &err) &&
+                  records_writer_finish(writer, &err) && output_commit(output, &err),
+              &err);
+    json_decref(header.history);
+    const char *path = scratch_path("records");
+    tiny_must(records_set_open(set, &path, 1, &err), &err);
 }
 
 #endif
