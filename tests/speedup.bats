@@ -28,12 +28,12 @@ run_timed() {
     timed_well
 }
 
-@test "fisher: asked, predicted and timed are reported" {
+@test "fisher: the model is smaller; asked, predicted and timed are reported" {
     run_timed mprune -j 1 -m deep.tar --method fisher --speedup 1.5x \
         --report report.json -o fast.tar data.tok
     assert_status 0
     assert_says 'asked to be 1.5 times as fast; predicted'
-    [ "$(stat -c %s fast.tar)" -le "$(stat -Lc %s deep.tar)" ] # equal where noise made all look fast enough
+    [ "$(stat -c %s fast.tar)" -lt "$(stat -Lc %s deep.tar)" ]
     for key in speedup predicted_speedup measured_speedup; do
         grep -q "\"$key\": [0-9]" report.json
     done
@@ -69,7 +69,7 @@ run_timed() {
     run_timed mprune -j 1 -m deep.tar --method layers --speedup 1.6x --explain -o fast.tar
     assert_status 0
     assert_says 'another layer' 'asked to be 1.6'
-    [ "$(stat -c %s fast.tar)" -le "$(stat -Lc %s deep.tar)" ] # equal where noise made all look fast enough
+    [ "$(stat -c %s fast.tar)" -lt "$(stat -Lc %s deep.tar)" ]
 }
 
 @test "a speed that cannot be met says the nearest" {
@@ -99,5 +99,5 @@ run_timed() {
     run_timed mprune -j 1 -m deep.tar --method second-order --speedup 1.3x -o fast.tar data.tok
     assert_status 0
     assert_says 'asked to be 1.3 times as fast'
-    [ "$(stat -c %s fast.tar)" -le "$(stat -Lc %s deep.tar)" ] # equal where noise made all look fast enough
+    [ "$(stat -c %s fast.tar)" -lt "$(stat -Lc %s deep.tar)" ]
 }

@@ -44,10 +44,10 @@ bool speedup_seek(const struct speedup_job *job, double factor, struct speedup_r
                   struct error *err)
 {
     struct attempt best = {.seconds = 0}, before = best, now = best;
-    double seconds = job->before / factor;
+    double seconds = job->before / factor, most = job->before / sqrt(factor);
     *result = (struct speedup_result){.asked = factor};
     for (size_t i = 0; i < MOST_TIMED; i++) {
-        seconds = fmin(fmax(seconds, job->least), job->before);
+        seconds = fmax(fmin(seconds, most), job->least);
         before = now;
         if (!attempt(job, seconds, &now, err))
             return false;
@@ -61,7 +61,7 @@ bool speedup_seek(const struct speedup_job *job, double factor, struct speedup_r
                              "a layer or one layer, is %.3g times as fast here; ask for at most "
                              "%.3gx, or drop layers first (--method layers)",
                              factor, best.measured, floor(best.measured * 50) / 50);
-        if ((enough && now.measured <= factor * above) || (enough && seconds >= job->before))
+        if ((enough && now.measured <= factor * above) || (enough && seconds >= most))
             break;
         seconds = next_seconds(&before, &now, factor);
     }

@@ -27,7 +27,8 @@ struct speedup_result {
 };
 
 /* Leaves the best of the choices it timed as the last choice. Done when the measured factor is
- * within 2 % below and 4 % above the asked one. When even the smallest choice is more than 2 % too
+ * within 2 % below and 4 % above the asked one. No choice is predicted to be less than sqrt(factor)
+ * times as fast: a clock that says that next to nothing had to go is a bad clock. When even the smallest choice is more than 2 % too
  * slow: an error that says the nearest factor. */
 bool speedup_seek(const struct speedup_job *job, double factor, struct speedup_result *result,
                   struct error *err) MUST_CHECK;

@@ -35,6 +35,15 @@ static bool fails(void *context, double *factor, struct error *err)
     return error_set(err, "the clock stands still");
 }
 
+/* Says of everything, the whole too, that it is four times as fast. */
+static bool raves(void *context, double *factor, struct error *err)
+{
+    (void)context;
+    (void)err;
+    *factor = 4;
+    return true;
+}
+
 static struct speedup_result seek(struct fake *fake, double factor, bool expected)
 {
     struct error err = ERROR_INIT;
@@ -63,6 +72,11 @@ int main(void)
     seek(&hard, 5, false);
     tap_ok(hard.n_measured <= 4, "… and it does not try for ever");
     struct error err = ERROR_INIT;
+    struct fake noise = {.slow = 1};
+    const struct speedup_job noisy = {
+        .context = &noise, .before = 1000, .least = 50, .choose = choose, .measure = raves};
+    tap_ok(speedup_seek(&noisy, 2, &result, &err) && noise.chosen <= 1000 / sqrt(2),
+           "a clock that raves does not keep all: %.0f of 1000", noise.chosen);
     struct speedup_job job = {
         .context = &hard, .before = 1000, .least = 50, .choose = choose, .measure = measure};
     tap_ok(!speedup_seek(&job, 5, &result, &err) && strstr(err.text, "at most 3.1x"),
