@@ -9,7 +9,7 @@
 
 #include "core/jobject.h"
 #include "core/memory.h"
-#include "core/rng.h"
+#include "io/records_draw.h"
 #include "nn/lbfgs.h"
 
 enum { GROUP = 4, ROW_BLOCK = 1024, MAX_FOLDS = 1000, AHEAD = 12 };
@@ -561,19 +561,13 @@ bool ngram_fit_out_of_fold(const struct records_set *set, size_t n_folds, uint64
                            const struct ngram_fit_options *options, struct device *dev,
                            float *logits, struct error *err)
 {
-    struct rng rng;
+    size_t n;
     if (!check(set, options, err))
         return false;
-    if (n_folds < 2 || n_folds > MAX_FOLDS || n_folds > set->n || set->n > UINT32_MAX)
+    if (n_folds < 2 || n_folds > MAX_FOLDS || n_folds > set->n)
         return error_set(err, "%zu records cannot be parted into %zu folds", set->n, n_folds);
-    uint32_t *order = memory_array(set->n, sizeof *order, err);
-    if (!order)
-        return false;
-    for (size_t i = 0; i < set->n; i++)
-        order[i] = (uint32_t)i;
-    rng_seed(&rng, seed);
-    rng_shuffle(&rng, order, set->n);
-    bool ok = true;
+    uint32_t *order = records_draw(set, false, set->n, seed, &n, err);
+    bool ok = order != NULL;
     for (size_t k = 0; ok && k < n_folds; k++) {
         size_t begin, end;
         threads_share(set->n, k, n_folds, &begin, &end);

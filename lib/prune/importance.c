@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/rng.h"
+#include "io/records_draw.h"
 #include "nn/batch.h"
 #include "nn/encoder.h"
 #include "nn/objective.h"
@@ -57,48 +57,22 @@ static void see(void *context, struct device *dev, size_t layer, enum encoder_pl
                seqs->n * n * sizeof *work->kept);
 }
 
-/* Only labelled records count, at random so that a file sorted by label is no trap; all of a stream
- * that has logits and no labels. */
 uint32_t *importance_draw(const struct records_set *records, size_t samples, uint64_t seed,
                           size_t *n, struct error *err)
 {
-    if (records->n > UINT32_MAX) {
-        error_set(err, "%zu records are more than can be drawn from; cut the stream", records->n);
-        return NULL;
-    }
-    uint32_t *all = memory_array(records->n, sizeof *all, err);
-    uint8_t *chosen = memory_zeroed(records->n, 1, err);
-    size_t usable = 0;
-    struct rng rng;
-    if (!all || !chosen) {
-        free(all);
-        free(chosen);
-        return NULL;
-    }
-    for (size_t i = 0; i < records->n; i++)
-        if (records_get(records, i).labelled)
-            all[usable++] = (uint32_t)i;
-    for (size_t i = 0; usable == 0 && records->has_logits && i < records->n; i++)
-        all[i] = (uint32_t)i;
-    if (usable == 0 && records->has_logits)
-        usable = records->n;
-    rng_seed(&rng, seed);
-    rng_shuffle(&rng, all, usable);
-    for (size_t i = 0; i < usable && i < samples; i++)
-        chosen[all[i]] = 1;
+    bool labelled = records_draw_any_labelled(records);
     *n = 0;
-    for (size_t i = 0; i < records->n; i++)
-        if (chosen[i])
-            all[(*n)++] = (uint32_t)i;
-    free(chosen);
-    if (*n > 0)
-        return all;
-    free(all);
-    error_set(err,
-              "none of the %zu records has a label, nor have all a teacher's logits: gradients "
-              "need either (mtok --label COLUMN, mteach)",
-              records->n);
-    return NULL;
+    if (records->n > 0 && !labelled && !records->has_logits) {
+        error_set(err,
+                  "none of the %zu records has a label, nor have all a teacher's logits: gradients "
+                  "need either (mtok --label COLUMN, mteach)",
+                  records->n);
+        return NULL;
+    }
+    uint32_t *sample = records_draw(records, labelled, samples, seed, n, err);
+    if (sample)
+        records_draw_sort(sample, *n);
+    return sample;
 }
 
 /* A record without a label, as its teacher would label it; `label_id` has room for all. */

@@ -1,12 +1,11 @@
 /* moments.c: sums on the device, one pass; centred at the end. */
 #include "prune/moments.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
-#include "core/rng.h"
+#include "io/records_draw.h"
 #include "nn/batch.h"
 #include "nn/weights.h"
 
@@ -29,38 +28,6 @@ void moments_free(struct moments *moments)
     }
     free(moments->place);
     *moments = (struct moments){.place = NULL};
-}
-
-/* ---- the sample ---- */
-
-/* Indices of at most `samples` records, in order of the stream. */
-static uint32_t *draw(const struct records_set *records, const struct moments_options *options,
-                      size_t *n, struct error *err)
-{
-    if (records->n > UINT32_MAX || records->n == 0) {
-        error_set(err, "%zu records; 1 to %" PRIu32 " can be drawn from", records->n, UINT32_MAX);
-        return NULL;
-    }
-    uint32_t *all = memory_array(records->n, sizeof *all, err);
-    uint8_t *chosen = memory_zeroed(records->n, 1, err);
-    struct rng rng;
-    bool ok = all && chosen;
-    for (size_t i = 0; ok && i < records->n; i++)
-        all[i] = (uint32_t)i;
-    rng_seed(&rng, options->seed);
-    if (ok)
-        rng_shuffle(&rng, all, records->n);
-    for (size_t i = 0; ok && i < records->n && i < options->samples; i++)
-        chosen[all[i]] = 1;
-    *n = 0;
-    for (size_t i = 0; ok && i < records->n; i++)
-        if (chosen[i])
-            all[(*n)++] = (uint32_t)i;
-    free(chosen);
-    if (ok)
-        return all;
-    free(all);
-    return NULL;
 }
 
 /* ---- passes ---- */
@@ -199,9 +166,10 @@ bool moments_gather(struct moments *moments, struct model *model, const struct s
     struct work work = {.dev = dev, .shape = shape};
     size_t n = 0, batch_tokens = options->batch_tokens ? options->batch_tokens : BATCH_TOKENS;
     *moments = (struct moments){.place = NULL};
-    uint32_t *sample = draw(records, options, &n, err);
+    uint32_t *sample = records_draw(records, false, options->samples, options->seed, &n, err);
     if (!sample)
         return false;
+    records_draw_sort(sample, n);
     batch_init(&work.batch, dev, shape, 0, false);
     bool ok = weights_prepare(&work.weights, shape, model, dev, err);
     if (ok)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/rng.h"
+#include "io/records_draw.h"
 #include "nn/batch.h"
 #include "nn/encoder.h"
 #include "nn/ngram.h"
@@ -88,24 +88,6 @@ static bool run_sample(struct work *work, const struct records_set *records, con
                 .stage = "calibrate", .done = i, .total = n, .unit = "records", .loss = NAN});
     }
     return true;
-}
-
-/* All records in a random order. */
-static uint32_t *draw(const struct records_set *records, uint64_t seed, struct error *err)
-{
-    struct rng rng;
-    if (records->n > UINT32_MAX || records->n == 0) {
-        error_set(err, "%zu records; there must be some to calibrate with, and fewer than 2^32",
-                  records->n);
-        return NULL;
-    }
-    uint32_t *list = memory_array(records->n, sizeof *list, err);
-    for (size_t i = 0; list && i < records->n; i++)
-        list[i] = (uint32_t)i;
-    rng_seed(&rng, seed);
-    if (list)
-        rng_shuffle(&rng, list, records->n);
-    return list;
 }
 
 /* ---- results ---- */
@@ -208,8 +190,8 @@ bool calibrate_measure(struct calibrate *calibrate, struct model *model,
                        struct device *dev, const struct progress *progress, struct error *err)
 {
     struct work work = {.dev = dev, .err = err};
-    uint32_t *list = draw(records, seed, err);
-    *calibrate = (struct calibrate){.n_records = records->n < samples ? records->n : samples};
+    *calibrate = (struct calibrate){.n = 0};
+    uint32_t *list = records_draw(records, false, samples, seed, &calibrate->n_records, err);
     bool ok = list && work_open(&work, model, dev, err) &&
               run_sample(&work, records, list, calibrate->n_records, progress, err) &&
               list_inputs(calibrate, &work, model, err);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/rng.h"
+#include "io/records_draw.h"
 #include "nn/classifier.h"
 
 enum { SET_BITS = 63 };
@@ -22,22 +22,6 @@ static int64_t truth_of(const struct record *record, bool several)
         if (record->label_id[i] < SET_BITS)
             set |= INT64_C(1) << record->label_id[i];
     return several ? set : record->label;
-}
-
-/* Which records, in a random order. */
-static uint32_t *draw(const struct records_set *records, uint64_t seed, bool labelled, size_t *n,
-                      struct error *err)
-{
-    uint32_t *list = memory_array(records->n, sizeof *list, err);
-    struct rng rng;
-    *n = 0;
-    for (size_t i = 0; list && i < records->n; i++)
-        if (!labelled || records_get(records, i).labelled)
-            list[(*n)++] = (uint32_t)i;
-    rng_seed(&rng, seed);
-    if (list)
-        rng_shuffle(&rng, list, *n);
-    return list;
 }
 
 static bool gather(struct mixed_trial *trial, const struct records_set *records,
@@ -198,11 +182,9 @@ bool mixed_trial_open(struct mixed_trial *trial, struct model *model,
                                   .team = team,
                                   .n_labels = model->n_labels,
                                   .several = model->problem == MODEL_MULTI_LABEL};
-    for (size_t i = 0; !trial->labelled && i < records->n; i++)
-        trial->labelled = records_get(records, i).labelled;
-    uint32_t *list = draw(records, seed, trial->labelled, &trial->n, err);
-    bool ok = list && (trial->n || error_set(err, "there are no records to measure on")) &&
-              gather(trial, records, list, err);
+    trial->labelled = records_draw_any_labelled(records);
+    uint32_t *list = records_draw(records, trial->labelled, records->n, seed, &trial->n, err);
+    bool ok = list && gather(trial, records, list, err);
     free(list);
     if (ok)
         trial->base = memory_array(trial->n * trial->n_labels, sizeof *trial->base, err);
