@@ -105,7 +105,7 @@ static bool decide_vocabulary(const struct means *means, struct plan *plan)
 /* The records of --dev; an empty set without. */
 static bool open_dev(const struct means *means, struct records_set *dev)
 {
-    const char *path = means->opt->dev;
+    const char *path = means->opt->train.dev;
     *dev = (struct records_set){.n = 0};
     if (!path)
         return true;
@@ -124,20 +124,14 @@ static void tell_training(const struct means *means, const struct train_result *
         tool_note(tool, "%zu records without a label were left out; only --kd can use them",
                   result->n_unlabelled);
     const struct train_options *train = &means->opt->movement.train;
-    if (train->resume && !result->resumed)
-        tool_note(tool, "%s was not there; the run began at the beginning", train->checkpoint);
-    if (result->other_device[0])
-        tool_note(tool,
-                  "the checkpoint was made by \"%s\": the weights may differ in their last bits "
-                  "from a run that was not interrupted",
-                  result->other_device);
+    tool_train_tell_resumed(tool, train, result);
     if (!tool->verbose)
         return;
     if (result->resumed)
         tool_note(tool, "went on after step %zu", result->resumed_step);
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
               result->train_loss);
-    if (means->opt->dev)
+    if (means->opt->train.dev)
         tool_note(tool, "dev score %.4f, epoch %zu", result->dev_score, result->best_epoch);
 }
 
@@ -149,13 +143,10 @@ static bool decide_movement(const struct means *means, struct plan *plan)
     struct records_set dev;
     if (!open_dev(means, &dev))
         return false;
-    const char *path = means->opt->log;
-    struct log *log = !path                  ? NULL
-                      : how.train.checkpoint ? log_continue(path, &tool->err)
-                                             : log_open(path, &tool->err);
-    bool ok = log || !path;
+    struct log *log;
+    bool ok = tool_train_log(tool, &means->opt->train, &how.train, &log);
     how.train.stop = tool_catch_stop();
-    how.train.dev = means->opt->dev ? &dev : NULL;
+    how.train.dev = means->opt->train.dev ? &dev : NULL;
     how.train.log = log;
     if (ok)
         ok = movement_prune(plan, means->model, means->records, &how, means->dev, &tool->progress,
@@ -163,7 +154,7 @@ static bool decide_movement(const struct means *means, struct plan *plan)
     struct error later = ERROR_INIT; /* the first cause is kept */
     if (!log_close(log, &later))
         ok = error_set(&tool->err, "%s", later.text);
-    if (means->opt->dev)
+    if (means->opt->train.dev)
         records_set_close(&dev);
     if (ok)
         tell_training(means, &result);

@@ -14,13 +14,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bin/tool.h"
+#include "bin/tool_train.h"
 #include "prune/layers.h"
 #include "prune/movement.h"
 #include "prune/tune.h"
 
 enum mprune_option {
-    OPTION_MODEL = 1000,
+    OPTION_MODEL = TOOL_TRAIN_END,
     OPTION_METHOD,
     OPTION_KEEP,
     OPTION_SPEEDUP,
@@ -46,15 +46,6 @@ enum mprune_option {
     OPTION_SETTLE,
     OPTION_FILL_EPOCHS,
     OPTION_KD,
-    OPTION_DEV,
-    OPTION_EPOCHS,
-    OPTION_LR,
-    OPTION_WARMUP,
-    OPTION_LOG,
-    OPTION_CURRICULUM,
-    OPTION_CHECKPOINT,
-    OPTION_CHECKPOINT_EVERY,
-    OPTION_RESUME,
     OPTION_TUNE,
     OPTION_RIDGE,
     OPTION_TUNE_SAMPLES
@@ -79,7 +70,7 @@ struct method_entry {
     bool reads_stream; /* layers: only with --which search */
 };
 extern const struct method_entry method_table[N_METHODS];
-#define OPTION_BIT(id) (UINT64_C(1) << ((id)-OPTION_MODEL))
+#define OPTION_BIT(id) (UINT64_C(1) << ((id)-TOOL_TRAIN_DEV))
 
 struct options {
     const char *model, *report;
@@ -96,7 +87,7 @@ struct options {
     size_t samples, batch_tokens;
     bool dry_run, no_rearrange, normalise, by_variance;
     struct movement_options movement;
-    const char *dev, *log; /* of methods that train; NULL: not given */
+    struct tool_train train; /* of methods that train */
     enum tune_what tune;
     double ridge;
     size_t tune_samples;

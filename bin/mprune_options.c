@@ -43,17 +43,7 @@ const struct tool_option mprune_option_table[] = {
     {0, "fill-epochs", "N", "movement: epochs of --variant filled without blocks (1)",
      OPTION_FILL_EPOCHS},
     {0, "kd", "KD", "movement: distil the logits: alpha=0.9,temperature=2", OPTION_KD},
-    {0, "dev", "STREAM", "movement: score after each epoch, keep the best", OPTION_DEV},
-    {0, "epochs", "N", "movement: passes over the records (3)", OPTION_EPOCHS},
-    {0, "lr", "X", "movement: peak learning rate of weights (1e-4)", OPTION_LR},
-    {0, "warmup", "X", "movement: share of steps with rising rates (0.1)", OPTION_WARMUP},
-    {0, "log", "FILE", "movement: one JSON object per logging step", OPTION_LOG},
-    {0, "curriculum", NULL, "movement: first pass from easy to hard, and pruning follows it",
-     OPTION_CURRICULUM},
-    {0, "checkpoint", "FILE", "movement: keep the state of the run in FILE", OPTION_CHECKPOINT},
-    {0, "checkpoint-every", "N", "movement: steps between two, or 30s: seconds (60s)",
-     OPTION_CHECKPOINT_EVERY},
-    {0, "resume", NULL, "movement: go on from the checkpoint, if it is there", OPTION_RESUME},
+    TOOL_TRAIN_TABLE("movement: ", "1e-4"),
     {0, "vocab-from", "STREAM", "trim the vocabulary to what occurs there; repeatable",
      OPTION_VOCAB_FROM},
     {0, "ngram-keep", "SHARE", "of the n-gram part's rows: those that say most", OPTION_NGRAM_KEEP},
@@ -93,11 +83,12 @@ const struct method_entry method_table[N_METHODS] = {
                              OPTION_BIT(OPTION_LAMBDA) | OPTION_BIT(OPTION_SCORE_LR) |
                              OPTION_BIT(OPTION_START) | OPTION_BIT(OPTION_SETTLE) |
                              OPTION_BIT(OPTION_FILL_EPOCHS) | OPTION_BIT(OPTION_KD) |
-                             OPTION_BIT(OPTION_DEV) | OPTION_BIT(OPTION_EPOCHS) |
-                             OPTION_BIT(OPTION_LR) | OPTION_BIT(OPTION_WARMUP) |
-                             OPTION_BIT(OPTION_LOG) | OPTION_BIT(OPTION_CURRICULUM) |
-                             OPTION_BIT(OPTION_CHECKPOINT) | OPTION_BIT(OPTION_CHECKPOINT_EVERY) |
-                             OPTION_BIT(OPTION_RESUME),
+                             OPTION_BIT(TOOL_TRAIN_DEV) | OPTION_BIT(TOOL_TRAIN_EPOCHS) |
+                             OPTION_BIT(TOOL_TRAIN_LR) | OPTION_BIT(TOOL_TRAIN_WARMUP) |
+                             OPTION_BIT(TOOL_TRAIN_LOG) | OPTION_BIT(TOOL_TRAIN_CURRICULUM) |
+                             OPTION_BIT(TOOL_TRAIN_CHECKPOINT) |
+                             OPTION_BIT(TOOL_TRAIN_CHECKPOINT_EVERY) |
+                             OPTION_BIT(TOOL_TRAIN_RESUME),
                          true},
     [METHOD_VOCABULARY] = {"vocabulary", 0, false},
 };
@@ -372,7 +363,8 @@ void mprune_parse(struct tool *tool, struct options *opt)
                             .tune = TUNE_WEIGHTS,
                             .tune_samples = TUNE_SAMPLES,
                             .samples = SAMPLES,
-                            .batch_tokens = BATCH_TOKENS};
+                            .batch_tokens = BATCH_TOKENS,
+                            .train = {.least_epochs = 1}};
     movement_defaults(&opt->movement);
     for (int id; (id = tool_next_option(tool)) >= 0;) {
         opt->given |= OPTION_BIT(id);

@@ -27,7 +27,6 @@ static void parse_block(struct tool *tool, struct movement_options *movement)
 bool mprune_train_option(struct tool *tool, struct options *opt, int id)
 {
     struct movement_options *movement = &opt->movement;
-    struct train_options *train = &movement->train;
     switch (id) {
     case OPTION_VARIANT:
         if (!movement_variant_from_name(tool_argument(tool), &movement->variant))
@@ -59,42 +58,10 @@ bool mprune_train_option(struct tool *tool, struct options *opt, int id)
         movement->fill_epochs = (size_t)tool_argument_integer(tool, "--fill-epochs", 1, 100000);
         break;
     case OPTION_KD:
-        train->distil = true;
-        tool_argument_kd(tool, &train->alpha, &train->temperature, NULL, 0);
-        break;
-    case OPTION_DEV:
-        opt->dev = tool_argument(tool);
-        break;
-    case OPTION_EPOCHS:
-        train->epochs = (size_t)tool_argument_integer(tool, "--epochs", 1, 100000);
-        break;
-    case OPTION_LR:
-        train->lr = tool_argument_real(tool, "--lr", 1e-12, 10);
-        break;
-    case OPTION_WARMUP:
-        train->warmup = tool_argument_real(tool, "--warmup", 0, 1);
-        break;
-    case OPTION_LOG:
-        opt->log = tool_argument(tool);
-        break;
-    case OPTION_CURRICULUM:
-        train->curriculum = true;
-        break;
-    case OPTION_CHECKPOINT:
-        train->checkpoint = tool_argument(tool);
-        tool_leave_unsaid(tool);
-        break;
-    case OPTION_CHECKPOINT_EVERY:
-        tool_argument_every(tool, "--checkpoint-every", &train->checkpoint_steps,
-                            &train->checkpoint_seconds);
-        tool_leave_unsaid(tool);
-        break;
-    case OPTION_RESUME:
-        train->resume = true;
-        tool_leave_unsaid(tool);
+        tool_argument_kd(tool, &movement->train, NULL, 0);
         break;
     default:
-        return false;
+        return tool_train_option(tool, id, &opt->train, &movement->train);
     }
     return true;
 }
@@ -125,10 +92,7 @@ void mprune_train_check(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--start and --settle are together more than all steps");
     if (opt->dry_run)
         tool_usage_error(tool, "--dry-run: --method movement decides by training; drop --dry-run");
-    if (opt->log)
-        tool_check_written(tool, "--log", opt->log);
-    tool_check_checkpoint(tool, movement->train.checkpoint, movement->train.resume,
-                          opt->given & OPTION_BIT(OPTION_CHECKPOINT_EVERY));
+    tool_train_check(tool, &opt->train, &movement->train);
     movement->schedule.keep = opt->keep;
     movement->train.seed = tool->seed;
     if (opt->given & OPTION_BIT(OPTION_BATCH_TOKENS))

@@ -61,10 +61,10 @@ static bool open_inputs(struct tool *tool, struct run *run, const struct argumen
     run->has_records = records_set_open(&run->records, path, n, err);
     if (!run->has_records || !check_tokenizer(run, &run->records, n ? path[0] : "<stdin>", err))
         return false;
-    if (!a->dev)
+    if (!a->kept.dev)
         return true;
-    run->has_dev = records_set_open(&run->dev, &a->dev, 1, err);
-    return run->has_dev && check_tokenizer(run, &run->dev, a->dev, err);
+    run->has_dev = records_set_open(&run->dev, &a->kept.dev, 1, err);
+    return run->has_dev && check_tokenizer(run, &run->dev, a->kept.dev, err);
 }
 
 static void tell_training(const struct tool *tool, const struct train_result *result,
@@ -77,9 +77,9 @@ static void tell_training(const struct tool *tool, const struct train_result *re
         tool_note(tool, "went on after step %zu", result->resumed_step);
     tool_note(tool, "%zu steps in %.1f s, training loss %.4f", result->steps, result->seconds,
               result->train_loss);
-    if (a->dev && a->train.mlm)
+    if (a->kept.dev && a->train.mlm)
         mstudent_tell_mlm(tool, result, a->train.epochs);
-    else if (a->dev)
+    else if (a->kept.dev)
         tool_note(tool, "dev %s %.4f, epoch %zu of %zu", several ? "micro-F1" : "accuracy",
                   result->dev_score, result->best_epoch, a->train.epochs);
 }
@@ -118,13 +118,7 @@ static void tell(const struct tool *tool, const struct train_result *result,
                   a->train.mlm ? "masked language model" : "classifier",
                   result->n_left_out > 1 ? "them" : "it", result->left_out,
                   result->n_left_out > 1 ? ", ..." : "");
-    if (a->train.resume && !result->resumed)
-        tool_note(tool, "%s was not there; the run began at the beginning", a->train.checkpoint);
-    if (result->other_device[0])
-        tool_note(tool,
-                  "the checkpoint was made by \"%s\": the weights may differ in their last bits "
-                  "from a run that was not interrupted",
-                  result->other_device);
+    tool_train_tell_resumed(tool, &a->train, result);
     tell_absent(tool, result);
     if (tool->verbose && a->train.epochs)
         tell_training(tool, result, a, several);
@@ -211,12 +205,8 @@ static bool work(struct tool *tool, struct run *run, struct arguments *a, const 
         return false;
     if (a->ngram.alone)
         return work_ngram(tool, run, a);
-    if (a->log) {
-        run->log = a->train.checkpoint ? log_continue(a->log, err) : log_open(a->log, err);
-        if (!run->log)
-            return false;
-    }
-    if (!tool_open_device(tool, &run->device, &run->team) ||
+    if (!tool_train_log(tool, &a->kept, &a->train, &run->log) ||
+        !tool_open_device(tool, &run->device, &run->team) ||
         !mstudent_student(tool, a, &run->model, tokenizer_size(run->tokenizer), &run->records,
                           run->device))
         return false;

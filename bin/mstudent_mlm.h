@@ -3,7 +3,7 @@
 #define MILLET_BIN_MSTUDENT_MLM_H
 
 #include "bin/mstudent_teacher.h"
-#include "bin/tool.h"
+#include "bin/tool_train.h"
 #include "nn/mlm.h"
 #include "nn/train.h"
 #include "text/tokenizer.h"

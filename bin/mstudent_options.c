@@ -11,7 +11,7 @@
 #include "nn/shape.h"
 
 enum option_id {
-    OPTION_MODEL = 1000,
+    OPTION_MODEL = TOOL_TRAIN_END,
     OPTION_SHAPE,
     OPTION_FROM_LAYERS,
     OPTION_HEADS,
@@ -21,31 +21,24 @@ enum option_id {
     OPTION_TEACHER,
     OPTION_MLM,
     OPTION_NGRAM,
-    OPTION_DEV,
-    OPTION_EPOCHS,
     OPTION_BATCH_TOKENS,
-    OPTION_LR,
     OPTION_HEAD_LR,
-    OPTION_WARMUP,
     OPTION_WEIGHT_DECAY,
     OPTION_CLIP,
     OPTION_DROPOUT,
     OPTION_QUANTISE,
     OPTION_NEW_HEAD,
     OPTION_POOL,
-    OPTION_LOG,
     OPTION_LOG_EVERY,
     OPTION_ATTENTION_DROPOUT,
     OPTION_BETA2,
     OPTION_PRECISION,
     OPTION_LABEL_SMOOTHING,
     OPTION_CLASS_WEIGHTS,
-    OPTION_CURRICULUM,
-    OPTION_PATIENCE,
-    OPTION_CHECKPOINT,
-    OPTION_CHECKPOINT_EVERY,
-    OPTION_RESUME
+    OPTION_PATIENCE
 };
+
+#define OPTION_BIT(id) (UINT64_C(1) << ((id)-TOOL_TRAIN_DEV))
 
 const struct tool_option mstudent_option[] = {
     {'m', "model", "MODEL", "start from MODEL; with --shape, only its tokenizer", OPTION_MODEL},
@@ -63,37 +56,26 @@ const struct tool_option mstudent_option[] = {
      OPTION_MLM},
     {0, "ngram", "[=KEYS]",
      "an n-gram part, too: apart (together, turn, gate), l2=1e-5, min-df=2, ...", OPTION_NGRAM},
-    {0, "dev", "STREAM", "score after each epoch, keep the best", OPTION_DEV},
-    {0, "epochs", "N", "passes over the records; default 3", OPTION_EPOCHS},
-    {0, "batch-tokens", "N", "tokens of one step; default 1024", OPTION_BATCH_TOKENS},
-    {0, "lr", "X", "peak learning rate; default 1e-4, from a shape 5e-4", OPTION_LR},
-    {0, "head-lr", "X", "pooler and classifier learn X times faster; default 1", OPTION_HEAD_LR},
-    {0, "warmup", "X", "share of steps with rising rate; default 0.1", OPTION_WARMUP},
-    {0, "weight-decay", "X", "of matrices; default 0.01", OPTION_WEIGHT_DECAY},
-    {0, "clip", "X", "largest gradient norm; default 1, 0: any", OPTION_CLIP},
-    {0, "dropout", "X", "all dropout rates; default: the model's", OPTION_DROPOUT},
+    TOOL_TRAIN_TABLE("", "1e-4, from a shape 5e-4"),
+    {0, "batch-tokens", "N", "tokens of one step (1024)", OPTION_BATCH_TOKENS},
+    {0, "head-lr", "X", "pooler and classifier learn X times faster (1)", OPTION_HEAD_LR},
+    {0, "weight-decay", "X", "of matrices (0.01)", OPTION_WEIGHT_DECAY},
+    {0, "clip", "X", "largest gradient norm (1, 0: any)", OPTION_CLIP},
+    {0, "dropout", "X", "all dropout rates (the model's)", OPTION_DROPOUT},
     {0, "quantise", "FORMAT", "train for the rounding of int8 weights", OPTION_QUANTISE},
     {0, "new-head", NULL, "start a new classifier for the records' labels", OPTION_NEW_HEAD},
-    {0, "pool", "POOL", "the classifier sees: first, or the mean; default: the model's",
-     OPTION_POOL},
-    {0, "log", "FILE", "one JSON object per logging step", OPTION_LOG},
-    {0, "log-every", "N", "steps between two log lines; default 10", OPTION_LOG_EVERY},
-    {0, "attention-dropout", "X", "of attention probabilities; default: as the others",
+    {0, "pool", "POOL", "the classifier sees: first, or the mean (the model's)", OPTION_POOL},
+    {0, "log-every", "N", "steps between two log lines (10)", OPTION_LOG_EVERY},
+    {0, "attention-dropout", "X", "of attention probabilities (as the others)",
      OPTION_ATTENTION_DROPOUT},
-    {0, "beta2", "X", "of AdamW's second moment; default 0.999", OPTION_BETA2},
+    {0, "beta2", "X", "of AdamW's second moment (0.999)", OPTION_BETA2},
     {0, "precision", "FORMAT", "of what products multiply: fp32 (default), bf16, fp16",
      OPTION_PRECISION},
-    {0, "label-smoothing", "X", "share of a label's weight that all share; default 0",
+    {0, "label-smoothing", "X", "share of a label's weight that all share (0)",
      OPTION_LABEL_SMOOTHING},
     {0, "class-weights", "LIST", "balanced, or a weight for each label: 1,2,0.5",
      OPTION_CLASS_WEIGHTS},
-    {0, "curriculum", NULL, "first pass from easy to hard, as the teacher finds",
-     OPTION_CURRICULUM},
     {0, "patience", "N", "end after N epochs without a better dev score", OPTION_PATIENCE},
-    {0, "checkpoint", "FILE", "keep the state of the run in FILE", OPTION_CHECKPOINT},
-    {0, "checkpoint-every", "N", "steps between two, or 30s: seconds; default 60s",
-     OPTION_CHECKPOINT_EVERY},
-    {0, "resume", NULL, "go on from the checkpoint, if it is there", OPTION_RESUME},
 };
 
 const size_t mstudent_n_options = sizeof mstudent_option / sizeof mstudent_option[0];
@@ -157,6 +139,14 @@ static void parse_class_weights(struct tool *tool, struct arguments *a)
     }
 }
 
+static const char *long_name(int id)
+{
+    size_t i = 0;
+    while (mstudent_option[i].id != id)
+        i++;
+    return mstudent_option[i].long_name;
+}
+
 /* One number within its range. */
 struct number_option {
     enum option_id id;
@@ -173,13 +163,10 @@ static bool take_number(struct tool *tool, struct arguments *a, int id)
         {OPTION_HEADS, 1, 1 << 20, NULL, &a->student.heads},
         {OPTION_FFN, 1, 1 << 20, NULL, &a->student.ffn},
         {OPTION_HIDDEN, 1, 1 << 20, NULL, &a->student.hidden},
-        {OPTION_EPOCHS, 0, 100000, NULL, &train->epochs},
         {OPTION_BATCH_TOKENS, 1, 1 << 24, NULL, &train->batch_tokens},
         {OPTION_LOG_EVERY, 1, 1 << 30, NULL, &train->log_every},
         {OPTION_PATIENCE, 1, 100000, NULL, &train->patience},
-        {OPTION_LR, 1e-12, 10, &train->lr, NULL},
         {OPTION_HEAD_LR, 0, 1e6, &train->head_lr_factor, NULL},
-        {OPTION_WARMUP, 0, 1, &train->warmup, NULL},
         {OPTION_WEIGHT_DECAY, 0, 10, &train->weight_decay, NULL},
         {OPTION_CLIP, 0, 1e9, &train->clip, NULL},
         {OPTION_DROPOUT, 0, 0.95, &train->dropout, NULL},
@@ -187,10 +174,8 @@ static bool take_number(struct tool *tool, struct arguments *a, int id)
         {OPTION_BETA2, 0, 0.999999, &train->beta2, NULL},
         {OPTION_LABEL_SMOOTHING, 0, 0.99, &train->label_smoothing, NULL},
     };
-    char what[40] = "";
-    for (size_t i = 0; i < mstudent_n_options; i++)
-        if (mstudent_option[i].id == id)
-            snprintf(what, sizeof what, "--%s", mstudent_option[i].long_name);
+    char what[40];
+    snprintf(what, sizeof what, "--%s", long_name(id));
     for (size_t i = 0; i < sizeof number / sizeof *number; i++) {
         const struct number_option *n = &number[i];
         if ((int)n->id != id)
@@ -236,26 +221,11 @@ static bool take_start(struct tool *tool, struct arguments *a, int id)
     }
 }
 
-/* How the run is kept. false: the option says something else. */
-static bool take_checkpoint(struct tool *tool, struct train_options *train, int id)
-{
-    if (id == OPTION_CHECKPOINT)
-        train->checkpoint = tool_argument(tool);
-    else if (id == OPTION_CHECKPOINT_EVERY)
-        tool_argument_every(tool, "--checkpoint-every", &train->checkpoint_steps,
-                            &train->checkpoint_seconds);
-    else if (id == OPTION_RESUME)
-        train->resume = true;
-    else
-        return false;
-    tool_leave_unsaid(tool);
-    return true;
-}
-
 static void take_option(struct tool *tool, struct arguments *a, int id)
 {
     struct train_options *train = &a->train;
-    if (take_number(tool, a, id) || take_start(tool, a, id) || take_checkpoint(tool, train, id))
+    if (take_number(tool, a, id) || take_start(tool, a, id) ||
+        tool_train_option(tool, id, &a->kept, train))
         return;
     switch (id) {
     case OPTION_TEACHER:
@@ -266,12 +236,6 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         break;
     case OPTION_MLM:
         train->mlm = true;
-        break;
-    case OPTION_DEV:
-        a->dev = tool_argument(tool);
-        break;
-    case OPTION_LOG:
-        a->log = tool_argument(tool);
         break;
     case OPTION_QUANTISE:
         if (strcmp(tool_argument(tool), "int8") != 0)
@@ -284,9 +248,6 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
     case OPTION_CLASS_WEIGHTS:
         parse_class_weights(tool, a);
         break;
-    case OPTION_CURRICULUM:
-        train->curriculum = true;
-        break;
     }
 }
 
@@ -294,13 +255,12 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
  * refused. */
 static void check_ngram(struct tool *tool, struct arguments *a)
 {
-    static const enum option_id fits[] = {OPTION_MODEL, OPTION_SHAPE, OPTION_KD, OPTION_NGRAM,
-                                          OPTION_DEV};
+    static const int fits[] = {OPTION_MODEL, OPTION_SHAPE, OPTION_KD, OPTION_NGRAM, TOOL_TRAIN_DEV};
     uint64_t others = a->given;
     for (size_t i = 0; i < sizeof fits / sizeof *fits; i++)
-        others &= ~(UINT64_C(1) << (fits[i] - OPTION_MODEL));
+        others &= ~OPTION_BIT(fits[i]);
     for (size_t i = 0; a->ngram.alone && i < mstudent_n_options; i++)
-        if (others >> (mstudent_option[i].id - OPTION_MODEL) & 1)
+        if (others & OPTION_BIT(mstudent_option[i].id))
             tool_usage_error(tool, "--%s is for encoders; --shape ngram has none",
                              mstudent_option[i].long_name);
     if (a->ngram.alone && a->ngram.hybrid.mode != HYBRID_APART)
@@ -324,13 +284,13 @@ static void check_ngram(struct tool *tool, struct arguments *a)
 /* What steers learning from labels is refused. */
 static void check_mlm(struct tool *tool, struct arguments *a)
 {
-    static const enum option_id labelled[] = {
-        OPTION_NGRAM,           OPTION_NEW_HEAD,      OPTION_POOL,      OPTION_QUANTISE,
-        OPTION_LABEL_SMOOTHING, OPTION_CLASS_WEIGHTS, OPTION_CURRICULUM};
+    static const int labelled[] = {
+        OPTION_NGRAM,           OPTION_NEW_HEAD,      OPTION_POOL,          OPTION_QUANTISE,
+        OPTION_LABEL_SMOOTHING, OPTION_CLASS_WEIGHTS, TOOL_TRAIN_CURRICULUM};
     for (size_t i = 0; i < sizeof labelled / sizeof *labelled; i++)
-        if (a->given >> (labelled[i] - OPTION_MODEL) & 1)
+        if (a->given & OPTION_BIT(labelled[i]))
             tool_usage_error(tool, "--mlm and --%s clash: --mlm learns from texts, not from labels",
-                             mstudent_option[labelled[i] - OPTION_MODEL].long_name);
+                             long_name(labelled[i]));
     if (a->ngram.wanted || a->ngram.alone)
         tool_usage_error(tool, "--mlm and an n-gram part clash: --mlm learns from texts, not from "
                                "labels");
@@ -344,13 +304,10 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
     ngram_fit_defaults(&a->ngram.hybrid.fit);
     while ((id = tool_next_option(tool)) >= 0) {
         take_option(tool, a, id);
-        a->given |= UINT64_C(1) << (id - OPTION_MODEL);
+        a->given |= OPTION_BIT(id);
     }
     *path = tool_operands(tool, n);
-    if (a->log)
-        tool_check_written(tool, "--log", a->log);
-    tool_check_checkpoint(tool, a->train.checkpoint, a->train.resume,
-                          a->given >> (OPTION_CHECKPOINT_EVERY - OPTION_MODEL) & 1);
+    tool_train_check(tool, &a->kept, &a->train);
     a->train.seed = tool->seed;
     if (!a->model)
         tool_usage_error(tool,
@@ -363,7 +320,7 @@ void mstudent_parse(struct tool *tool, struct arguments *a, const char *const **
                          : cut->ffn   ? "--ffn"
                                       : "--hidden",
                          cut->layers ? "layers come" : "a narrower student comes");
-    if (a->train.patience && !a->dev)
+    if (a->train.patience && !a->kept.dev)
         tool_usage_error(tool, "--patience needs --dev STREAM: what to score on");
     if (a->shape && a->train.new_head)
         tool_usage_error(tool,

@@ -4,12 +4,13 @@
 
 #include "bin/mstudent_ngram.h"
 #include "bin/mstudent_teacher.h"
-#include "bin/tool.h"
+#include "bin/tool_train.h"
 #include "nn/student.h"
 #include "nn/train.h"
 
 struct arguments {
-    const char *model, *shape, *dev, *log;
+    const char *model, *shape;
+    struct tool_train kept;        /* --dev and --log, and what is said of checkpoints */
     struct student_choice student; /* all zero: the model as it is */
     struct train_options train;
     struct teacher_arguments teacher;

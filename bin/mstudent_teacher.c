@@ -38,8 +38,7 @@ void mstudent_parse_kd(struct tool *tool, struct teacher_arguments *arguments,
         {.key = "relation-heads", .min = 1, .max = 65536, .value = &heads},
         {.key = "map", .text = &map},
     };
-    train->distil = true;
-    tool_argument_kd(tool, &train->alpha, &train->temperature, key, sizeof key / sizeof *key);
+    tool_argument_kd(tool, train, key, sizeof key / sizeof *key);
     o->relation_layer = (size_t)layer;
     o->relation_heads = (size_t)heads;
     if ((double)o->relation_layer < layer || (double)o->relation_heads < heads)

@@ -2,7 +2,7 @@
 #ifndef MILLET_BIN_MSTUDENT_TEACHER_H
 #define MILLET_BIN_MSTUDENT_TEACHER_H
 
-#include "bin/tool.h"
+#include "bin/tool_train.h"
 #include "io/model.h"
 #include "io/records.h"
 #include "nn/distil.h"

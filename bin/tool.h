@@ -99,22 +99,8 @@ void tool_check_stdin(struct tool *tool, bool default_stdin);
 int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
 double tool_argument_real(struct tool *tool, const char *what, double min, double max);
 void tool_argument_once(struct tool *tool, const char *what, const char **value);
-/* --kd: "alpha=0.9,temperature=2" of the option just returned, and what else a tool knows; a key
- * left out stays as it was. */
-struct tool_kd_key {
-    const char *key;
-    double min, max, *value;
-    const char **text; /* instead of a value: what follows, up to a comma or the end */
-};
-void tool_argument_kd(struct tool *tool, double *alpha, double *temperature,
-                      const struct tool_kd_key *further, size_t n_further);
 /* The option just returned says how a run is kept, not what it makes: histories leave it out. */
 void tool_leave_unsaid(struct tool *tool);
-/* --checkpoint-every: "500" is steps, "30s" seconds (steps 0). */
-void tool_argument_every(struct tool *tool, const char *what, size_t *steps, double *seconds);
-/* Exits 2 when --checkpoint (NULL: not given) cannot be one, or --resume or --checkpoint-every
- * stand without it. After tool_operands(). */
-void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume, bool every);
 /* For a second file that a tool writes (--log, --report, --cache): exits 2 when it is the output,
  * an operand, standard input or an option's MODEL or STREAM. Call after tool_operands(). */
 void tool_check_written(struct tool *tool, const char *option, const char *path);

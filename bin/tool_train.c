@@ -1,8 +1,10 @@
-/* tool_train.c: options that every tool that trains has: --kd, --checkpoint. */
+/* tool_train.c: the options of training. */
+#include "bin/tool_train.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "bin/tool.h"
+#include "core/log.h"
 #include "core/number.h"
 
 enum { KD_KEYS = 16, ITEM_BYTES = 512 };
@@ -41,12 +43,13 @@ static void take_kd_item(struct tool *tool, const struct tool_kd_key *key, size_
         tool_usage_error(tool, "%s", tool->err.text);
 }
 
-void tool_argument_kd(struct tool *tool, double *alpha, double *temperature,
+void tool_argument_kd(struct tool *tool, struct train_options *train,
                       const struct tool_kd_key *further, size_t n_further)
 {
     struct tool_kd_key key[KD_KEYS] = {
-        {.key = "alpha", .max = 1, .value = alpha},
-        {.key = "temperature", .min = 0.01, .max = 100, .value = temperature}};
+        {.key = "alpha", .max = 1, .value = &train->alpha},
+        {.key = "temperature", .min = 0.01, .max = 100, .value = &train->temperature}};
+    train->distil = true;
     size_t n = 2;
     while (n_further-- && n < KD_KEYS)
         key[n++] = *further++;
@@ -61,30 +64,103 @@ void tool_argument_kd(struct tool *tool, double *alpha, double *temperature,
     }
 }
 
-void tool_argument_every(struct tool *tool, const char *what, size_t *steps, double *seconds)
+/* "500" is steps, "30s" seconds (steps 0). */
+static void parse_every(struct tool *tool, struct train_options *train)
 {
+    static const char what[] = "--checkpoint-every";
     const char *text = tool_argument(tool);
     char number[40];
     size_t n = strlen(text);
-    *steps = 0;
+    train->checkpoint_steps = 0;
     if (n == 0 || text[n - 1] != 's') {
-        *steps = (size_t)tool_argument_integer(tool, what, 1, 1 << 30);
+        train->checkpoint_steps = (size_t)tool_argument_integer(tool, what, 1, 1 << 30);
         return;
     }
     snprintf(number, sizeof number, "%.*s", (int)(n - 1 < 39 ? n - 1 : 39), text);
-    if (!number_real(number, what, 0.001, 1e9, seconds, &tool->err))
+    if (!number_real(number, what, 0.001, 1e9, &train->checkpoint_seconds, &tool->err))
         tool_usage_error(tool, "%s", tool->err.text);
 }
 
-void tool_check_checkpoint(struct tool *tool, const char *checkpoint, bool resume, bool every)
+/* How the run is kept, not what it makes. */
+static void take_checkpoint(struct tool *tool, int id, struct tool_train *given,
+                            struct train_options *train)
 {
-    if (every && !checkpoint)
+    if (id == TOOL_TRAIN_CHECKPOINT)
+        train->checkpoint = tool_argument(tool);
+    else if (id == TOOL_TRAIN_RESUME)
+        train->resume = true;
+    else
+        parse_every(tool, train);
+    given->every |= id == TOOL_TRAIN_CHECKPOINT_EVERY;
+    tool_leave_unsaid(tool);
+}
+
+bool tool_train_option(struct tool *tool, int id, struct tool_train *given,
+                       struct train_options *train)
+{
+    if (id < TOOL_TRAIN_DEV || id >= TOOL_TRAIN_END)
+        return false;
+    switch ((enum tool_train_id)id) {
+    case TOOL_TRAIN_DEV:
+        given->dev = tool_argument(tool);
+        break;
+    case TOOL_TRAIN_EPOCHS:
+        train->epochs =
+            (size_t)tool_argument_integer(tool, "--epochs", (int64_t)given->least_epochs, 100000);
+        break;
+    case TOOL_TRAIN_LR:
+        train->lr = tool_argument_real(tool, "--lr", 1e-12, 10);
+        break;
+    case TOOL_TRAIN_WARMUP:
+        train->warmup = tool_argument_real(tool, "--warmup", 0, 1);
+        break;
+    case TOOL_TRAIN_LOG:
+        given->log = tool_argument(tool);
+        break;
+    case TOOL_TRAIN_CURRICULUM:
+        train->curriculum = true;
+        break;
+    default:
+        take_checkpoint(tool, id, given, train);
+    }
+    return true;
+}
+
+void tool_train_check(struct tool *tool, const struct tool_train *given,
+                      const struct train_options *train)
+{
+    const char *checkpoint = train->checkpoint;
+    if (given->log)
+        tool_check_written(tool, "--log", given->log);
+    if (given->every && !checkpoint)
         tool_usage_error(tool, "--checkpoint-every needs --checkpoint FILE");
-    if (resume && !checkpoint)
+    if (train->resume && !checkpoint)
         tool_usage_error(tool, "--resume needs --checkpoint FILE: where to go on from");
     if (!checkpoint)
         return;
     if (strcmp(checkpoint, "-") == 0)
         tool_usage_error(tool, "--checkpoint needs a file: it is written again and again");
     tool_check_written(tool, "--checkpoint", checkpoint);
+}
+
+bool tool_train_log(struct tool *tool, const struct tool_train *given,
+                    const struct train_options *train, struct log **log)
+{
+    *log = NULL;
+    if (given->log)
+        *log = train->checkpoint ? log_continue(given->log, &tool->err)
+                                 : log_open(given->log, &tool->err);
+    return *log || !given->log;
+}
+
+void tool_train_tell_resumed(const struct tool *tool, const struct train_options *train,
+                             const struct train_result *result)
+{
+    if (train->resume && !result->resumed)
+        tool_note(tool, "%s was not there; the run began at the beginning", train->checkpoint);
+    if (result->other_device[0])
+        tool_note(tool,
+                  "the checkpoint was made by \"%s\": the weights may differ in their last bits "
+                  "from a run that was not interrupted",
+                  result->other_device);
 }
