@@ -60,7 +60,7 @@ const struct tool_option mstudent_option[] = {
     {0, "batch-tokens", "N", "tokens of one step (1024)", OPTION_BATCH_TOKENS},
     {0, "head-lr", "X", "pooler and classifier learn X times faster (1)", OPTION_HEAD_LR},
     {0, "weight-decay", "X", "of matrices (0.01)", OPTION_WEIGHT_DECAY},
-    {0, "clip", "X", "largest gradient norm (1, 0: any)", OPTION_CLIP},
+    {0, "clip", "X", "largest gradient norm (1); 0: any", OPTION_CLIP},
     {0, "dropout", "X", "all dropout rates (the model's)", OPTION_DROPOUT},
     {0, "quantise", "FORMAT", "train for the rounding of int8 weights", OPTION_QUANTISE},
     {0, "new-head", NULL, "start a new classifier for the records' labels", OPTION_NEW_HEAD},

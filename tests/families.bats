@@ -76,6 +76,18 @@ keeps() {
     assert_status 0
 }
 
+@test "a record longer than positions that begin after the padding is refused with its number" {
+    # XLM-R: 26 positions, the first two of no token. Blocks would count anew after 1024 records.
+    {
+        echo text,label
+        for i in $(seq 1100); do echo "$i,खेळ"; done
+        echo "a b c a b c a b c a b c a b c a b c a b c a b c a b c a b c,खेळ"
+    } > long.csv
+    mtok -q -m "$golden/xlm-roberta" --max-tokens 25 -o long.tok long.csv
+    run mteach -q -m "$golden/xlm-roberta" -o x.taught long.tok
+    assert_fails 'record 1101 has 25 tokens' 'at most 24' '--max-tokens'
+}
+
 @test "RoBERTa, XLM-R and CamemBERT: positions after the padding, trained, pruned" {
     local name class
     while read -r name class; do
