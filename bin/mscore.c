@@ -37,9 +37,9 @@ static const struct tool_option option_table[] = {
     {'m', "model", "MODEL", "model to score; without it, the logits the stream carries",
      OPTION_MODEL},
     {0, "baseline", "MODEL", "compare with this model on the same records", OPTION_BASELINE},
-    {0, "baseline-stream", "STREAM", "the same texts, made with the baseline's tokenizer",
-     OPTION_BASELINE_STREAM},
-    {0, "margin", "P", "with --baseline: show that the model is not worse by P points",
+    {0, "baseline-stream", "STREAM",
+     "the same texts of the baseline's tokenizer; alone: its logits", OPTION_BASELINE_STREAM},
+    {0, "margin", "P", "with a baseline: show that the model is not worse by P points",
      OPTION_MARGIN},
     {0, "time", NULL, "measure texts/s and latency, model and baseline by turns", OPTION_TIME},
     {0, "rounds", "N", "with --time: passes over all texts, at least (5)", OPTION_ROUNDS},
@@ -124,22 +124,27 @@ static bool is_stdin(const char *path)
     return path && strcmp(path, "-") == 0;
 }
 
+static bool has_baseline(const struct options *opt)
+{
+    return opt->baseline || opt->baseline_stream;
+}
+
 /* Combinations that cannot be meant; each is named. */
 static void check_options(struct tool *tool, const struct options *opt)
 {
-    if (opt->predict && (opt->baseline || opt->time || opt->json || opt->tsv || opt->memory))
-        tool_usage_error(tool, "--predict writes lines, no report: drop %s",
-                         opt->baseline ? "--baseline"
-                         : opt->time   ? "--time"
-                         : opt->json   ? "--json"
-                         : opt->tsv    ? "--tsv"
-                                       : "--memory");
+    const char *of_report = opt->baseline          ? "--baseline"
+                            : opt->baseline_stream ? "--baseline-stream"
+                            : opt->time            ? "--time"
+                            : opt->json            ? "--json"
+                            : opt->tsv             ? "--tsv"
+                            : opt->memory          ? "--memory"
+                                                   : NULL;
+    if (opt->predict && of_report)
+        tool_usage_error(tool, "--predict writes lines, no report: drop %s", of_report);
     if (opt->json && opt->tsv)
         tool_usage_error(tool, "--json and --tsv exclude each other");
-    if (opt->margin >= 0 && !opt->baseline)
+    if (opt->margin >= 0 && !has_baseline(opt))
         tool_usage_error(tool, "--margin needs --baseline: the model to compare with");
-    if (opt->baseline_stream && !opt->baseline)
-        tool_usage_error(tool, "--baseline-stream needs --baseline");
     if (opt->memory && !opt->model && !opt->baseline)
         tool_usage_error(tool, "--memory needs a model: give it with -m");
     if (opt->memory && (is_stdin(opt->model) || is_stdin(opt->baseline)))
@@ -249,7 +254,7 @@ static bool score_set(const struct session *session, const char *stream, struct 
     report->baseline.peak_memory = session->baseline_memory;
     how.timing.rounds = opt->rounds ? opt->rounds : how.timing.rounds;
     how.timing.seconds = opt->seconds >= 0 ? opt->seconds : how.timing.seconds;
-    bool ok = evaluate(&session->model, opt->baseline ? &session->baseline : NULL, set, stream,
+    bool ok = evaluate(&session->model, has_baseline(opt) ? &session->baseline : NULL, set, stream,
                        &how, &tool->progress, report, &tool->err);
     if (ok && dev) { /* only now it knows what it has used */
         dev->op->describe(dev, device, sizeof device);
@@ -310,8 +315,7 @@ static bool open_subjects(struct session *session)
     if ((opt->model || opt->baseline) && !tool_open_device(tool, &session->dev, &session->team))
         return false;
     return subject_open(&session->model, opt->model, session->dev, session->team, &tool->err) &&
-           (!opt->baseline || subject_open(&session->baseline, opt->baseline, session->dev,
-                                           session->team, &tool->err));
+           subject_open(&session->baseline, opt->baseline, session->dev, session->team, &tool->err);
 }
 
 /* The output is opened first: a name that cannot be written is known before long work, not after.
@@ -338,7 +342,7 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mscore",
         .purpose = "predict labels, measure quality and speed, compare with a baseline",
-        .synopsis = "mscore [-m MODEL] [--baseline MODEL [--baseline-stream STREAM] [--margin P]]\n"
+        .synopsis = "mscore [-m MODEL] [--baseline MODEL] [--baseline-stream STREAM] [--margin P]\n"
                     "       [--time] [--memory] [--json | --tsv] [-o FILE] [STREAM ...]\n"
                     "mscore [-m MODEL] --predict [--top N] [--text] [-o FILE] [STREAM ...]",
         .example =

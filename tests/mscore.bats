@@ -312,6 +312,29 @@ json() {
     assert_status 2
 }
 
+@test "--baseline-stream alone: the logits that it carries are the baseline" {
+    mscore -q -m weak.tar --baseline model.tar --margin 1 --tsv data.tok >computed
+    mscore -q -m weak.tar --baseline-stream taught.tok --margin 1 --tsv data.tok >carried
+    for file in computed carried; do grep -E '^(compare|baseline[.](accuracy|macro_f1))' $file >$file.same; done
+    [ "$(wc -l <computed.same)" -gt 10 ]
+    assert_same computed.same carried.same
+    run mscore -q -m weak.tar --baseline-stream taught.tok --time --rounds 1 --seconds 0 data.tok
+    assert_status 0
+    assert_says "baseline   logits of the stream, on taught.tok"
+    [[ $output != *"take turns"* && $output != *speed-up* ]]
+    awk '$1 == "texts/s" { exit !($2 > 0 && $3 == "-") }' <<<"$output"
+    run mscore -q -m weak.tar --predict --baseline-stream taught.tok data.tok
+    assert_status 2
+    assert_says "--predict writes lines, no report: drop --baseline-stream"
+    # Students of another tokenizer are compared with a teacher that has answered before.
+    mtok -q --learn 90 -o other.tar data.csv
+    mtok -q -m other.tar -o other.tok data.csv
+    mstudent -q -m other.tar --shape layers=1,hidden=16,heads=2,ffn=16 --epochs 1 -o other-model.tar other.tok
+    run mscore -q -m other-model.tar --baseline-stream taught.tok --tsv other.tok
+    assert_status 0
+    assert_says "baseline_stream	taught.tok"
+}
+
 @test "--baseline-stream: the same texts for a baseline with another tokenizer" {
     mtok -q --learn 90 -o other.tar data.csv
     mtok -q -m other.tar -o other.tok data.csv
@@ -333,7 +356,7 @@ json() {
     run mscore -q -m model.tar --baseline other-model.tar --baseline-stream turned.tok data.tok
     assert_fails "turned.tok: record" "is another than in data.tok"
     run mscore -q -m model.tar --baseline-stream other.tok data.tok
-    assert_status 2
+    assert_fails "other.tok: the stream carries no logits; give a model (-m, --baseline), or run mteach before"
     run bash -c 'mscore -q -m model.tar --baseline other-model.tar --baseline-stream - < data.tok'
     assert_status 2
 }

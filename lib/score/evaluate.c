@@ -106,8 +106,7 @@ static bool time_single(void *context, size_t i, struct error *err)
 static void take_energy(const struct evaluate_options *options, struct report *report)
 {
     struct report_subject *to[2] = {&report->model, &report->baseline};
-    bool measured =
-        !isnan(to[0]->timing.pass_j) && (!report->has_baseline || !isnan(to[1]->timing.pass_j));
+    bool measured = !isnan(to[0]->timing.pass_j) && (!to[1]->timed || !isnan(to[1]->timing.pass_j));
     report->watts = options->watts;
     if (measured && !options->watts_stated)
         report->energy = ENERGY_MEASURED;
@@ -320,7 +319,8 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
     for (size_t s = 0; s < n_subjects && ok; s++)
         ok = predict(&work[s], progress, err) && describe(&work[s], label, described[s], err);
     ok = ok && (!baseline || compare(work, label, options, report, err)) &&
-         (!options->time || measure(work, n_subjects, options, progress, report, err));
+         (!options->time ||
+          measure(work, baseline && baseline->is_model ? 2 : 1, options, progress, report, err));
     work_close(&work[0]);
     work_close(&work[1]);
     label_sets_close(&sets);

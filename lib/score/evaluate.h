@@ -21,7 +21,7 @@ struct evaluate_options {
      * model. Another number of records, other labels or other texts are an error. */
     const struct records_set *baseline_set;
     const char *baseline_stream;  /* its name */
-    bool time;                    /* the subjects must be models */
+    bool time;                    /* the model must be one; a baseline that is none is not timed */
     struct timing_options timing; /* n_texts is set here; with its meter, energy is measured */
     double watts;                 /* of the whole machine at this work; NaN: nobody says */
     bool watts_stated;            /* by the user: they go before the meter; else an estimate */

@@ -128,7 +128,10 @@ static void put_energy_basis(FILE *to, const struct report *report)
 
 static void put_speed(FILE *to, const struct report *report)
 {
-    const struct timing_result *m = &report->model.timing, *b = &report->baseline.timing;
+    static const struct timing_result unknown = {.texts_per_s = NAN, .p50_ms = NAN, .p95_ms = NAN};
+    bool both = report->baseline.timed;
+    const struct timing_result *m = &report->model.timing;
+    const struct timing_result *b = both ? &report->baseline.timing : &unknown;
     if (!report->model.timed)
         return;
     number_row(to, report, "texts/s", "%.1f", m->texts_per_s, b->texts_per_s);
@@ -139,7 +142,7 @@ static void put_speed(FILE *to, const struct report *report)
             "\ntiming     texts/s: all %zu texts, median of %zu passes; latency: one text alone, "
             "%zu measures of %zu texts%s\n",
             report->n + report->n_unlabelled, m->rounds, m->n_singles, m->n_single_texts,
-            report->has_baseline ? "; model and baseline take turns" : "");
+            both ? "; model and baseline take turns" : "");
     put_energy_basis(to, report);
 }
 

@@ -59,7 +59,7 @@ bool subject_check(const struct subject *subject, const struct records_header *h
     if (header->n_labels == 0)
         return error_set(
             err,
-            "%s: the stream has no labels, so it carries no logits to score; give a model with -m",
+            "%s: the stream has no labels, so it carries no logits to score; give a model (-m)",
             stream_name);
     return true;
 }
@@ -107,10 +107,10 @@ bool subject_logits(const struct subject *subject, const struct records_part *pa
     } else if (part->logits)
         memcpy(logits, part->logits, part->n * n_labels * sizeof *logits);
     else
-        return error_set(err,
-                         "%s: the stream carries no logits; give a model with -m, or run mteach "
-                         "before",
-                         place.stream);
+        return error_set(
+            err,
+            "%s: the stream carries no logits; give a model (-m, --baseline), or run mteach before",
+            place.stream);
     size_t bad = metrics_finite(logits, part->n * n_labels);
     if (bad == part->n * n_labels)
         return true;
