@@ -38,7 +38,7 @@ function fold(s,   h, i) {
 function fail(what) { print "konkani-data.sh: " FILENAME ", line " FNR ": " what > "/dev/stderr"; failed = 1; exit 1 }
 BEGIN {
     for (i = 1; i < 256; i++) code[sprintf("%c", i)] = i
-    for (i = split("train dev test", side, " "); i > 0; i--) print "text,label" > (out "/" side[i] ".csv")
+    for (i = split("train dev test", side, " "); i > 0; i--) print "text,label" > (out "/" side[i] ".csv.new")
 }
 {
     sub(/\r$/, "")
@@ -54,7 +54,7 @@ BEGIN {
     s = h < 8 ? "train" : h == 8 ? "dev" : "test"
     if (!((s, cell[2]) in known)) { known[s, cell[2]] = 1; expressions[s]++ }
     sentences[s]++; idioms[s] += cell[4] == "Yes"
-    print quote(cell[3]) "," (cell[4] == "Yes" ? "idiom" : "literal") > (out "/" s ".csv")
+    print quote(cell[3]) "," (cell[4] == "Yes" ? "idiom" : "literal") > (out "/" s ".csv.new")
 }
 END {
     if (failed) exit 1
@@ -62,3 +62,4 @@ END {
         printf "%-5s %5d sentences of %4d expressions, %5d idioms\n", side[i], sentences[side[i]], expressions[side[i]], idioms[side[i]] > "/dev/stderr"
     printf "%d sentences that occurred before were left out\n", repeated > "/dev/stderr"
 }' "$input"
+for side in train dev test; do mv "$directory/$side.csv.new" "$directory/$side.csv"; done

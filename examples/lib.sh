@@ -115,11 +115,11 @@ paper_header() {
     printf '\ttraining s\n'
 }
 
-# paper_row TITLE NAME: what NAME.tar answers on test.tok beside full.tar on test.full, and its speed beside teacher.tar on
+# paper_row TITLE NAME: what NAME.tar answers on test.tok beside full.tar (test.taught), and its speed beside teacher.tar on
 # the texts of time.tok, both unless done before; the line of the table goes to NAME.row.
 paper_row() {
     r=$work/$2
-    [ -e "$r.quality" ] || (cd "$work" && mscore -q -m "$2.tar" --baseline full.tar --baseline-stream test.full --margin "${MILLET_MARGIN:-1}" --tsv \
+    [ -e "$r.quality" ] || (cd "$work" && mscore -q -m "$2.tar" --baseline-stream test.taught --margin "${MILLET_MARGIN:-1}" --tsv \
         -o "$2.quality" test.tok) || return 1
     [ -e "$r.speed" ] || (cd "$work" && mscore -q -m "$2.tar" --baseline teacher.tar --time --memory \
         ${MILLET_WATTS:+--watts "$MILLET_WATTS"} --tsv -o "$2.speed" time.tok) || return 1

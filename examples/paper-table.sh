@@ -60,7 +60,7 @@ step test test.tok "mtok -m teacher.tar --ngrams $columns -o test.tok '$test'"
 # A cell with a line break may be cut there: then all texts are timed.
 step time time.tok "head -n ${MILLET_TIMED:-601} '$test' | mtok -q -m teacher.tar --ngrams $columns -o time.tok || cp test.tok time.tok"
 step taught train.taught 'mteach -m teacher.tar --cache teacher.cache -o train.taught train.tok'
-step full-test test.full "mtok -m full.tar $columns -o test.full '$test'"
+step full-test test.taught "mtok -m full.tar $columns '$test' | mteach -m full.tar -o test.taught"
 
 layers=$(tar xOf "$work/teacher.tar" config.json | sed -n 's/.*"\(num_hidden_layers\|n_layers\)": *\([0-9]*\).*/\2/p')
 half=$(((layers + 1) / 2))

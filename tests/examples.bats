@@ -89,3 +89,33 @@ run_page() {
     [ ! -e none.tar ]
     [[ "$output" == *"no student was proven"* ]]
 }
+
+@test "konkani-data.sh: all sentences of an expression on one side, none twice, cells kept" {
+    awk 'BEGIN {
+        print "Id,Expression,Sentence,Idiom,Metaphor,Split"
+        for (i = 1; i <= 300; i++) {
+            e = int(i / 3)
+            printf "%d,%s,%s,%s,,Train\n", i, e % 2 ? "e" e : (i % 3 ? " e" e " " : "e" e),
+                i == 7 ? "\"seven, \"\"s7 e2\"\"\"" : "s" i " e" e, i % 3 ? "Yes" : "No"
+        }
+        print "301,e100,s1 e0,Yes,Yes,Test"
+        print "302,e100,s302 e100,No,,Train,,*"
+    }' >set.csv
+    run "$MILLET_ROOT/examples/konkani-data.sh" set.csv split
+    assert_status 0
+    assert_says "1 sentences that occurred before were left out"
+    [ "$(cat split/*.csv | grep -vc '^text,label$')" -eq 301 ]
+    grep -Fx '"seven, ""s7 e2""",idiom' split/*.csv
+    grep -Fxh 's302 e100,literal' split/*.csv
+    for side in train dev test; do
+        grep -o 'e[0-9]*\("""\)\?,[il]' split/$side.csv | tr -cd 'e0-9\n' | sort -u >$side
+        [ -s $side ]
+    done
+    [ -z "$(sort train dev test | uniq -d)" ]
+    [ "$(wc -l <train)" -gt "$(cat dev test | wc -l)" ]
+    "$MILLET_ROOT/examples/konkani-data.sh" set.csv again
+    diff -r split again
+    run "$MILLET_ROOT/examples/konkani-data.sh" split/train.csv other
+    assert_fails "train.csv, line 1: fewer than six columns"
+    [ ! -e other/train.csv ]
+}
