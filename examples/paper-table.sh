@@ -98,19 +98,25 @@ row ngram-hard 'n-grams alone, on labels' "mstudent -m teacher.tar --shape ngram
 row ngram 'n-grams alone, distilled' "mstudent -m teacher.tar --shape ngram --kd alpha=0.7,temperature=3 --dev dev.tok -o ngram.tar train.taught"
 row bag 'embedding bag, distilled' "mstudent -m teacher.tar --shape layers=0 $kd $run --epochs $((2 * epochs)) --lr 1e-3 -o bag.tar train.taught"
 row bottom-kd "bottom $quarter of $layers layers + distillation" "mstudent -m teacher.tar --from-layers $(seq -s , 0 $((quarter - 1))) $kd $run --epochs $((epochs + 1)) -o bottom-kd.tar train.taught"
-for part in teacher fisher30-kd fisher12-kd bottom-kd; do
+# The strongest teacher: with n-grams learned from the labels, its answers to a training text those of n-grams that did not see it.
+row teacher-ngram 'teacher + n-grams (on labels)' 'mstudent -m teacher.tar --epochs 0 --ngram --dev dev.tok -o teacher-ngram.tar train.tok'
+ensemble='[ -e ensemble.taught ] || mteach -m teacher-ngram.tar --folds 5 -o ensemble.taught train.tok'
+row fisher36-ens 'Fisher masks 36 %, teacher + n-grams distilled' "$ensemble; $(fisher none 36%) train.taught | mstudent -m - $kd $run --epochs $((epochs + 2)) --lr 1e-4 --head-lr 2 --beta2 0.98 --log fisher36-ens.log -o fisher36-ens.tar ensemble.taught" teacher-ngram
+for part in fisher36-ens fisher30-kd fisher12-kd bottom-kd; do
     row "$part-ngram" "$part + n-grams" "mstudent -m $part.tar --epochs 0 --ngram=alpha=0.7,temperature=3 $kd --dev dev.tok -o $part-ngram.tar train.taught" "$part"
 done
-for part in fisher30-kd fisher12-kd; do
+for part in fisher36-ens fisher30-kd fisher12-kd; do
     row "$part-ngram-int8" "$part + n-grams, int8" "mquant --to int8 -o $part-ngram-int8.tar $part-ngram.tar" "$part-ngram"
 done
+row fisher12-kd-ngram-int4 'fisher12-kd + n-grams, int8, embeddings int4' 'mquant --to int8 --embeddings int4 -o fisher12-kd-ngram-int4.tar fisher12-kd-ngram.tar' fisher12-kd-ngram
 
 say "the table: speed-up is texts/s over the teacher in the same run; tests are paired, on $(tsv_get "$work/teacher.quality" n) test records"
 {
     paper_header
     for name in teacher mixed int8 distil prune25 prune50 prune75 prune25-kd prune50-kd prune75-kd prune25-kd-int8 prune50-kd-int8 \
-        prune75-kd-int8 fisher70 fisher50-kd fisher30-kd fisher12-kd bottom-kd bag ngram-hard ngram teacher-ngram bottom-kd-ngram \
-        fisher30-kd-ngram fisher12-kd-ngram fisher30-kd-ngram-int8 fisher12-kd-ngram-int8; do
+        prune75-kd-int8 fisher70 fisher50-kd fisher36-ens fisher30-kd fisher12-kd bottom-kd bag ngram-hard ngram teacher-ngram \
+        bottom-kd-ngram fisher36-ens-ngram fisher30-kd-ngram fisher12-kd-ngram fisher36-ens-ngram-int8 fisher30-kd-ngram-int8 \
+        fisher12-kd-ngram-int8 fisher12-kd-ngram-int4; do
         [ ! -e "$work/$name.row" ] || cat "$work/$name.row"
     done
 } >"$work/table.tsv"

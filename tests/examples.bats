@@ -64,12 +64,12 @@ run_page() {
 @test "paper-table.sh: rows as asked, every cell there, and what is done is not done again" {
     cp -r "$WORLD" page && cd page
     script=$BATS_TEST_DIRNAME/../examples/paper-table.sh
-    run --separate-stderr env MILLET_ROWS='teacher|int8|prune50|fisher30-kd|fisher30-kd-ngram*' MILLET_EPOCHS=1 MILLET_WATTS=10 \
+    run --separate-stderr env MILLET_ROWS='teacher|int8|prune50|teacher-ngram|fisher36-ens|fisher30-kd|fisher30-kd-ngram*' MILLET_EPOCHS=1 MILLET_WATTS=10 \
         "$script" teacher.tar train.csv dev.csv test.csv table
     echo "$output" "$stderr"
     [ "$status" -eq 0 ]
-    awk -F '\t' 'NR == 1 { n = NF } NF != n || $2 == "" || $12 == "" { exit 1 } END { exit NR != 7 }' table/table.tsv
-    [ "$(grep -c '^| ' table/table.md)" -eq 7 ]
+    awk -F '\t' 'NR == 1 { n = NF } NF != n || $2 == "" || $12 == "" { exit 1 } END { exit NR != 9 }' table/table.tsv
+    [ "$(grep -c '^| ' table/table.md)" -eq 9 ]
     run --separate-stderr env MILLET_ROWS='int8' MILLET_EPOCHS=1 "$script" teacher.tar train.csv dev.csv test.csv table
     [ "$status" -eq 0 ]
     [ "$(grep -c 'done before' <<<"$stderr")" -ge 8 ]
