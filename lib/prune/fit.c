@@ -1,10 +1,11 @@
-/* fit.c: sums by op->gram and op->linear_backward, normal equations by op->solve. */
+/* fit.c: sums by scatter.h and op->linear_backward, normal equations by op->solve. */
 #include "prune/fit.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
+#include "prune/scatter.h"
 
 static const double most = 4;        /* of a scale */
 static const double rounding = 1e-6; /* of a trace: what float sums may be off, as an eigenvalue */
@@ -13,11 +14,9 @@ static const double least = 1e-30; /* of a ridge: inputs that are all zero leave
 struct fit {
     struct device *dev;
     size_t n, m;
-    double rows, squares;   /* squares: of e */
-    float *gram, *cross;    /* device [n, n], [m, n] */
-    float *x_part, *e_sum;  /* device [n]: of one batch; [m] */
-    float *x_host;          /* [n]: x_part */
-    double *x_sum;          /* [n]; its square is taken off the gram matrix: double */
+    struct scatter x;
+    double squares;         /* of e */
+    float *cross, *e_sum;   /* device [m, n], [m] */
     struct linear *product; /* of these dims; its weights are never read */
 };
 
@@ -34,19 +33,15 @@ struct fit *fit_open(struct device *dev, size_t n, size_t m, struct error *err)
     if (!fit)
         return NULL;
     *fit = (struct fit){.dev = dev, .n = n, .m = m};
-    fit->gram = op->alloc(dev, square * sizeof(float), err);
+    bool ok = scatter_open(&fit->x, dev, n, err);
     fit->cross = op->alloc(dev, wide * sizeof(float), err);
-    fit->x_part = op->alloc(dev, n * sizeof(float), err);
-    fit->x_host = memory_array(n, sizeof *fit->x_host, err);
-    fit->x_sum = memory_zeroed(n, sizeof *fit->x_sum, err);
     fit->e_sum = op->alloc(dev, m * sizeof(float), err);
     if (fit->cross)
         fit->product = op->linear_bind(dev, fit->cross, NULL, m, n, err);
-    if (!fit->gram || !fit->x_part || !fit->x_host || !fit->x_sum || !fit->e_sum || !fit->product) {
+    if (!ok || !fit->e_sum || !fit->product) {
         fit_close(fit);
         return NULL;
     }
-    op->zero(dev, fit->gram, square * sizeof(float));
     op->zero(dev, fit->cross, wide * sizeof(float));
     op->zero(dev, fit->e_sum, m * sizeof(float));
     return fit;
@@ -56,31 +51,24 @@ void fit_close(struct fit *fit)
 {
     if (!fit)
         return;
-    float *memory[] = {fit->gram, fit->cross, fit->x_part, fit->e_sum};
+    float *memory[] = {fit->cross, fit->e_sum};
     if (fit->product)
         fit->dev->op->linear_free(fit->dev, fit->product);
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
         if (memory[i])
             fit->dev->op->free(fit->dev, memory[i]);
-    free(fit->x_host);
-    free(fit->x_sum);
+    scatter_close(&fit->x);
     free(fit);
 }
 
 void fit_add(struct fit *fit, const act *x, const act *e, const float *e_host, size_t rows)
 {
     struct device *dev = fit->dev;
-    dev->op->gram(dev, x, rows, fit->n, fit->gram);
+    scatter_add(&fit->x, x, rows);
     dev->op->linear_backward(dev, fit->product, x, fit->n, e, fit->m, rows, NULL, fit->n,
                              fit->cross, fit->e_sum);
-    dev->op->zero(dev, fit->x_part, fit->n * sizeof *fit->x_part);
-    dev->op->column_sum(dev, x, rows, fit->n, fit->x_part);
-    dev->op->download(dev, fit->x_host, fit->x_part, fit->n * sizeof *fit->x_host);
-    for (size_t i = 0; i < fit->n; i++)
-        fit->x_sum[i] += (double)fit->x_host[i];
     for (size_t i = 0; i < rows * fit->m; i++)
         fit->squares += (double)e_host[i] * (double)e_host[i];
-    fit->rows += (double)rows;
 }
 
 /* The sums on the host. */
@@ -105,10 +93,9 @@ static bool take_sums(const struct fit *fit, struct sums *sums, struct error *er
         .e = memory_array(m, sizeof(float), err),
     };
     if (sums->gram && sums->cross && sums->e) {
-        op->download(fit->dev, sums->gram, fit->gram, n * n * sizeof(float));
         op->download(fit->dev, sums->cross, fit->cross, m * n * sizeof(float));
         op->download(fit->dev, sums->e, fit->e_sum, m * sizeof(float));
-        if (op->sync(fit->dev, err))
+        if (scatter_take(&fit->x, sums->gram, err))
             return true;
     }
     free_sums(sums);
@@ -154,23 +141,20 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
 {
     struct sums sums;
     size_t n = fit->n, m = fit->m;
-    double added = 0, whole = 0, rows = fit->rows > 0 ? fit->rows : 1;
+    double added = 0, whole = 0, rows = fit->x.rows > 0 ? fit->x.rows : 1;
     if (!take_sums(fit, &sums, err))
         return false;
     for (size_t i = 0; i < n; i++)
         whole += (double)sums.gram[i * n + i];
     /* About the means: the bias takes care of those. Inputs that hardly vary leave little but the
      * rounding of the whole sums, which need not be positive definite. */
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            sums.gram[i * n + j] =
-                (float)((double)sums.gram[i * n + j] - fit->x_sum[i] * fit->x_sum[j] / rows);
+    scatter_centre(&fit->x, sums.gram);
     result->before = result->after = fit->squares;
     for (size_t o = 0; o < m; o++) {
         result->after -= (double)sums.e[o] * (double)sums.e[o] / rows;
         for (size_t i = 0; i < n; i++)
             delta[o * n + i] = sums.cross[o * n + i] =
-                (float)((double)sums.cross[o * n + i] - (double)sums.e[o] * fit->x_sum[i] / rows);
+                (float)((double)sums.cross[o * n + i] - (double)sums.e[o] * fit->x.sum[i] / rows);
     }
     bool ok = solve(fit, sums.gram, n, ridge, rounding * whole, delta, m, &added, err);
     /* With D (G + λ) = C: |e|² - 2 tr D Cᵀ + tr D G Dᵀ = |e|² - tr D Cᵀ - λ |D|². */
@@ -178,7 +162,7 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
         double mean = (double)sums.e[o] / rows;
         for (size_t i = 0; i < n; i++) {
             double d = (double)delta[o * n + i];
-            mean -= d * fit->x_sum[i] / rows;
+            mean -= d * fit->x.sum[i] / rows;
             result->after -= d * (double)sums.cross[o * n + i] + added * d * d;
         }
         bias[o] = (float)mean;

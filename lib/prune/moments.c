@@ -1,4 +1,4 @@
-/* moments.c: sums on the device, one pass; centred at the end. */
+/* moments.c: one pass over the sample, a scatter.h for each place. */
 #include "prune/moments.h"
 
 #include <math.h>
@@ -8,6 +8,7 @@
 #include "io/records_draw.h"
 #include "nn/batch.h"
 #include "nn/weights.h"
+#include "prune/scatter.h"
 
 enum { BATCH_TOKENS = 512 };
 
@@ -17,7 +18,7 @@ struct work {
     struct weights weights;
     struct encoder *encoder;
     struct batch batch;
-    float **gram, **sum; /* [n_places], device */
+    struct scatter *scatter; /* [n_places] */
 };
 
 void moments_free(struct moments *moments)
@@ -32,7 +33,7 @@ void moments_free(struct moments *moments)
 
 /* ---- passes ---- */
 
-static bool run_batch(struct work *work, struct moments *moments, struct error *err)
+static bool run_batch(struct work *work, const struct moments *moments, struct error *err)
 {
     struct device *dev = work->dev;
     struct batch *batch = &work->batch;
@@ -44,12 +45,8 @@ static bool run_batch(struct work *work, struct moments *moments, struct error *
     for (size_t l = 0; l < work->shape->n_layers; l++) {
         size_t rows = shape_first_only(work->shape, l) ? batch->n : batch->n_tokens;
         for (enum encoder_place p = ENCODER_HEADS; p <= ENCODER_NEURONS; p++) {
-            struct moments_place *place = moments_of(moments, l, p);
-            size_t i = (size_t)(place - moments->place);
-            const act *x = encoder_units(work->encoder, l, p);
-            place->rows += (double)rows;
-            dev->op->gram(dev, x, rows, place->cols, work->gram[i]);
-            dev->op->column_sum(dev, x, rows, place->cols, work->sum[i]);
+            size_t i = (size_t)(moments_of(moments, l, p) - moments->place);
+            scatter_add(&work->scatter[i], encoder_units(work->encoder, l, p), rows);
         }
     }
     return dev->op->sync(dev, err);
@@ -88,72 +85,43 @@ static bool run_sample(struct work *work, struct moments *moments,
 static bool open_sums(struct work *work, struct moments *moments, struct error *err)
 {
     const struct shape *shape = work->shape;
-    struct device *dev = work->dev;
     moments->n_places = 2 * shape->n_layers;
     moments->place = memory_zeroed(moments->n_places, sizeof *moments->place, err);
-    work->gram = memory_zeroed(moments->n_places, sizeof *work->gram, err);
-    work->sum = memory_zeroed(moments->n_places, sizeof *work->sum, err);
-    bool ok = moments->place && work->gram && work->sum;
+    work->scatter = memory_zeroed(moments->n_places, sizeof *work->scatter, err);
+    bool ok = moments->place && work->scatter;
     for (size_t i = 0; ok && i < moments->n_places; i++) {
         const struct layer_shape *layer = &shape->layer[i / 2];
         size_t cols = i % 2 ? layer->ffn : layer->heads * shape->head_size;
         moments->place[i].cols = cols;
-        work->gram[i] = dev->op->alloc(dev, cols * cols * sizeof(float), err);
-        work->sum[i] = dev->op->alloc(dev, cols * sizeof(float), err);
-        ok = work->gram[i] && work->sum[i];
-        if (ok) {
-            dev->op->zero(dev, work->gram[i], cols * cols * sizeof(float));
-            dev->op->zero(dev, work->sum[i], cols * sizeof(float));
-        }
+        ok = scatter_open(&work->scatter[i], work->dev, cols, err);
     }
     return ok;
 }
 
-/* Sum of x xᵀ less rows times mean meanᵀ. */
-static void centre(struct moments_place *place)
-{
-    size_t n = place->cols;
-    for (size_t i = 0; i < n; i++)
-        place->mean[i] = (float)((double)place->mean[i] / place->rows);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++) {
-            float *at = &place->covariance[i * n + j];
-            *at = (float)((double)*at -
-                          place->rows * (double)place->mean[i] * (double)place->mean[j]);
-        }
-}
-
 static bool take_sums(const struct work *work, struct moments *moments, struct error *err)
 {
-    struct device *dev = work->dev;
     for (size_t i = 0; i < moments->n_places; i++) {
         struct moments_place *place = &moments->place[i];
+        struct scatter *scatter = &work->scatter[i];
         size_t n = place->cols;
+        place->rows = scatter->rows;
         place->covariance = memory_array(n * n, sizeof(float), err);
         place->mean = memory_array(n, sizeof(float), err);
-        if (!place->covariance || !place->mean)
+        if (!place->covariance || !place->mean || !scatter_take(scatter, place->covariance, err))
             return false;
-        dev->op->download(dev, place->covariance, work->gram[i], n * n * sizeof(float));
-        dev->op->download(dev, place->mean, work->sum[i], n * sizeof(float));
-        if (!dev->op->sync(dev, err))
-            return false;
-        dev->op->free(dev, work->gram[i]);
-        work->gram[i] = NULL;
-        centre(place);
+        scatter_centre(scatter, place->covariance);
+        for (size_t k = 0; k < n; k++)
+            place->mean[k] = (float)(scatter->sum[k] / place->rows);
+        scatter_close(scatter);
     }
     return true;
 }
 
 static void work_close(struct work *work, const struct moments *moments)
 {
-    for (size_t i = 0; i < moments->n_places; i++) {
-        if (work->gram && work->gram[i])
-            work->dev->op->free(work->dev, work->gram[i]);
-        if (work->sum && work->sum[i])
-            work->dev->op->free(work->dev, work->sum[i]);
-    }
-    free(work->gram);
-    free(work->sum);
+    for (size_t i = 0; work->scatter && i < moments->n_places; i++)
+        scatter_close(&work->scatter[i]);
+    free(work->scatter);
     encoder_close(work->encoder);
     batch_free(&work->batch);
     weights_free(&work->weights);
