@@ -16,9 +16,8 @@ static const char word_start[] = "\xE2\x96\x81"; /* Metaspace's U+2581 */
 struct choice {
     const struct tokenizer_spec *spec;
     const struct vocabulary_trim_options *options;
-    bool *keep;      /* [n_pieces] */
-    size_t n;        /* of them true */
-    int32_t *result; /* BPE: [n_merges] the id that a merge makes; -1: none */
+    bool *keep; /* [n_pieces] */
+    size_t n;   /* of them true */
     /* BPE: the merges that make a piece, as a list: first[id], then next[merge]; -1 ends. */
     int32_t *first, *next;
     int32_t *stack; /* [n_pieces] */
@@ -47,11 +46,10 @@ static bool list_merges(struct choice *choice, struct error *err)
     char *text = NULL;
     size_t capacity = 0;
     bool ok = true;
-    choice->result = memory_array(spec->n_merges, sizeof *choice->result, err);
     choice->next = memory_array(spec->n_merges, sizeof *choice->next, err);
     choice->first = memory_array(spec->n_pieces, sizeof *choice->first, err);
     choice->stack = memory_array(spec->n_pieces, sizeof *choice->stack, err);
-    if (!choice->result || !choice->next || !choice->first || !choice->stack)
+    if (!choice->next || !choice->first || !choice->stack)
         return false;
     for (size_t id = 0; id < spec->n_pieces; id++)
         choice->first[id] = -1;
@@ -64,7 +62,7 @@ static bool list_merges(struct choice *choice, struct error *err)
             break;
         memcpy(text, spec->arena + left.offset, left.n);
         memcpy(text + left.n, spec->arena + right.offset, right.n);
-        int32_t id = choice->result[m] = find(choice, text, n);
+        int32_t id = find(choice, text, n);
         if (id >= 0) {
             choice->next[m] = choice->first[id];
             choice->first[id] = (int32_t)m;
@@ -322,7 +320,6 @@ bool vocabulary_trim_open(struct vocabulary_trim *trim, struct bundle *bundle,
                 vocabulary_trim_rewrite(&spec, bundle, trim, err)) ||
                error_at(err, "%s: ", bundle_name(bundle)));
     free(choice.keep);
-    free(choice.result);
     free(choice.first);
     free(choice.next);
     free(choice.stack);

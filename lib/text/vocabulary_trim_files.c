@@ -363,19 +363,24 @@ static bool put_merge_lines(struct rewrite *to, const struct bundle_member *memb
 
 /* ---- JSON objects of added tokens ---- */
 
-/* {"<mask>": 250001} */
+/* {"<mask>": 250001}. Tokens that the tokenizer read does not have, or that went, have no row. */
 static bool put_added(struct rewrite *to, const struct bundle_member *member)
 {
-    const struct visit visit = {.number = to->number, .n = to->spec->n_pieces};
-    json_t *object = parse((const char *)member->bytes, member->n, to->err), *value;
+    json_t *before = parse((const char *)member->bytes, member->n, to->err), *value;
+    json_t *after = before ? json_object() : NULL;
     const char *name;
-    json_object_foreach(object, name, value)
+    bool ok = after != NULL;
+    json_object_foreach(before, name, value)
     {
-        visit_id(&visit, value);
+        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        int32_t number = id >= 0 ? new_id(to, (uint64_t)id) : -1;
+        if (number >= 0)
+            ok = json_object_set_new(after, name, json_integer(number)) == 0 && ok;
     }
-    bool ok = object && add_json(to, object);
-    json_decref(object);
-    return ok;
+    ok = ok && add_json(to, after);
+    json_decref(after);
+    json_decref(before);
+    return ok || error_set(to->err, "no memory for %s", member->name);
 }
 
 /* {…, "added_tokens_decoder": {"250001": {…}}}. */

@@ -150,12 +150,13 @@ static void put_json(FILE *out, const struct made *made, enum kind kind, struct 
     fprintf(out, "}\n");
 }
 
+static unsigned written; /* directories, made0 … */
+
 static struct bundle *write_files(const struct made *made, enum kind kind, struct rng *rng)
 {
-    static unsigned number;
     char name[40], file[80];
     struct error err = ERROR_INIT;
-    snprintf(name, sizeof name, "made%u", number++);
+    snprintf(name, sizeof name, "made%u", written++);
     mkdir(scratch_path(name), 0777);
     snprintf(file, sizeof file, "%s/%s", name,
              kind == WORDPIECE_TXT ? "vocab.txt" : "tokenizer.json");
@@ -343,6 +344,42 @@ static void test_sizes(void)
     bundle_close(bundle);
 }
 
+/* added_tokens.json beside tokenizer.json: a token that tokenizer.json does not list may go, and one
+ * that no row is of stays nowhere. */
+static void test_added(void)
+{
+    static struct made made;
+    struct error err = ERROR_INIT;
+    struct vocabulary_trim trim;
+    struct rng rng;
+    char text[200], wanted[40];
+    rng_seed(&rng, 5);
+    make(&made, WORDPIECE, &rng);
+    bundle_close(write_files(&made, WORDPIECE, &rng));
+    size_t gone = made.n - 1; /* does not occur; of several letters */
+    snprintf(text, sizeof text, "{\"<late>\": %zu, \"%s\": %zu, \"<far>\": 90000}", made.n,
+             made.piece[gone], gone);
+    char file[80];
+    snprintf(file, sizeof file, "made%u/added_tokens.json", written - 1);
+    scratch_write(file, text, strlen(text));
+    file[strcspn(file, "/")] = '\0';
+    struct bundle *bundle = bundle_open(scratch_path(file), &err);
+    must(bundle != NULL, &err);
+    must(vocabulary_trim_open(&trim, bundle, &(struct vocabulary_trim_options){.size = 0}, &err),
+         &err);
+    snprintf(wanted, sizeof wanted, "{\"<late>\":%d}", (int)trim.number[made.n]);
+    const struct bundle_member *added = NULL;
+    for (size_t i = 0; i < trim.n_files; i++)
+        if (strcmp(trim.file[i].name, "added_tokens.json") == 0)
+            added = &trim.file[i];
+    tap_ok(trim.number[gone] < 0 && added && added->n == strlen(wanted) &&
+               memcmp(added->bytes, wanted, added->n) == 0,
+           "added_tokens.json has only what stays: %.*s", added ? (int)added->n : 0,
+           added ? (const char *)added->bytes : "");
+    vocabulary_trim_free(&trim);
+    bundle_close(bundle);
+}
+
 static void test_map(void)
 {
     static struct made made;
@@ -390,6 +427,7 @@ int main(void)
     scratch_open();
     test_properties();
     test_sizes();
+    test_added();
     test_map();
     return tap_done();
 }
