@@ -197,5 +197,7 @@ electra|"hidden_act": "gelu"|"hidden_act": "silu"|"hidden_act" is "silu"
 distilbert|"model_type": "distilbert"|"model_type": "funnel"|only "bert", "distilbert"
 distilbert|"dim": |"hidden_size": |dim
 xlm-roberta|"pad_token_id": 1|"pad_token_id": null|pad_token_id
+xlm-roberta|"max_position_embeddings": 26|"max_position_embeddings": 2|expected at least 3
+xlm-roberta|"max_position_embeddings": 26,|"max_position_embeddings": 1,/;s/"pad_token_id": 1,/|expected at least 3
 CASES
 }

@@ -124,18 +124,22 @@ static bool read_pool(struct shape *shape, const struct source_config *from, str
     return true;
 }
 
+/* Where positions are counted from the padding's id, a text needs a row behind it. */
 static bool read_pad(struct shape *shape, const struct source_config *from, struct error *err)
 {
+    bool after = shape->family->positions == FAMILY_AFTER_PAD;
     int64_t pad = shape->pad, max = (int64_t)shape->vocab - 1;
-    const json_t *entry = json_object_get(from->config, "pad_token_id");
-    if (shape->family->positions == FAMILY_AFTER_PAD) {
-        max = (int64_t)shape->positions - 2 < max ? (int64_t)shape->positions - 2 : max;
-    } else if (json_is_null(entry)) {
+    if (!after && json_is_null(json_object_get(from->config, "pad_token_id"))) {
         shape->pad = -1;
         return true;
     }
     if (!jobject_integer(from->config, from->place, "pad_token_id", false, 0, max, &pad, err))
         return false;
+    if (after && pad + 2 > (int64_t)shape->positions)
+        return error_set(err,
+                         "%s: \"max_position_embeddings\" is %zu; the first token's position "
+                         "follows \"pad_token_id\", %" PRId64 ": expected at least %" PRId64,
+                         from->place, shape->positions, pad, pad + 2);
     shape->pad = (int32_t)pad;
     return true;
 }
