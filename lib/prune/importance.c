@@ -94,6 +94,14 @@ static void take_teachers(struct record *record, size_t n_labels, bool several, 
     record->n_label_ids = several ? record->n_label_ids : 0;
 }
 
+bool importance_not_finite(const struct model *model, struct error *err)
+{
+    return error_set(err,
+                     "%s: the loss of the sample is not finite: the model is damaged or its "
+                     "training diverged",
+                     model->name);
+}
+
 static bool check_record(const struct shape *shape, const struct record *record, size_t i,
                          struct error *err)
 {
@@ -273,7 +281,8 @@ bool importance_score(struct model *model, const struct shape *shape,
         work.kept = result->slope = ok ? memory_array(slopes, sizeof(float), err) : NULL;
         ok = work.kept != NULL;
     }
-    ok = ok && run_sample(&work, records, sample, n, batch_tokens, progress, result, err);
+    ok = ok && run_sample(&work, records, sample, n, batch_tokens, progress, result, err) &&
+         (isfinite(work.loss) || importance_not_finite(model, err));
     if (ok) {
         for (size_t i = 0; i < n_units && i < work.n_scores; i++)
             unit[i].score =

@@ -58,6 +58,9 @@ uint32_t *importance_draw(const struct records_set *records, size_t samples, uin
 bool importance_add(struct batch *batch, const struct shape *shape, struct record *record, size_t i,
                     int32_t *label_id, bool *taught, struct error *err) MUST_CHECK;
 
+/* The error of a model whose loss on a sample is NaN or infinite. Returns false. */
+bool importance_not_finite(const struct model *model, struct error *err);
+
 /* Fill the scores of the units that search_units() made of `shape`, the model's. The model must
  * have a pooler and a classifier, records their labels among the classifier's. result may be NULL
  * unless slopes are kept. */

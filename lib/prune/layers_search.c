@@ -192,9 +192,11 @@ static bool drop_one(struct search *s, size_t *drop, double *loss, struct error 
         progress_report(s->progress, &event);
     }
     for (size_t p = s->n_kept - 1; p-- > 0;)
-        worst = s->trial[p] < s->trial[worst] ? p : worst;
+        worst = s->trial[p] < s->trial[worst] || isnan(s->trial[worst]) ? p : worst;
     *drop = s->kept[worst];
     *loss = s->trial[worst] / (double)s->n_records;
+    if (!isfinite(*loss)) /* where one of the trials is finite, that one is taken */
+        return error_set(err, "no layer can go: without any of them the loss is not finite");
     s->n_kept--;
     memmove(s->kept + worst, s->kept + worst + 1, (s->n_kept - worst) * sizeof *s->kept);
     return true;
@@ -209,7 +211,8 @@ bool layers_search(struct model *model, const struct shape *shape,
     struct search s = {.dev = dev, .progress = progress};
     *result = (struct layers_search_result){.n_records = 0};
     bool ok = search_open(&s, model, shape, records, options, &result->taught, err) &&
-              run_whole(&s, &result->whole, err);
+              run_whole(&s, &result->whole, err) &&
+              (isfinite(result->whole) || importance_not_finite(model, err));
     s.total = n_drops * s.n_batches;
     for (size_t i = 0; ok && i < n_drops; i++)
         ok = drop_one(&s, &drop[i], &loss[i], err);
@@ -276,9 +279,7 @@ bool layers_search_plan(struct plan *plan, struct model *model, const struct rec
                         struct device *dev, const struct progress *progress, struct error *err)
 {
     size_t k = 0;
-    *plan = (struct plan){.n_tokens = 1};
-    if (records->n > 0 && records->n_tokens > records->n)
-        plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
+    *plan = (struct plan){.n_tokens = plan_tokens(records)};
     bool ok = shape_from_model(&plan->before, model, err) &&
               plan_check_layers(&plan->before, model, err) &&
               budget_layers(budget, model, &plan->before, plan->n_tokens, &k, err) &&

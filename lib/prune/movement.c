@@ -333,10 +333,8 @@ bool movement_prune(struct plan *plan, struct model *model, const struct records
 {
     struct movement_hook hook = {.dev = NULL};
     struct movement_schedule schedule = options->schedule;
-    *plan = (struct plan){.n_tokens = 1};
+    *plan = (struct plan){.n_tokens = plan_tokens(records)};
     *result = (struct train_result){0};
-    if (records->n_tokens > records->n)
-        plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
     if (options->variant == MOVEMENT_FILLED)
         schedule.fill =
             (double)options->fill_epochs / (double)(options->fill_epochs + options->train.epochs);

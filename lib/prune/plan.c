@@ -8,6 +8,14 @@
 #include "core/memory.h"
 #include "nn/parts.h"
 
+size_t plan_tokens(const struct records_set *records)
+{
+    if (!records)
+        return PLAN_TOKENS;
+    double mean = records->n ? (double)records->n_tokens / (double)records->n : 1;
+    return mean > 1 ? (size_t)(mean + 0.5) : 1;
+}
+
 bool plan_finish(struct plan *plan, struct error *err)
 {
     if (!plan->how)
@@ -163,9 +171,11 @@ json_t *plan_report(const struct plan *plan, struct error *err)
     json_t *report = plan_pruned(plan, err);
     if (!report)
         return NULL;
-    if (plan->keep.vocabulary)
-        json_object_set_new(report, "vocabulary", vocabulary_json(plan->keep.vocabulary));
-    if (json_object_set_new(report, "n_tokens", json_integer((json_int_t)plan->n_tokens)) == 0 &&
+    bool ok =
+        !plan->keep.vocabulary ||
+        json_object_set_new(report, "vocabulary", vocabulary_json(plan->keep.vocabulary)) == 0;
+    if (ok &&
+        json_object_set_new(report, "n_tokens", json_integer((json_int_t)plan->n_tokens)) == 0 &&
         json_object_set_new(report, "before", figures(&plan->before, plan->macs_before)) == 0 &&
         json_object_set_new(report, "after", figures(&plan->after, plan->macs_after)) == 0)
         return report;

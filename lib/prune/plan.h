@@ -23,6 +23,9 @@
 /* Tokens of the text that multiply-adds are counted for where there is no stream to tell. */
 enum { PLAN_TOKENS = 32 };
 
+/* The mean length of a stream's texts, to the nearest token; PLAN_TOKENS for NULL. */
+size_t plan_tokens(const struct records_set *records);
+
 struct plan {
     struct shape before, after;
     struct keep keep;

@@ -1,4 +1,5 @@
 /* plan_units.c: heads and neurons: scores, search, rearrangement. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
@@ -85,8 +86,11 @@ static bool rearrange_all(struct work *work, struct error *err)
             end++;
         if (!rearrange_run(work, begin, end, err))
             return false;
-        struct progress_event event = {
-            .stage = "rearrange", .done = end, .total = work->n_units, .unit = "units"};
+        struct progress_event event = {.stage = "rearrange",
+                                       .done = end,
+                                       .total = work->n_units,
+                                       .unit = "units",
+                                       .loss = NAN};
         progress_report(work->progress, &event);
     }
     return true;
@@ -164,11 +168,7 @@ bool plan_units(struct plan *plan, struct model *model, const struct records_set
                         .options = options,
                         .dev = dev,
                         .progress = progress};
-    *plan = (struct plan){.n_tokens = PLAN_TOKENS};
-    if (records && records->n_tokens > records->n)
-        plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
-    else if (records)
-        plan->n_tokens = 1;
+    *plan = (struct plan){.n_tokens = plan_tokens(records)};
     bool ok = decide(&work, err);
     free(work.unit);
     free(work.result.slope);

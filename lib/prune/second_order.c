@@ -284,9 +284,7 @@ bool second_order_plan(struct plan *plan, struct model *model, const struct reco
                                                                                   : SLOPES,
                                               .seed = sample->seed,
                                               .batch_tokens = sample->batch_tokens};
-    *plan = (struct plan){.n_tokens = 1};
-    if (records->n_tokens > records->n)
-        plan->n_tokens = (size_t)((double)records->n_tokens / (double)records->n + 0.5);
+    *plan = (struct plan){.n_tokens = plan_tokens(records)};
     bool ok =
         shape_from_model(&plan->before, model, err) && plan_check_units(&plan->before, model, err);
     if (ok)

@@ -2,6 +2,7 @@
  * on the host. */
 #include "prune/tune.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,7 +67,6 @@ static bool add_batches(struct tune *t, const struct records_set *records, const
                         size_t n, struct error *err)
 {
     size_t most = t->options->batch_tokens ? t->options->batch_tokens : BATCH_TOKENS;
-    size_t longest = shape_max_tokens(t->whole.shape);
     for (size_t i = 0; i < n;) {
         size_t b = t->n_batches++;
         struct batch *batch = &t->batch[b];
@@ -77,10 +77,8 @@ static bool add_batches(struct tune *t, const struct records_set *records, const
             struct record record = records_get(records, sample[i]);
             if (batch->n > 0 && batch->n_tokens + record.n_ids > most)
                 break;
-            if (record.n_ids == 0 || record.n_ids > longest)
-                return error_set(err, "record %u has %zu tokens, the model takes 1 to %zu",
-                                 sample[i] + 1, record.n_ids, longest);
-            if (!weights_verify_rows(&t->whole.weights, record.id, record.n_ids, err) ||
+            if (!batch_check_record(t->whole.shape, &record, sample[i], err) ||
+                !weights_verify_rows(&t->whole.weights, record.id, record.n_ids, err) ||
                 !batch_add(batch, record.id, record.n_ids, RECORDS_LABEL_UNKNOWN, NULL, err))
                 return false;
         }
@@ -380,8 +378,11 @@ static bool tune_layers(struct tune *t, const struct progress *progress, struct 
                       "neurons", neurons.before / values, neurons.after / values);
         if (!entry || json_array_append_new(t->layers, entry) != 0)
             return error_set(err, "no memory for the report");
-        struct progress_event event = {
-            .stage = "tune", .done = l + 1, .total = t->left.n_layers, .unit = "layers"};
+        struct progress_event event = {.stage = "tune",
+                                       .done = l + 1,
+                                       .total = t->left.n_layers,
+                                       .unit = "layers",
+                                       .loss = NAN};
         progress_report(progress, &event);
     }
     return true;

@@ -175,6 +175,12 @@ static void refusals(struct device *dev)
     tap_ok(!ok && strstr(err.text, "keep at least"), "%s", err.text);
     error_clear(&err);
     model_close(&model);
+    tiny_values(&tiny, "classifier.bias")[1] = NAN;
+    tiny_model(&tiny, &model, "model");
+    ok = plan_units(&plan, &model, &set, &(struct budget){.share = 0.6}, &options, dev, NULL, &err);
+    tap_ok(!ok && strstr(err.text, "not finite"), "%s", err.text);
+    error_clear(&err);
+    model_close(&model);
     tiny.n -= 2; /* without the classifier, the last two tensors */
     tiny_model(&tiny, &model, "model");
     ok = plan_units(&plan, &model, &set, &(struct budget){.share = 0.6}, &options, dev, NULL, &err);

@@ -210,6 +210,23 @@ static void plans(const struct records_set *set, struct device *dev)
     model_close(&model);
 }
 
+/* A weight that is no number: the model is to blame, not the memory for a report. */
+static void damaged(const struct records_set *set, struct device *dev)
+{
+    static struct tiny tiny;
+    struct error err = ERROR_INIT;
+    struct model model;
+    struct plan plan;
+    struct budget budget = {.share = 0.34};
+    const struct layers_search_options options = {.samples = 100};
+    tiny_make(&tiny, 4);
+    tiny_values(&tiny, "classifier.bias")[1] = NAN;
+    tiny_model(&tiny, &model, "model");
+    bool ok = layers_search_plan(&plan, &model, set, &budget, &options, dev, NULL, &err);
+    tap_ok(!ok && strstr(err.text, "not finite"), "%s", err.text);
+    model_close(&model);
+}
+
 int main(void)
 {
     struct error err = ERROR_INIT;
@@ -223,6 +240,7 @@ int main(void)
     teachers(&set, dev);
     ties(&set, dev);
     plans(&set, dev);
+    damaged(&set, dev);
     dev->op->close(dev);
     dev = device_cpu_open(2, &err);
     tiny_must(dev != NULL, &err);

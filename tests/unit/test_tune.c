@@ -170,6 +170,36 @@ static void whole_model(const struct records_set *set, struct device *dev)
     model_close(&model);
 }
 
+static void count_losses(void *context, const struct progress_event *event)
+{
+    size_t *n = context;
+    n[0]++;
+    n[1] += strcmp(event->stage, "gradients") != 0 && !isnan(event->loss);
+}
+
+/* Only gradients have a loss to tell of. */
+static void progress(const struct records_set *set, struct device *dev)
+{
+    static struct tiny tiny;
+    struct error err = ERROR_INIT;
+    struct model model;
+    struct plan plan;
+    size_t events[2] = {0, 0};
+    const struct progress to = {.report = count_losses, .context = events};
+    const struct plan_units_options options = {
+        .rearrange = true,
+        .tune = {.what = TUNE_WEIGHTS, .ridge = 0.1, .samples = 100},
+        .sample = {.samples = 100}};
+    tiny_make(&tiny, 31);
+    tiny_model(&tiny, &model, "model");
+    tiny_must(
+        plan_units(&plan, &model, set, &(struct budget){.share = 0.6}, &options, dev, &to, &err),
+        &err);
+    tap_ok(events[0] > 2 * TINY_LAYERS && events[1] == 0, "progress tells of no loss there is not");
+    plan_free(&plan);
+    model_close(&model);
+}
+
 int main(void)
 {
     struct error err = ERROR_INIT;
@@ -182,6 +212,7 @@ int main(void)
         tuned(&set, dev);
         factors(&set, dev);
         whole_model(&set, dev);
+        progress(&set, dev);
         dev->op->close(dev);
     }
     records_set_close(&set);
