@@ -322,6 +322,10 @@ static bool cut_ngram(struct tool *tool, const struct options *opt, struct model
     if (!ngram_cut(model, opt->ngram_keep, &cut, &tool->err))
         return false;
     tool_note(tool, "%zu of %zu rows of the n-gram part", cut.after, cut.before);
+    if (!ngram_alone(model) && cut.after < cut.before)
+        tool_note(tool,
+                  "those that stay weigh more than before; choose the gates between the parts "
+                  "anew: mstudent -m PRUNED --epochs 0 --ngram=gate --dev DEV TRAIN");
     return true;
 }
 

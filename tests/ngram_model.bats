@@ -213,7 +213,13 @@ names() {
     assert_says 'rows of the n-gram part'
     at_least "$(accuracy quarter.tar)" 0.9
     [ "$(tar -xOf quarter.tar model.safetensors | wc -c)" -lt $(($(tar -xOf ngram.tar model.safetensors | wc -c) / 3)) ]
+    [[ $output != *gates* ]]
     mprune -q -m hybrid.tar --method magnitude --keep 60% --ngram-keep 0.5 -o both.tar
+    run mprune -m hybrid.tar --ngram-keep 50% -o half.tar
+    assert_status 0
+    assert_says 'mstudent -m PRUNED --epochs 0 --ngram=gate'
+    mstudent -q -m half.tar --epochs 0 --ngram=gate --dev dev.tok -o gated.tar train.tok
+    at_least "$(accuracy gated.tar)" 0.7
     mquant -q --to int8 both.tar | mprune -q -m - --ngram-keep 0.5 -o int8.tar
     at_least "$(accuracy int8.tar)" 0.7
     run mprune -m encoder.tar --ngram-keep 50% -o x.tar

@@ -175,6 +175,8 @@ struct record {
     size_t n_text;
 };
 struct record records_get(const struct records_set *set, size_t i);
+/* Has any record a label, or labels, that are known? */
+bool records_any_labelled(const struct records_set *set);
 
 /* Refuse a stream that gives each record one label for a model of several, or the other way. A
  * stream without label names fits both. */

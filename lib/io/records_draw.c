@@ -7,14 +7,6 @@
 #include "core/memory.h"
 #include "core/rng.h"
 
-bool records_draw_any_labelled(const struct records_set *set)
-{
-    for (size_t i = 0; i < set->n; i++)
-        if (records_get(set, i).labelled)
-            return true;
-    return false;
-}
-
 uint32_t *records_draw(const struct records_set *set, bool labelled, size_t samples, uint64_t seed,
                        size_t *n, struct error *err)
 {

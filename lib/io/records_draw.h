@@ -11,9 +11,6 @@
 #include "core/error.h"
 #include "io/records.h"
 
-/* Has any record a label, or labels, that are known? */
-bool records_draw_any_labelled(const struct records_set *set);
-
 /* Indices of records in the order drawn, [*n], free(): at most `samples` of all, or with `labelled` of
  * those that have a label; the first k are themselves a sample of k. NULL where there is none to
  * draw from, or more than 2^32 - 1. Memory: 4 bytes a record of the stream. */

@@ -160,3 +160,11 @@ struct record records_get(const struct records_set *set, size_t i)
     }
     return record;
 }
+
+bool records_any_labelled(const struct records_set *set)
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (records_get(set, i).labelled)
+            return true;
+    return false;
+}

@@ -75,10 +75,7 @@ double ngram_gate_loss(const struct records_set *set, const float *logits, doubl
  * convex in the factor, so it has one valley in the logarithm, too. */
 double ngram_gate_calibrate(const struct records_set *set, const float *logits)
 {
-    bool labelled = false;
-    for (size_t i = 0; i < set->n && !labelled; i++)
-        labelled = records_get(set, i).labelled;
-    if (!labelled)
+    if (!records_any_labelled(set))
         return 1;
     const double golden = 0.6180339887498949;
     double low = -5, high = 5, a = high - golden * (high - low), b = low + golden * (high - low);

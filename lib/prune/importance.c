@@ -60,7 +60,7 @@ static void see(void *context, struct device *dev, size_t layer, enum encoder_pl
 uint32_t *importance_draw(const struct records_set *records, size_t samples, uint64_t seed,
                           size_t *n, struct error *err)
 {
-    bool labelled = records_draw_any_labelled(records);
+    bool labelled = records_any_labelled(records);
     *n = 0;
     if (records->n > 0 && !labelled && !records->has_logits) {
         error_set(err,

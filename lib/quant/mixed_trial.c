@@ -182,7 +182,7 @@ bool mixed_trial_open(struct mixed_trial *trial, struct model *model,
                                   .team = team,
                                   .n_labels = model->n_labels,
                                   .several = model->problem == MODEL_MULTI_LABEL};
-    trial->labelled = records_draw_any_labelled(records);
+    trial->labelled = records_any_labelled(records);
     uint32_t *list = records_draw(records, trial->labelled, records->n, seed, &trial->n, err);
     bool ok = list && gather(trial, records, list, err);
     free(list);

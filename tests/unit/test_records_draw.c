@@ -79,12 +79,12 @@ static void test_labelled(void)
     struct records_set some = set_with(label);
     struct error err = ERROR_INIT;
     size_t n = 99;
-    tap_ok(records_draw_any_labelled(&some), "some have a label");
+    tap_ok(records_any_labelled(&some), "some have a label");
     uint32_t *list = records_draw(&some, true, 100, 1, &n, &err);
     tap_ok(list && n == 3 && members(list, n) == (1U << 0 | 1U << 3 | 1U << 6), "only these");
     free(list);
     struct records_set without = set_with(none);
-    tap_ok(!records_draw_any_labelled(&without), "none has a label");
+    tap_ok(!records_any_labelled(&without), "none has a label");
     list = records_draw(&without, true, 100, 1, &n, &err);
     tap_ok(!list && n == 0 && strstr(err.text, "only records without a label"), "%s", err.text);
     error_clear(&err);
