@@ -256,15 +256,13 @@ static bool run_encoder(const struct job *job, struct lane *lane, size_t begin, 
     struct classifier *c = job->classifier;
     struct batch *batch = &lane->batch;
     const int64_t *offset = job->texts->offset;
-    size_t n = end - begin, n_tokens = (size_t)(offset[end] - offset[begin]);
+    size_t n = end - begin;
     batch_clear(batch);
     for (size_t i = begin; i < end; i++)
         if (!batch_add(batch, job->texts->id + offset[i], (size_t)(offset[i + 1] - offset[i]), -1,
                        NULL, &lane->err))
             return false;
-    if (!weights_verify_rows(&c->weights, batch->id, n_tokens, &lane->err) ||
-        !batch_upload(batch, &lane->err) ||
-        !encoder_reserve(lane->encoder, n_tokens, n, &lane->err))
+    if (!encoder_prepare(lane->encoder, &c->weights, batch, &lane->err))
         return false;
     const act *out = encoder_forward(lane->encoder, &c->weights, batch, NULL);
     lane->dev->op->act_download(lane->dev, logits, out, n * c->n_labels);

@@ -72,8 +72,7 @@ static bool run_teacher(struct distil *d, const struct batch *student, struct er
         if (!batch_add(batch, student->id + begin, n, -1, NULL, err))
             return false;
     }
-    if (!weights_verify_rows(&d->weights, batch->id, batch->n_tokens, err) ||
-        !batch_upload(batch, err) || !encoder_reserve(d->encoder, batch->n_tokens, batch->n, err))
+    if (!encoder_prepare(d->encoder, &d->weights, batch, err))
         return false;
     encoder_forward(d->encoder, &d->weights, batch, NULL);
     return true;

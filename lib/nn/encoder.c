@@ -261,6 +261,13 @@ bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
     return true;
 }
 
+bool encoder_prepare(struct encoder *encoder, const struct weights *weights, struct batch *batch,
+                     struct error *err)
+{
+    return weights_verify_rows(weights, batch->id, batch->n_tokens, err) &&
+           batch_upload(batch, err) && encoder_reserve(encoder, batch->n_tokens, batch->n, err);
+}
+
 const act *encoder_units(const struct encoder *encoder, size_t layer, enum encoder_place place)
 {
     const struct encoder_layer *b = &encoder->layer[layer];

@@ -38,6 +38,11 @@ void encoder_close(struct encoder *encoder); /* NULL is fine */
 bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
                      struct error *err) MUST_CHECK;
 
+/* What a batch that was filled needs before encoder_forward(): the rows of the word table that it reads
+ * are verified, it is uploaded, room is made. */
+bool encoder_prepare(struct encoder *encoder, const struct weights *weights, struct batch *batch,
+                     struct error *err) MUST_CHECK;
+
 /* Logits [n, n_labels] on the device, valid until the next call; NULL without labels. The batch is
  * uploaded and room is reserved. dropout NULL: none. */
 const act *encoder_forward(struct encoder *encoder, const struct weights *weights,

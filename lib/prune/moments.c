@@ -37,9 +37,7 @@ static bool run_batch(struct work *work, const struct moments *moments, struct e
 {
     struct device *dev = work->dev;
     struct batch *batch = &work->batch;
-    if (!weights_verify_rows(&work->weights, batch->id, batch->n_tokens, err) ||
-        !batch_upload(batch, err) ||
-        !encoder_reserve(work->encoder, batch->n_tokens, batch->n, err))
+    if (!encoder_prepare(work->encoder, &work->weights, batch, err))
         return false;
     encoder_forward(work->encoder, &work->weights, batch, NULL);
     for (size_t l = 0; l < work->shape->n_layers; l++) {

@@ -37,7 +37,7 @@ static void see(void *context, struct device *dev, const struct linear *linear, 
     size_t at = 0;
     while (at < work->n && work->linear[at] != linear)
         at++;
-    if (at == work->n ||
+    if (at == work->n || isnan(work->largest[at]) ||
         !memory_grow(&work->host, &work->host_capacity, n, sizeof *work->host, work->err))
         return;
     dev->op->act_download(dev, work->host, x, n);
@@ -58,9 +58,7 @@ static void see(void *context, struct device *dev, const struct linear *linear, 
 static bool run_batch(struct work *work, struct error *err)
 {
     struct batch *batch = &work->batch;
-    if (!weights_verify_rows(&work->weights, batch->id, batch->n_tokens, err) ||
-        !batch_upload(batch, err) ||
-        !encoder_reserve(work->encoder, batch->n_tokens, batch->n, err))
+    if (!encoder_prepare(work->encoder, &work->weights, batch, err))
         return false;
     encoder_forward(work->encoder, &work->weights, batch, NULL);
     return work->dev->op->sync(work->dev, err) && !err->set;

@@ -144,6 +144,43 @@ static void damaged(struct calibrate *c, struct model *model, float value)
     model_close(&bad);
 }
 
+/* One text of many makes NaN; whichever batch it is in, it is not forgotten with the next one. */
+static void not_a_number(void)
+{
+    enum { TEXTS = 90, LENGTH = 11, SEEDS = 6 };
+    static struct tiny tiny;
+    static int64_t at[TEXTS + 1];
+    static int32_t token[TEXTS * LENGTH], none[TEXTS];
+    struct error err = ERROR_INIT;
+    struct model model;
+    struct records_set set;
+    struct calibrate c;
+    struct device *dev = device_reference_open(&err);
+    size_t refused = 0;
+    for (size_t i = 0; i < TEXTS; i++) {
+        at[i + 1] = at[i] + LENGTH;
+        none[i] = -1;
+        for (size_t t = 0; t < LENGTH; t++)
+            token[i * LENGTH + t] = i == 0 ? 9 : 4;
+    }
+    tiny_make(&tiny, 5);
+    tiny_values(&tiny, "bert.embeddings.word_embeddings.weight")[9 * TINY_HIDDEN + 2] = NAN;
+    tiny_model(&tiny, &model, "nan");
+    tiny_must(dev != NULL, &err);
+    tiny_records(&set, at, token, none, NULL, TEXTS);
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        bool ok = calibrate_measure(&c, &model, &set, TEXTS, seed, dev, NULL, &err);
+        refused += !ok && strstr(err.text, "not finite");
+        if (ok)
+            calibrate_free(&c);
+        error_clear(&err);
+    }
+    tap_ok(refused == SEEDS, "a text that makes NaN is told of, %zu times of %d", refused, SEEDS);
+    records_set_close(&set);
+    model_close(&model);
+    dev->op->close(dev);
+}
+
 int main(void)
 {
     static struct tiny tiny;
@@ -167,6 +204,7 @@ int main(void)
     calibrate_free(&cpu_c);
     against_encoder(&c, &model, &tiny.shape);
     in_files(&c, &model);
+    not_a_number();
     damaged(&c, &model, 0);
     damaged(&c, &model, -1);
     damaged(&c, &model, INFINITY);
