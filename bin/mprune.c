@@ -259,7 +259,8 @@ static void tell_layers(const struct tool *tool, const struct plan *plan)
     }
 }
 
-/* Before a method runs: a stream that does not fit, or a size that is too small, is told at once. */
+/* Before a method runs: a stream that does not fit, or a size that is too small, is told at
+ * once. */
 static bool trim(struct tool *tool, const struct options *opt, struct model *model,
                  struct vocabulary *vocabulary)
 {

@@ -1,5 +1,5 @@
-/* tool_train.h: the options that every tool that trains has, their rows in --help, how they are read
- * and what is refused. A tool's own ids follow TOOL_TRAIN_END.
+/* tool_train.h: the options that every tool that trains has, their rows in --help, how they are
+ * read and what is refused. A tool's own ids follow TOOL_TRAIN_END.
  */
 #ifndef MILLET_BIN_TOOL_TRAIN_H
 #define MILLET_BIN_TOOL_TRAIN_H

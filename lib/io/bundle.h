@@ -55,9 +55,9 @@ bool bundle_verify(struct bundle *bundle, const void *bytes, size_t n,
 /* Take over bytes made of members (unpacked, put in order) that tensors point into: they count as
  * verified and are freed with the bundle. On failure they stay the caller's. */
 bool bundle_adopt(struct bundle *bundle, void *bytes, size_t n, struct error *err) MUST_CHECK;
-/* What was read has been copied: the memory of all mapped members is given back to the system, which
- * reads the files again where they are used after all. All of them, because the system maps pages
- * around those that are used. Thread-safe; does nothing to members that are not mapped. */
+/* What was read has been copied: the memory of all mapped members is given back to the system,
+ * which reads the files again where they are used after all. All of them, because the system maps
+ * pages around those that are used. Thread-safe; does nothing to members that are not mapped. */
 void bundle_release(const struct bundle *bundle);
 /* A few rows of these bytes will be used: nothing is to be read ahead there, until called with
  * `yes` false. */

@@ -1,5 +1,5 @@
-/* bundle_write.h: a bundle as a tar, member by member, each hashed on its way; millet.json comes last,
- * because it holds the checksums of all others, and is sealed.
+/* bundle_write.h: a bundle as a tar, member by member, each hashed on its way; millet.json comes
+ * last, because it holds the checksums of all others, and is sealed.
  */
 #ifndef MILLET_IO_BUNDLE_WRITE_H
 #define MILLET_IO_BUNDLE_WRITE_H
@@ -19,7 +19,8 @@ bool bundle_writer_add(struct bundle_writer *writer, const char *name, const voi
 bool bundle_writer_tensors(struct bundle_writer *writer, const char *name,
                            const struct tensor_view *tensor, size_t n, const char *const *metadata,
                            size_t n_metadata, struct error *err) MUST_CHECK;
-/* A member in pieces: begin with its size, put (a safetensors_sink, the writer its context), end. */
+/* A member in pieces: begin with its size, put (a safetensors_sink, the writer its context),
+ * end. */
 bool bundle_writer_begin(struct bundle_writer *writer, const char *name, uint64_t bytes,
                          struct error *err) MUST_CHECK;
 bool bundle_writer_put(void *writer, const void *bytes, size_t n, struct error *err) MUST_CHECK;

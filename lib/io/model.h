@@ -2,9 +2,9 @@
  * tokenizer files.
  *
  * Reading accepts model.safetensors or pytorch_model.bin, each in one file or in shards that an
- * index names, or no weights at all (what mtok --learn writes). Writing gives a tar: config.json, the tokenizer files
- * as they were, model.safetensors, and millet.json last (history, checksums, and what `extra`
- * says).
+ * index names, or no weights at all (what mtok --learn writes). Writing gives a tar: config.json,
+ * the tokenizer files as they were, model.safetensors, and millet.json last (history, checksums,
+ * and what `extra` says).
  */
 #ifndef MILLET_IO_MODEL_H
 #define MILLET_IO_MODEL_H
@@ -41,8 +41,8 @@ struct model {
 };
 
 bool model_open(struct model *model, const char *path, struct error *err) MUST_CHECK;
-/* The same of a bundle that is open already (a pipe can be read once only). Takes the bundle over in
- * any case. */
+/* The same of a bundle that is open already (a pipe can be read once only). Takes the bundle over
+ * in any case. */
 bool model_open_bundle(struct model *model, struct bundle *bundle, struct error *err) MUST_CHECK;
 void model_close(struct model *model);
 
@@ -62,8 +62,8 @@ bool model_fingerprint(struct model *model, uint64_t *fingerprint, struct error 
 bool model_state_type(json_t *config, enum dtype type, struct error *err) MUST_CHECK;
 
 /* `extra` with what millet.json of `from` (may be NULL) says was done to the model and `extra` does
- * not say itself: "format", "pruned", "dense", "ngram". Steals `extra` (NULL: failed before). New reference,
- * NULL: failed. */
+ * not say itself: "format", "pruned", "dense", "ngram". Steals `extra` (NULL: failed before). New
+ * reference, NULL: failed. */
 json_t *model_keep_extra(const struct model *from, json_t *extra, struct error *err);
 
 /* One stage of a history: program, version, arguments, fingerprint of its input. New reference. */

@@ -33,9 +33,9 @@ enum {
     RECORDS_GRAMS_TEXT = 64 /* bytes of "buckets=…,chars=…,words=…" */
 };
 
-/* Which hashed n-grams the records carry beside their tokens; text/grams.h makes them. In stream.json
- * "grams": {"buckets": 262144, "chars": [2, 5], "words": 2}, the same in a model's config.json under
- * "millet_ngram". */
+/* Which hashed n-grams the records carry beside their tokens; text/grams.h makes them. In
+ * stream.json "grams": {"buckets": 262144, "chars": [2, 5], "words": 2}, the same in a model's
+ * config.json under "millet_ngram". */
 struct records_grams {
     uint32_t buckets;            /* ids are below; 0: the stream has none */
     uint32_t char_min, char_max; /* n-grams of characters, inside words; 0, 0: none */
@@ -56,7 +56,8 @@ struct records_header {
     json_t *history; /* array of stages */
 };
 
-/* Whether text can separate labels: 1 to 8 bytes of UTF-8, no control characters, not all spaces. */
+/* Whether text can separate labels: 1 to 8 bytes of UTF-8, no control characters, not all
+ * spaces. */
 bool records_check_separator(const char *text, struct error *err) MUST_CHECK;
 
 void records_header_free(struct records_header *header);

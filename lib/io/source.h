@@ -27,8 +27,8 @@ const char *source_name(const struct source *source);
 /* The whole content, when it is mapped or in memory; NULL for a pipe. */
 const void *source_map(const struct source *source, size_t *n);
 
-/* Give the pages of a mapped file (or spooled pipe) back to the system; they are read again on their
- * next use, by whoever it is. Does nothing to bytes that are not mapped. */
+/* Give the pages of a mapped file (or spooled pipe) back to the system; they are read again on
+ * their next use, by whoever it is. Does nothing to bytes that are not mapped. */
 void source_release(const struct source *source);
 
 /* A few places far apart in these mapped bytes will be read, so no page is to be read ahead there;

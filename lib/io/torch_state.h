@@ -12,8 +12,8 @@
 #include "io/pickle.h"
 #include "io/safetensors.h"
 
-/* Bytes of a tensor's name, of which real ones have 80; tensors, of which large models have thousands.
- * A pickle of kilobytes could ask for gigabytes of names. */
+/* Bytes of a tensor's name, of which real ones have 80; tensors, of which large models have
+ * thousands. A pickle of kilobytes could ask for gigabytes of names. */
 enum { TORCH_MAX_NAME = 256, TORCH_MAX_TENSORS = 1 << 16 };
 
 /* A tensor within its storage. Offset and strides count elements. */

@@ -38,8 +38,8 @@ void encoder_close(struct encoder *encoder); /* NULL is fine */
 bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
                      struct error *err) MUST_CHECK;
 
-/* What a batch that was filled needs before encoder_forward(): the rows of the word table that it reads
- * are verified, it is uploaded, room is made. */
+/* What a batch that was filled needs before encoder_forward(): the rows of the word table that it
+ * reads are verified, it is uploaded, room is made. */
 bool encoder_prepare(struct encoder *encoder, const struct weights *weights, struct batch *batch,
                      struct error *err) MUST_CHECK;
 
@@ -79,8 +79,8 @@ void encoder_step(struct encoder *encoder, const struct weights *weights, const 
                   size_t layer, enum encoder_step step);
 
 /* Whole layers in any order, for who tries models without some of them; on an encoder without a
- * tape, of a shape with all rows. encoder_embed() makes the state [T, H], a layer replaces it by what
- * it gives, and the answer is logits as of encoder_forward(); the state stays. */
+ * tape, of a shape with all rows. encoder_embed() makes the state [T, H], a layer replaces it by
+ * what it gives, and the answer is logits as of encoder_forward(); the state stays. */
 act *encoder_state(struct encoder *encoder);
 void encoder_run_layer(struct encoder *encoder, const struct weights *weights,
                        const struct batch *batch, size_t layer);

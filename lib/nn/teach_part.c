@@ -1,5 +1,5 @@
-/* teach_part.c: one part of a stream through the teachers: what the cache knows is looked up, the rest
- * computed in blocks, each content once, and the answers of several are averaged. */
+/* teach_part.c: one part of a stream through the teachers: what the cache knows is looked up, the
+ * rest computed in blocks, each content once, and the answers of several are averaged. */
 #include "nn/teach_state.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* training.h: what a run of train.h is made of. Private to train.c, which opens and runs it,
- * training_check.c, which refuses what cannot be trained, and training_write.c, which says and writes
- * what came of it.
+ * training_check.c, which refuses what cannot be trained, and training_write.c, which says and
+ * writes what came of it.
  */
 #ifndef MILLET_NN_TRAINING_H
 #define MILLET_NN_TRAINING_H
@@ -19,8 +19,8 @@ struct training {
 
 /* ---- training_check.c ---- */
 
-/* The shape to train, owned by the caller: the model's own (asked NULL) with the records' labels, or
- * the one asked for. Refuses a classifier that is kept and has other labels. */
+/* The shape to train, owned by the caller: the model's own (asked NULL) with the records' labels,
+ * or the one asked for. Refuses a classifier that is kept and has other labels. */
 bool training_find_shape(struct shape *shape, const struct shape *asked, const struct model *model,
                          const struct records_set *records, const struct train_options *options,
                          struct error *err) MUST_CHECK;

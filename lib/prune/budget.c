@@ -44,7 +44,8 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Whole and part in turns; the first quartile of each, for neighbours on the machine only ever add. */
+/* Whole and part in turns; the first quartile of each, for neighbours on the machine only ever
+ * add. */
 static bool time_against(const struct seek *seek, struct pace *part, double *factor,
                          struct error *err)
 {

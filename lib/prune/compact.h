@@ -40,9 +40,9 @@ struct compact *compact_open(struct model *model, const struct shape *shape,
 void compact_close(struct compact *compact); /* ends *small; NULL is fine */
 
 /* The smaller model, written. Patches of names the model lacks, twice the same, of another size, or
- * for int8 codes are refused. `pruned` goes to millet.json under that name, with what the model said
- * there before as its "before"; pruned and stage are stolen in any case. Bytes are verified against
- * the model's checksums. Memory: the cut tensors. */
+ * for int8 codes are refused. `pruned` goes to millet.json under that name, with what the model
+ * said there before as its "before"; pruned and stage are stolen in any case. Bytes are verified
+ * against the model's checksums. Memory: the cut tensors. */
 bool compact_write(struct model *model, const struct shape *shape, const struct keep *keep,
                    const struct compact_patch *patch, size_t n_patches, json_t *pruned,
                    json_t *stage, struct output *output, struct error *err) MUST_CHECK;

@@ -1,6 +1,6 @@
 /* fit.h: least squares of what is left of a layer: a matrix W [m, n] that takes the kept units'
- * activations x, and what its sum lacks, e = wanted - W x - …, row by row. From the sums xᵀx and eᵀx
- * over many rows come the change of the whole matrix, or one factor for each unit, that makes e
+ * activations x, and what its sum lacks, e = wanted - W x - …, row by row. From the sums xᵀx and
+ * eᵀx over many rows come the change of the whole matrix, or one factor for each unit, that makes e
  * smallest. Sums on a device, systems by Cholesky.
  *
  *     fit_open(); fit_add() …; fit_weights() or fit_scales(); fit_close()
@@ -27,8 +27,8 @@ struct fit_error {
     double before, after;
 };
 
-/* The change D of W and d of its bias that make sum |e - D x - d|² + ridge v |D|² smallest, v the mean
- * variance of an input over these rows, times their number. delta [m, n], bias [m]. */
+/* The change D of W and d of its bias that make sum |e - D x - d|² + ridge v |D|² smallest, v the
+ * mean variance of an input over these rows, times their number. delta [m, n], bias [m]. */
 bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struct fit_error *result,
                  struct error *err) MUST_CHECK;
 

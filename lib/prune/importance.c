@@ -1,4 +1,5 @@
-/* importance.c: forward, loss, backward with a probe that takes every record's slopes to the host. */
+/* importance.c: forward, loss, backward with a probe that takes every record's slopes to the
+ * host. */
 #include "prune/importance.h"
 
 #include <inttypes.h>

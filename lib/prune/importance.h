@@ -1,9 +1,9 @@
 /* importance.h: how much each head and feed-forward neuron matters, from gradients: a mask of 1 is
  * thought on every unit, and a record's slope at a unit is the derivative of the record's
- * cross-entropy (on its label, or its labels as in training) by that mask. Per record, not per batch;
- * dropout is off and the weights do not move. A stream in which no record has a label but all have a
- * teacher's logits is taken at the teacher's word: the label of the largest logit, of several labels
- * those above 0.
+ * cross-entropy (on its label, or its labels as in training) by that mask. Per record, not per
+ * batch; dropout is off and the weights do not move. A stream in which no record has a label but
+ * all have a teacher's logits is taken at the teacher's word: the label of the largest logit, of
+ * several labels those above 0.
  *
  * One forward and one backward pass over the sample. Results depend on seed and device, not on how
  * records are batched, up to rounding.
@@ -53,8 +53,8 @@ struct importance_result {
 uint32_t *importance_draw(const struct records_set *records, size_t samples, uint64_t seed,
                           size_t *n, struct error *err) MUST_CHECK;
 
-/* One of them, number i of the stream, checked, into a batch whose objective is set. Without a label
- * it becomes what its teacher says, and *taught true; label_id has room for all labels. */
+/* One of them, number i of the stream, checked, into a batch whose objective is set. Without a
+ * label it becomes what its teacher says, and *taught true; label_id has room for all labels. */
 bool importance_add(struct batch *batch, const struct shape *shape, struct record *record, size_t i,
                     int32_t *label_id, bool *taught, struct error *err) MUST_CHECK;
 
@@ -70,8 +70,8 @@ bool importance_score(struct model *model, const struct shape *shape,
                       size_t n_units, struct importance_result *result,
                       struct error *err) MUST_CHECK;
 
-/* Divide the scores of each layer and kind by their Euclidean norm (Michel et al., after Molchanov et
- * al. 2017); all zero stays so. */
+/* Divide the scores of each layer and kind by their Euclidean norm (Michel et al., after Molchanov
+ * et al. 2017); all zero stays so. */
 void importance_normalise(struct unit *unit, size_t n_units);
 
 #endif

@@ -1,9 +1,10 @@
 /* latency.h: what heads, neurons and layers cost on this machine: seconds for one text, all threads
- * at work, as functions of the number of heads and the width of the feed-forward network in a layer.
+ * at work, as functions of the number of heads and the width of the feed-forward network in a
+ * layer.
  *
  * Whole shapes are timed, with the engine's own forward pass (pace.h), in turns; a block's cost is
- * the difference to the least shape, one head and one neuron in each layer. Times never fall where a
- * layer grows (pool adjacent violators), and run straight between the points that were measured
+ * the difference to the least shape, one head and one neuron in each layer. Times never fall where
+ * a layer grows (pool adjacent violators), and run straight between the points that were measured
  * (Kwon et al. 2022 and Kurtic et al. 2023 make such tables; theirs are of one block apart).
  *
  *     seconds = fixed + sum over layers but the last of (layer + head[0](heads) + neuron[0](ffn))

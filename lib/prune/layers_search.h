@@ -1,7 +1,8 @@
 /* layers_search.h: which layers to drop, by trying: the one without which a sample's mean
- * cross-entropy is lowest goes, then of those that are left again one, and so on, until as many stay
- * as the budget says. Nothing is trained in between. Of layers that are worth the same the upper one
- * goes. (Greedy dropping as Sajjad et al., "Poor Man's BERT", compare it with fixed rules.)
+ * cross-entropy is lowest goes, then of those that are left again one, and so on, until as many
+ * stay as the budget says. Nothing is trained in between. Of layers that are worth the same the
+ * upper one goes. (Greedy dropping as Sajjad et al., "Poor Man's BERT", compare it with fixed
+ * rules.)
  *
  * The weights are prepared once, layers are left out as they run, and what lies below a dropped
  * layer is computed once for all choices above it: dropping one of k layers costs k (k + 1) / 2

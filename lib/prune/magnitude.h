@@ -1,5 +1,5 @@
-/* magnitude.h: how much each head and feed-forward neuron matters, from the weights alone (Li et al.
- * 2017, "Pruning Filters for Efficient ConvNets", of units of an encoder). */
+/* magnitude.h: how much each head and feed-forward neuron matters, from the weights alone (Li et
+ * al. 2017, "Pruning Filters for Efficient ConvNets", of units of an encoder). */
 #ifndef MILLET_PRUNE_MAGNITUDE_H
 #define MILLET_PRUNE_MAGNITUDE_H
 

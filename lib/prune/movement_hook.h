@@ -1,8 +1,8 @@
-/* movement_hook.h: what movement pruning adds to the steps of a training run (Sanh et al. 2020; Lagunas
- * et al. 2021). Between steps the parameters are dense. Before a forward pass each masked matrix W
- * becomes M W, and biases of rows without a weight become 0; after the backward pass a block's score
- * gets the gradient sum of dL/d(MW) W over the block, dL/dW is M dL/d(MW), and W comes back for the
- * optimizer; scores have an AdamW of their own.
+/* movement_hook.h: what movement pruning adds to the steps of a training run (Sanh et al. 2020;
+ * Lagunas et al. 2021). Between steps the parameters are dense. Before a forward pass each masked
+ * matrix W becomes M W, and biases of rows without a weight become 0; after the backward pass a
+ * block's score gets the gradient sum of dL/d(MW) W over the block, dL/dW is M dL/d(MW), and W
+ * comes back for the optimizer; scores have an AdamW of their own.
  *
  * Owns scores, masks and a copy of the weights, on the device.
  */

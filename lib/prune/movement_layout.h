@@ -1,12 +1,13 @@
-/* movement_layout.h: which scores block movement pruning has, and which blocks of which matrices each
- * of them keeps or masks. Pure arithmetic of a shape.
+/* movement_layout.h: which scores block movement pruning has, and which blocks of which matrices
+ * each of them keeps or masks. Pure arithmetic of a shape.
  *
- *   variant       query, key, value      output projection    feed-forward
- *   hybrid        B x C blocks           C x B blocks         one score a neuron, for its row of the
- *   filled        the same               the same             first and column of the second matrix
- *   struct        one score a head, for its rows of the three
- *                 and columns of the output projection         the same
- *   unstructured  single weights         single weights       single weights, scores of their own
+ *   variant       query, key, value   output projection   feed-forward
+ *   hybrid        B x C blocks        C x B blocks        one score a neuron, for its row of the
+ *   filled        the same            the same            first and column of the second matrix
+ *   struct        one score a head, for its rows of       the same
+ *                 the three and columns of the output
+ *                 projection
+ *   unstructured  single weights      single weights      single weights, scores of their own
  *
  * (Lagunas et al. 2021.) Blocks never lie across two heads: the side along the heads is the largest
  * divisor of the head size that is not above B. Blocks at the other edge may be smaller.

@@ -1,6 +1,6 @@
-/* movement_mask.c: the best scores are found by their bits, most significant first, in time linear in
- * their number: scores of single weights are as many as the weights, and masks are made anew in every
- * step. */
+/* movement_mask.c: the best scores are found by their bits, most significant first, in time linear
+ * in their number: scores of single weights are as many as the weights, and masks are made anew in
+ * every step. */
 #include "prune/movement_mask.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
-/* ngram_cut.h: fewer rows in a model's n-gram part: those that can say least go, by the norm of their
- * weights times their idf, which is what they add to a text's logits at most.
+/* ngram_cut.h: fewer rows in a model's n-gram part: those that can say least go, by the norm of
+ * their weights times their idf, which is what they add to a text's logits at most.
  *
- * A text's values are scaled to length 1 over the rows that stay, so what stays weighs more: the gates
- * of a hybrid are worth choosing anew (mstudent --epochs 0 --ngram=gate).
+ * A text's values are scaled to length 1 over the rows that stay, so what stays weighs more: the
+ * gates of a hybrid are worth choosing anew (mstudent --epochs 0 --ngram=gate).
  */
 #ifndef MILLET_PRUNE_NGRAM_CUT_H
 #define MILLET_PRUNE_NGRAM_CUT_H

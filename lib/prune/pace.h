@@ -23,8 +23,8 @@ struct pace_options {
 
 struct pace;
 
-/* Copies shape; borrows device and team (at least dev->n_lanes members, NULL: one lane). Memory: the
- * prepared weights, of the word table a few thousand rows only. Runs it once, to warm up. */
+/* Copies shape; borrows device and team (at least dev->n_lanes members, NULL: one lane). Memory:
+ * the prepared weights, of the word table a few thousand rows only. Runs it once, to warm up. */
 struct pace *pace_open(const struct shape *shape, const struct pace_options *options,
                        struct device *dev, struct threads *team, struct error *err) MUST_CHECK;
 void pace_close(struct pace *pace); /* NULL is fine */

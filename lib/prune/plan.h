@@ -59,8 +59,9 @@ struct plan_units_options {
     struct importance_options sample; /* its measure and keep_slopes do not matter */
 };
 
-/* Heads and neurons; the budget's share is of the encoder's multiply-adds for a text of the stream's
- * mean length, without a stream of PLAN_TOKENS. records and dev may be NULL for PLAN_MAGNITUDE. */
+/* Heads and neurons; the budget's share is of the encoder's multiply-adds for a text of the
+ * stream's mean length, without a stream of PLAN_TOKENS. records and dev may be NULL for
+ * PLAN_MAGNITUDE. */
 bool plan_units(struct plan *plan, struct model *model, const struct records_set *records,
                 struct budget *budget, const struct plan_units_options *options, struct device *dev,
                 const struct progress *progress, struct error *err) MUST_CHECK;

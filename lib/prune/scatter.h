@@ -2,8 +2,8 @@
  *
  * The products are summed on the device, in float: BLAS adds up a batch apart, and rounds the whole
  * once a batch. Plain sums are added up in double on the host, a batch at a time: a float that
- * thousands of rows were added to one by one has drifted by as much as 1e-3 of itself, and its square
- * taken off a matrix of inputs that hardly vary leaves one that is not positive.
+ * thousands of rows were added to one by one has drifted by as much as 1e-3 of itself, and its
+ * square taken off a matrix of inputs that hardly vary leaves one that is not positive.
  */
 #ifndef MILLET_PRUNE_SCATTER_H
 #define MILLET_PRUNE_SCATTER_H

@@ -1,6 +1,6 @@
-/* speedup.h: from "so many times as fast" to a budget that gives it: choose by predicted times, time
- * the choice, correct the budget by what was off, a few times. Pure arithmetic: predictions and
- * times are the caller's.
+/* speedup.h: from "so many times as fast" to a budget that gives it: choose by predicted times,
+ * time the choice, correct the budget by what was off, a few times. Pure arithmetic: predictions
+ * and times are the caller's.
  */
 #ifndef MILLET_PRUNE_SPEEDUP_H
 #define MILLET_PRUNE_SPEEDUP_H
@@ -28,8 +28,8 @@ struct speedup_result {
 
 /* Leaves the best of the choices it timed as the last choice. Done when the measured factor is
  * within 2 % below and 4 % above the asked one. No choice is predicted to be less than sqrt(factor)
- * times as fast: a clock that says that next to nothing had to go is a bad clock. When even the smallest choice is more than 2 % too
- * slow: an error that says the nearest factor. */
+ * times as fast: a clock that says that next to nothing had to go is a bad clock. When even the
+ * smallest choice is more than 2 % too slow: an error that says the nearest factor. */
 bool speedup_seek(const struct speedup_job *job, double factor, struct speedup_result *result,
                   struct error *err) MUST_CHECK;
 

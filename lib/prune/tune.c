@@ -1,5 +1,5 @@
-/* tune.c: two encoders side by side, a layer at a time; between layers the texts' hidden states wait
- * on the host. */
+/* tune.c: two encoders side by side, a layer at a time; between layers the texts' hidden states
+ * wait on the host. */
 #include "prune/tune.h"
 
 #include <math.h>
@@ -38,9 +38,8 @@ struct tune {
     size_t n_batches, n_records, n_tokens;
     size_t *first_token, *first_record; /* [n_batches] */
     float *wanted;                      /* [tokens, H] the whole model's sum */
-    float *
-        joined; /* [tokens, H] the pruned model's hidden states between attention and feed-forward */
-    float *lack; /* [rows of a batch, H] */
+    float *joined; /* [tokens, H] the pruned model's, between attention and feed-forward */
+    float *lack;   /* [rows of a batch, H] */
     act *device_lack;
     size_t limited; /* factors that were */
     json_t *layers; /* squared errors */

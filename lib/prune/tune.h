@@ -1,9 +1,9 @@
 /* tune.h: what is left of a pruned model made to answer more like the whole one, without training:
  * layer by layer, from below, attention then feed-forward, the output matrix of the kept units is
  * fitted so that the sum it feeds (residual included) comes as near as can be to the whole model's
- * sum there, on a sample of texts that runs through both (Kwon et al. 2022, section 4.3, for factors
- * of units; whole matrices as in K-prune, Park et al. 2024). In a last layer of first rows only
- * those count.
+ * sum there, on a sample of texts that runs through both (Kwon et al. 2022, section 4.3, for
+ * factors of units; whole matrices as in K-prune, Park et al. 2024). In a last layer of first rows
+ * only those count.
  *
  * Cost: the sample once through the whole model, about twice through the pruned one, and the fits.
  * Memory: 16 hidden bytes for each token of the sample, the tapes of two encoders of one batch, and

@@ -24,9 +24,10 @@ struct dense_result {
     size_t heads, neurons; /* added, over all layers; both 0: the model passed as it was */
 };
 
-/* Pad and write. Of a hybrid the encoder alone: the n-gram part is taken out of the open model. stage
- * (history) is stolen in any case. Refused, with what to do: int8
- * models and those whose classifier reads the mean, which the classes hold in no shape. Memory: the tensors that are padded. */
+/* Pad and write. Of a hybrid the encoder alone: the n-gram part is taken out of the open model.
+ * stage (history) is stolen in any case. Refused, with what to do: int8 models and those whose
+ * classifier reads the mean, which the classes hold in no shape. Memory: the tensors that are
+ * padded. */
 bool dense_write(struct model *model, json_t *stage, struct output *output,
                  struct dense_result *result, struct error *err) MUST_CHECK;
 

@@ -12,7 +12,8 @@ struct encoder_alone {
     double both, encoder; /* accuracy, or micro-F1 with any number of labels */
 };
 
-/* On the labelled records of the set, of which there must be one; they carry the model's n-grams. */
+/* On the labelled records of the set, of which there must be one; they carry the model's
+ * n-grams. */
 bool encoder_alone_measure(struct model *model, const struct records_set *set, struct device *dev,
                            struct threads *team, struct encoder_alone *result,
                            struct error *err) MUST_CHECK;

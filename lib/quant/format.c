@@ -492,8 +492,8 @@ static bool write_batch(struct model *model, const struct batch *batch,
     return ok;
 }
 
-/* The scale of what an I8 matrix multiplies, found now or before, as `name`; *is false: each row has
- * its own. */
+/* The scale of what an I8 matrix multiplies, found now or before, as `name`; *is false: each row
+ * has its own. */
 static bool input_of(struct model *model, const struct format_plan *plan, const char *matrix,
                      const char *name, struct tensor_view *scale, bool *is, struct error *err)
 {

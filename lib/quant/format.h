@@ -11,8 +11,8 @@
  *                    scale = max|w| / 127, data = w / scale to the nearest, ties to even. All
  *                    else is F32, but the idf of an n-gram part, which are F16
  *
- *                    Beside it there may be "<name>_input_scale" F32 [1] (calibrate.h): the scale of
- *                    all that is multiplied with it, instead of a scale for each row at work
+ *                    Beside it there may be "<name>_input_scale" F32 [1] (calibrate.h): the scale
+ *                    of all that is multiplied with it, instead of one for each row at work
  *
  *   int4             tables of embeddings alone: U8 [rows, columns / 2] and "<name>_scale" F32
  *                    [rows, groups], as core/int4.h has it. Only of the word table: "int4" of the

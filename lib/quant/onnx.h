@@ -2,9 +2,9 @@
  * files, as a model stream. Part of the work of mquant.
  *
  * model.onnx has IR version 8 and operator set 17. Inputs input_ids and attention_mask, int64
- * [batch, length], both axes free; output logits, float [batch, labels]. Weights are F32, each once,
- * and any shape that Millet prunes to can be written: heads and widths may differ per layer. A token
- * whose attention_mask is 0 changes nothing, whatever its id.
+ * [batch, length], both axes free; output logits, float [batch, labels]. Weights are F32, each
+ * once, and any shape that Millet prunes to can be written: heads and widths may differ per layer.
+ * A token whose attention_mask is 0 changes nothing, whatever its id.
  */
 #ifndef MILLET_QUANT_ONNX_H
 #define MILLET_QUANT_ONNX_H

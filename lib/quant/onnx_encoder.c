@@ -1,5 +1,6 @@
-/* onnx_encoder.c: the steps of lib/nn/encoder_forward.c, in the patterns that exporters use, because ONNX Runtime recognises and fuses
- * these (LayerNormalization, Erf-GELU, MatMul + Add, Softmax over scores + mask).
+/* onnx_encoder.c: the steps of lib/nn/encoder_forward.c, in the patterns that exporters use,
+ * because ONNX Runtime recognises and fuses these (LayerNormalization, Erf-GELU, MatMul + Add,
+ * Softmax over scores + mask).
  *
  * Padding: scores of keys whose attention_mask is 0 get the lowest float added. Next to any other
  * score their exponential is exactly 0, so a padded batch gives what its texts give alone.

@@ -2,9 +2,9 @@
  * they can be read, else from a power that somebody states, else unknown; and the carbon dioxide
  * that stands for.
  *
- * RAPL, on Linux (powercap(7)'s tree): the counters of whole packages, else of the platform ("psys").
- * They hold the idle power of the package and what other programs do meanwhile, and neither memory,
- * power supply nor cooling. Since 2020 most systems let only root read them.
+ * RAPL, on Linux (powercap(7)'s tree): the counters of whole packages, else of the platform
+ * ("psys"). They hold the idle power of the package and what other programs do meanwhile, and
+ * neither memory, power supply nor cooling. Since 2020 most systems let only root read them.
  */
 #ifndef MILLET_SCORE_ENERGY_H
 #define MILLET_SCORE_ENERGY_H
@@ -39,8 +39,8 @@ struct energy_meter {
     char text[ENERGY_TEXT_BYTES]; /* what is read, or why nothing can be */
 };
 
-/* `root` is where the system's tree of devices is mounted: "/sys". clock NULL: progress_clock. false:
- * nothing can be read, and meter->text says why. Close in any case. */
+/* `root` is where the system's tree of devices is mounted: "/sys". clock NULL: progress_clock.
+ * false: nothing can be read, and meter->text says why. Close in any case. */
 bool energy_open(struct energy_meter *meter, const char *root, double (*clock)(void));
 void energy_close(struct energy_meter *meter);
 /* Joules since energy_open(); NaN once a counter failed. To be called before a counter can run

@@ -3,8 +3,8 @@
  *
  * Records without a label are predicted (they count in agreement and timing) but left out of
  * accuracy. Records with any number of labels
- * count as right when all their labels are. Memory: the mapped stream, four bytes per record and subject, and the logits of one
- * part.
+ * count as right when all their labels are. Memory: the mapped stream, four bytes per record and
+ * subject, and the logits of one part.
  */
 #ifndef MILLET_SCORE_EVALUATE_H
 #define MILLET_SCORE_EVALUATE_H

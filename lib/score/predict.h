@@ -8,9 +8,9 @@
  *
  *     label|label<TAB>probability|probability[<TAB>text]
  *
- * Probabilities are the softmax of the logits, and of any number of labels their sigmoids. Tabs and line breaks inside labels and text become
- * spaces, so that the columns hold. Memory: one part of the stream and its logits, whatever the
- * length of the stream.
+ * Probabilities are the softmax of the logits, and of any number of labels their sigmoids. Tabs and
+ * line breaks inside labels and text become spaces, so that the columns hold. Memory: one part of
+ * the stream and its logits, whatever the length of the stream.
  */
 #ifndef MILLET_SCORE_PREDICT_H
 #define MILLET_SCORE_PREDICT_H
@@ -22,8 +22,9 @@
 #include "score/subject.h"
 
 struct predict_options {
-    size_t
-        top; /* pairs per line, best first; 0: the best, or all labels that hold; more than there are labels: all of them */
+    /* Pairs per line, best first; 0: the best, or all labels that hold; more than there are labels:
+     * all of them. */
+    size_t top;
     bool text; /* append the record's text; a stream without it is an error */
 };
 

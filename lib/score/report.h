@@ -72,8 +72,8 @@ void report_free(struct report *report);
 
 bool report_text(const struct report *report, struct output *output, struct error *err) MUST_CHECK;
 bool report_json(const struct report *report, struct output *output, struct error *err) MUST_CHECK;
-/* What the JSON holds, a line for each value: name, tab, value; "-" for null. The name is the path of
- * keys, with dots between. Without the tables by class. */
+/* What the JSON holds, a line for each value: name, tab, value; "-" for null. The name is the path
+ * of keys, with dots between. Without the tables by class. */
 bool report_tsv(const struct report *report, struct output *output, struct error *err) MUST_CHECK;
 
 #endif

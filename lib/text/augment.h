@@ -1,6 +1,6 @@
-/* augment.h: altered copies of a text, for a teacher to say what they are: words masked, and runs of
- * words cut out (Tang et al. 2019, "Distilling Task-Specific Knowledge from BERT into Simple Neural
- * Networks", section 3.2, without exchanging words by part of speech, which needs a tagger).
+/* augment.h: altered copies of a text, for a teacher to say what they are: words masked, and runs
+ * of words cut out (Tang et al. 2019, "Distilling Task-Specific Knowledge from BERT into Simple
+ * Neural Networks", section 3.2, without exchanging words by part of speech, which needs a tagger).
  *
  * A word is what white space separates. What comes out is a function of seed, text number and copy,
  * of nothing else.
@@ -25,7 +25,8 @@ struct augment_options {
     uint64_t seed;
 };
 
-/* "20" or "copies=20,mask=0.1,ngram=0.25,labels=keep,seed=0" (or labels=drop); copies are needed. */
+/* "20" or "copies=20,mask=0.1,ngram=0.25,labels=keep,seed=0" (or labels=drop); copies are
+ * needed. */
 bool augment_parse(const char *text, struct augment_options *options, struct error *err) MUST_CHECK;
 
 /* The mask token of a tokenizer, as a text that becomes that one token: "[MASK]" or "<mask>"; empty
@@ -43,9 +44,9 @@ struct augment { /* zeroed before the first use */
 };
 void augment_free(struct augment *augment);
 
-/* Copy `copy` of text number `number` to augment->text [n]. A masked word becomes `mask`, of an empty
- * mask it is left out. *altered false: it came out as it went in, or empty, in every one of several
- * attempts. */
+/* Copy `copy` of text number `number` to augment->text [n]. A masked word becomes `mask`, of an
+ * empty mask it is left out. *altered false: it came out as it went in, or empty, in every one of
+ * several attempts. */
 bool augment_make(struct augment *augment, const struct augment_options *options, const char *mask,
                   const char *text, size_t n, uint64_t number, size_t copy, bool *altered,
                   struct error *err) MUST_CHECK;

@@ -1,7 +1,7 @@
 /* codepoint.h: what Hugging Face's tokenizers take a code point for.
  *
- * They ask tables of several ages: punctuation is Unicode 8's, decomposition and combining marks are
- * Unicode 9's to 13's, lower case, digits and word characters are newer than utf8proc's. Each
+ * They ask tables of several ages: punctuation is Unicode 8's, decomposition and combining marks
+ * are Unicode 9's to 13's, lower case, digits and word characters are newer than utf8proc's. Each
  * function is utf8proc's answer with the code points put right for which the two differ; the ranges
  * were found by comparing all 1 112 064 code points with tokenizers 0.23.3.
  */

@@ -1,5 +1,5 @@
-/* decoder.h: the "decoder" of a tokenizer.json as a list of steps that turn the texts of tokens into
- * one text, as the decode() of Hugging Face's tokenizers. */
+/* decoder.h: the "decoder" of a tokenizer.json as a list of steps that turn the texts of tokens
+ * into one text, as the decode() of Hugging Face's tokenizers. */
 #ifndef MILLET_TEXT_DECODER_H
 #define MILLET_TEXT_DECODER_H
 

@@ -2,13 +2,13 @@
  * Weinberger et al. 2009; character n-grams inside words as scikit-learn's "char_wb" makes them).
  *
  * The text is folded code point by code point: full case folding, each in composed form by itself
- * (so that the Indic letters with a nukta have one spelling), control and other invisible characters
- * (zero-width joiners) dropped. Words are the runs between Unicode white space.
+ * (so that the Indic letters with a nukta have one spelling), control and other invisible
+ * characters (zero-width joiners) dropped. Words are the runs between Unicode white space.
  *
  * Characters: a word with one space before and one after it gives all its runs of char_min to
  * char_max code points; one that is not longer than n gives itself once, and nothing for larger n.
- * Words: runs of 1 to word_max words, punctuation at their ends taken off; a word of punctuation only
- * is none.
+ * Words: runs of 1 to word_max words, punctuation at their ends taken off; a word of punctuation
+ * only is none.
  *
  * An n-gram's id is XXH3 of its UTF-8 bytes, seeded with the kind, modulo buckets.
  */

@@ -191,8 +191,8 @@ static json_t *vocabulary_json(const struct unigram_words *words,
     return list;
 }
 
-/* NFKC strips nothing: vowel signs, joiners and non-joiners stay, and the two ways to write a letter
- * with a nukta become one. */
+/* NFKC strips nothing: vowel signs, joiners and non-joiners stay, and the two ways to write a
+ * letter with a nukta become one. */
 static json_t *unigram_json(const struct unigram_words *words, const struct unigram_pieces *pieces)
 {
     return json_pack("{s:s, s:n, s:n, s:o, s:{s:s}, s:{s:s, s:[{s:s}, o]}, s:o, s:o, "

@@ -23,11 +23,11 @@ struct table_options {
     enum table_format format;
     const char *text_column; /* name or 1-based number; NULL: "text" in any case, else the only
                                 column, else an error that lists them */
-    const char
-        *label_column; /* NULL: "label" or "labels" in any case when there, else unlabelled */
-    const char *
-        separator; /* borrowed; not NULL: a row may have several labels, told apart by it; lists (JSON
-                              arrays, several __label__) are joined with it */
+    /* NULL: "label" or "labels" in any case when there, else unlabelled. */
+    const char *label_column;
+    /* Borrowed; not NULL: a row may have several labels, told apart by it; lists (JSON arrays,
+     * several __label__) are joined with it. */
+    const char *separator;
 };
 
 struct table_row {

@@ -52,8 +52,8 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratc
 /* Whether the last tokenizer_encode() with this scratch cut the text short. */
 bool tokenizer_truncated(const struct tokenizer_scratch *scratch);
 
-/* The text of the ids as tokenizers' decode(ids, skip_special_tokens=True) gives it: *n bytes, which
- * may be U+0000 too, and a NUL behind them. Release with free(). */
+/* The text of the ids as tokenizers' decode(ids, skip_special_tokens=True) gives it: *n bytes,
+ * which may be U+0000 too, and a NUL behind them. Release with free(). */
 char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
                        size_t *n, struct error *err) MUST_CHECK;
 
