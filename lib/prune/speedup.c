@@ -60,7 +60,7 @@ bool speedup_seek(const struct speedup_job *job, double factor, struct speedup_r
                              "%.4gx cannot be met: the smallest choice, one head and one neuron in "
                              "a layer or one layer, is %.3g times as fast here; ask for at most "
                              "%.3gx, or drop layers first (--method layers)",
-                             factor, best.measured, floor(best.measured * 50) / 50);
+                             factor, now.measured, floor(now.measured * 50) / 50);
         if ((enough && now.measured <= factor * above) || (enough && seconds >= most))
             break;
         seconds = next_seconds(&before, &now, factor);

@@ -65,20 +65,17 @@ bool augment_mask(const struct tokenizer *tokenizer, char mask[AUGMENT_MASK_BYTE
 {
     static const char *const known[] = {"[MASK]", "<mask>"};
     struct tokenizer_scratch *scratch = tokenizer_scratch_open(tokenizer, err);
+    int32_t wanted = tokenizer_mask(tokenizer);
     bool ok = scratch != NULL;
     mask[0] = '\0';
-    for (size_t i = 0; ok && !mask[0] && i < sizeof known / sizeof *known; i++) {
+    for (size_t i = 0; ok && wanted >= 0 && i < sizeof known / sizeof *known; i++) {
         const int32_t *id;
-        size_t n, n_text = 0;
+        size_t n, found = 0;
         ok = tokenizer_encode(tokenizer, scratch, known[i], strlen(known[i]), 0, &id, &n, err);
-        if (!ok || n != tokenizer_special_count(tokenizer) + 1)
-            continue;
-        /* A special token is no text. */
-        char *text = tokenizer_decode(tokenizer, id, n, &n_text, err);
-        ok = text != NULL;
-        if (ok && n_text == 0)
+        for (size_t k = 0; ok && k < n; k++)
+            found += id[k] == wanted;
+        if (ok && found == 1 && n == tokenizer_special_count(tokenizer) + 1)
             snprintf(mask, AUGMENT_MASK_BYTES, "%s", known[i]);
-        free(text);
     }
     tokenizer_scratch_close(scratch);
     return ok;

@@ -1,10 +1,12 @@
 /* Altered copies of texts: what is masked and cut, how often, and that the same seed gives the same. */
-#include "tests/tap.h"
+#include "text/augment.h"
 
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include "text/augment.h"
+#include "scratch.h"
+#include "tests/tap.h"
 
 static const char text[] = " alpha beta\tgamma delta  epsilon zeta eta theta\n";
 enum { WORDS = 8, TRIES = 4000 };
@@ -113,8 +115,43 @@ static void test_options(void)
     }
 }
 
+/* "[MASK]" as a tokenizer with that token, or without it, sees it: unknown, in the latter. */
+static void expect_mask(const char *added, const char *expected)
+{
+    struct error err = ERROR_INIT;
+    char json[700], mask[AUGMENT_MASK_BYTES], name[24];
+    static int number;
+    int n = snprintf(json, sizeof json,
+                     "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\","
+                     "\"special\":true}%s],\"normalizer\":null,\"pre_tokenizer\":{\"type\":"
+                     "\"WhitespaceSplit\"},\"post_processor\":null,\"decoder\":null,\"model\":{"
+                     "\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"ka\",-1]]}}",
+                     added);
+    snprintf(name, sizeof name, "tokenizer%d", number++);
+    mkdir(scratch_path(name), 0777);
+    strcat(name, "/tokenizer.json");
+    scratch_write(name, json, (size_t)n);
+    name[strcspn(name, "/")] = '\0';
+    struct bundle *bundle = bundle_open(scratch_path(name), &err);
+    struct tokenizer *tokenizer = bundle ? tokenizer_open(bundle, &err) : NULL;
+    bool ok = tokenizer && augment_mask(tokenizer, mask, &err);
+    tap_ok(ok && strcmp(mask, expected) == 0, "the mask is \"%s\": \"%s\" %s", expected,
+           ok ? mask : "", err.text);
+    tokenizer_close(tokenizer);
+    bundle_close(bundle);
+}
+
+static void test_mask(void)
+{
+    expect_mask(",{\"id\":2,\"content\":\"[MASK]\",\"special\":true}", "[MASK]");
+    expect_mask(",{\"id\":2,\"content\":\"<mask>\",\"special\":true}", "<mask>");
+    expect_mask("", "");
+}
+
 int main(void)
 {
+    scratch_open();
+    test_mask();
     test_rates();
     test_same();
     test_edges();

@@ -44,6 +44,15 @@ static bool raves(void *context, double *factor, struct error *err)
     return true;
 }
 
+/* The smallest choice 1.5 times as fast, any other, by mistake, 1.9 times. */
+static bool errs(void *context, double *factor, struct error *err)
+{
+    const struct fake *fake = context;
+    (void)err;
+    *factor = fake->chosen > 50 ? 1.9 : 1.5;
+    return true;
+}
+
 static struct speedup_result seek(struct fake *fake, double factor, bool expected)
 {
     struct error err = ERROR_INIT;
@@ -82,6 +91,11 @@ int main(void)
         .context = &hard, .before = 1000, .least = 50, .choose = choose, .measure = measure};
     tap_ok(!speedup_seek(&job, 5, &result, &err) && strstr(err.text, "at most 3.1x"),
            "the nearest is named: %s", err.text);
+    error_clear(&err);
+    job.measure = errs;
+    tap_ok(!speedup_seek(&job, 10, &result, &err) && strstr(err.text, "is 1.5 times as fast") &&
+               strstr(err.text, "at most 1.5x"),
+           "of the smallest choice its own time is told: %s", err.text);
     error_clear(&err);
     job.measure = fails;
     tap_ok(!speedup_seek(&job, 2, &result, &err) && strstr(err.text, "stands still"),
