@@ -168,8 +168,41 @@ static enum tune_what tune_argument(struct tool *tool)
     tool_usage_error(tool, "--tune: \"%s\" is not weights, scales or none", tool_argument(tool));
 }
 
+/* How units are scored and what is left is refitted. false: the option says something else. */
+static bool take_scoring(struct tool *tool, struct options *opt, int id)
+{
+    switch (id) {
+    case OPTION_SENSITIVITY:
+        opt->by_variance = strcmp(tool_argument(tool), "variance") == 0;
+        if (!opt->by_variance && strcmp(tool_argument(tool), "gradients") != 0)
+            tool_usage_error(tool, "--sensitivity: \"%s\" is not variance or gradients",
+                             tool_argument(tool));
+        return true;
+    case OPTION_TUNE:
+        opt->tune = tune_argument(tool);
+        return true;
+    case OPTION_RIDGE:
+        opt->ridge = tool_argument_real(tool, "--ridge", 0, 1e6);
+        return true;
+    case OPTION_TUNE_SAMPLES:
+        opt->tune_samples =
+            (size_t)tool_argument_integer(tool, "--tune-samples", 1, MPRUNE_MAX_COUNT);
+        return true;
+    case OPTION_NORMALISE:
+        opt->normalise = normalise_argument(tool);
+        return true;
+    case OPTION_NO_REARRANGE:
+        opt->no_rearrange = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
+    if (take_scoring(tool, opt, id) || mprune_train_option(tool, opt, id))
+        return;
     switch (id) {
     case OPTION_MODEL:
         tool_argument_once(tool, "-m", &opt->model);
@@ -180,12 +213,6 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_KEEP:
         if (!number_fraction(tool_argument(tool), "--keep", &opt->keep, &tool->err))
             tool_usage_error(tool, "%s", tool->err.text);
-        break;
-    case OPTION_SENSITIVITY:
-        opt->by_variance = strcmp(tool_argument(tool), "variance") == 0;
-        if (!opt->by_variance && strcmp(tool_argument(tool), "gradients") != 0)
-            tool_usage_error(tool, "--sensitivity: \"%s\" is not variance or gradients",
-                             tool_argument(tool));
         break;
     case OPTION_SPEEDUP:
         opt->speedup = speedup_argument(tool);
@@ -221,25 +248,6 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_DRY_RUN:
         opt->dry_run = true;
-        break;
-    case OPTION_TUNE:
-        opt->tune = tune_argument(tool);
-        break;
-    case OPTION_RIDGE:
-        opt->ridge = tool_argument_real(tool, "--ridge", 0, 1e6);
-        break;
-    case OPTION_TUNE_SAMPLES:
-        opt->tune_samples =
-            (size_t)tool_argument_integer(tool, "--tune-samples", 1, MPRUNE_MAX_COUNT);
-        break;
-    case OPTION_NORMALISE:
-        opt->normalise = normalise_argument(tool);
-        break;
-    case OPTION_NO_REARRANGE:
-        opt->no_rearrange = true;
-        break;
-    default:
-        mprune_train_option(tool, opt, id);
         break;
     }
 }

@@ -97,8 +97,36 @@ static void set_mode(struct tool *tool, struct options *opt, enum mode mode)
     opt->mode = mode;
 }
 
+/* What is to be done, where that is not records. false: the option says something else. */
+static bool take_mode(struct tool *tool, struct options *opt, int id)
+{
+    switch (id) {
+    case OPTION_IDS:
+        set_mode(tool, opt, MODE_IDS);
+        return true;
+    case OPTION_DECODE:
+        set_mode(tool, opt, MODE_DECODE);
+        return true;
+    case OPTION_REMAP:
+        set_mode(tool, opt, MODE_REMAP);
+        return true;
+    case OPTION_LEARN:
+        set_mode(tool, opt, MODE_LEARN);
+        opt->vocabulary =
+            (size_t)tool_argument_integer(tool, "--learn", MIN_VOCABULARY, MAX_VOCABULARY);
+        return true;
+    case OPTION_AUDIT:
+        set_mode(tool, opt, MODE_AUDIT);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void parse_option(struct tool *tool, struct options *opt, int id)
 {
+    if (take_mode(tool, opt, id))
+        return;
     switch (id) {
     case OPTION_MODEL:
         tool_argument_once(tool, "-m", &opt->model);
@@ -126,20 +154,6 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_MAX_TOKENS:
         opt->max_tokens = (size_t)tool_argument_integer(tool, "--max-tokens", 1, MAX_TOKENS);
         break;
-    case OPTION_IDS:
-        set_mode(tool, opt, MODE_IDS);
-        break;
-    case OPTION_DECODE:
-        set_mode(tool, opt, MODE_DECODE);
-        break;
-    case OPTION_REMAP:
-        set_mode(tool, opt, MODE_REMAP);
-        break;
-    case OPTION_LEARN:
-        set_mode(tool, opt, MODE_LEARN);
-        opt->vocabulary =
-            (size_t)tool_argument_integer(tool, "--learn", MIN_VOCABULARY, MAX_VOCABULARY);
-        break;
     case OPTION_ALGORITHM:
         opt->algorithm = tool_argument(tool);
         if (strcmp(opt->algorithm, "wordpiece") != 0 && strcmp(opt->algorithm, "unigram") != 0)
@@ -148,9 +162,6 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_LOWER:
         opt->lower = true;
-        break;
-    case OPTION_AUDIT:
-        set_mode(tool, opt, MODE_AUDIT);
         break;
     case OPTION_JSON:
         opt->json = true;
