@@ -228,6 +228,22 @@ names() {
     assert_fails 'n-gram part alone'
 }
 
+@test "few buckets, most of them kept: a map of them in the file, through every tool" {
+    mtok -q -m vocab.tar --ngrams=buckets=256,chars=2-4,words=1 --label label train.csv > few.tok
+    mstudent -q -m vocab.tar --shape ngram -o few.tar few.tok
+    run names few.tar
+    assert_says millet.ngram.kept
+    [[ $output != *millet.ngram.bucket* ]]
+    mscore -q -m few.tar --predict few.tok > whole
+    mquant -q --to fp16 few.tar | mscore -q -m - --predict few.tok > half
+    [ "$(wc -l < half)" = "$(wc -l < whole)" ]
+    mprune -q -m few.tar --ngram-keep 100% | mscore -q -m - --predict few.tok > same
+    assert_same whole same
+    mprune -q -m few.tar --ngram-keep 50% | mquant -q --to int8 > cut.tar
+    run mscore -q -m cut.tar few.tok
+    assert_status 0
+}
+
 @test "a student cut out of a hybrid keeps the part" {
     mstudent -q -m hybrid.tar --from-layers 0 --epochs 1 -o bag.tar train.tok
     run names bag.tar

@@ -10,8 +10,10 @@
  *
  * In the model's files: config.json "millet_ngram": {"buckets", "chars": [min, max], "words",
  * "encoder_gate", "ngram_gate"}; tensors "millet.ngram.weight" [classes, rows] (F32, F16, BF16, or
- * I8 with "millet.ngram.weight_scale" F32 [classes]), "millet.ngram.bucket" I32 [rows], ascending:
- * the hash of each row, "millet.ngram.idf" [rows], "millet.ngram.bias" [classes].
+ * I8 with "millet.ngram.weight_scale" F32 [classes]), "millet.ngram.idf" [rows],
+ * "millet.ngram.bias" [classes], and the hash of each row: "millet.ngram.bucket" I32 [rows],
+ * ascending, or, where that is smaller, "millet.ngram.kept" U8 [ceil(buckets / 8)]: bit b % 8 of
+ * byte b / 8 is 1 where bucket b has a row. Readers of before know the first of these two alone.
  */
 #ifndef MILLET_NN_NGRAM_H
 #define MILLET_NN_NGRAM_H
@@ -38,6 +40,7 @@ struct ngram_part {
     size_t classes, rows;
     double encoder_gate, ngram_gate;
     int32_t *bucket; /* [rows], owned */
+    uint8_t *kept;   /* as in files, owned; NULL: the list is smaller, or ngram_part_pack() to do */
     float *idf;      /* [rows], owned */
     float *bias;     /* [classes], owned */
     void *weight;    /* [classes, rows] of `type`, owned */
@@ -58,6 +61,9 @@ void ngram_drop(struct model *model);
 bool ngram_part_read(struct ngram_part *part, const struct model *model,
                      struct error *err) MUST_CHECK;
 void ngram_part_free(struct ngram_part *part); /* safe on a zeroed struct */
+
+/* Once the buckets stand: `kept`, where it takes fewer bytes in a file than they do. */
+bool ngram_part_pack(struct ngram_part *part, struct error *err) MUST_CHECK;
 
 /* The part's tensors; names are static, data the part's. Returns how many. */
 size_t ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS]);

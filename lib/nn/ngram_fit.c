@@ -149,10 +149,11 @@ static bool choose_buckets(struct ngram_problem *p, struct error *err)
         }
     free(df);
     p->rows = part->rows;
-    return ok && (p->rows > 0 || error_set(err,
-                                           "no n-gram occurs in %zu of the %zu records; the stream "
-                                           "is too small, or min-df too large",
-                                           p->options->min_df, p->n));
+    return ok && ngram_part_pack(part, err) &&
+           (p->rows > 0 || error_set(err,
+                                     "no n-gram occurs in %zu of the %zu records; the stream "
+                                     "is too small, or min-df too large",
+                                     p->options->min_df, p->n));
 }
 
 static bool make_features(struct ngram_problem *p, struct error *err)

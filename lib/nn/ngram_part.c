@@ -39,6 +39,7 @@ void ngram_drop(struct model *model)
 void ngram_part_free(struct ngram_part *part)
 {
     free(part->bucket);
+    free(part->kept);
     free(part->idf);
     free(part->bias);
     free(part->weight);
@@ -110,8 +111,45 @@ static float *read_floats(const struct model *model, const char *name, size_t n,
     return values;
 }
 
+static size_t map_bytes(const struct ngram_part *part)
+{
+    return ((size_t)part->grams.buckets + 7) / 8;
+}
+
+static bool has(const uint8_t *map, size_t bucket)
+{
+    return map[bucket / 8] >> bucket % 8 & 1;
+}
+
+/* The rows of a map, as a list. */
+static bool read_kept(struct ngram_part *part, const struct model *model, struct error *err)
+{
+    const struct tensor_view *view = find(model, NGRAM_PREFIX "kept", false, err);
+    if (!view)
+        return false;
+    if (model_find(model, NGRAM_PREFIX "bucket"))
+        return error_set(err, "%s: has both %s and " NGRAM_PREFIX "bucket; one of them is too many",
+                         model->name, view->name);
+    const uint8_t *map = view->data;
+    bool fits = view->type == DTYPE_U8 && view->dim[0] == map_bytes(part);
+    for (size_t b = part->grams.buckets; fits && b < 8 * map_bytes(part); b++)
+        fits = !has(map, b);
+    if (!fits)
+        return error_set(err, "%s: tensor %s is not U8 with a bit for each of the %u \"buckets\"",
+                         model->name, view->name, (unsigned)part->grams.buckets);
+    for (size_t b = 0; b < part->grams.buckets; b++)
+        part->rows += has(map, b);
+    part->bucket = memory_array(part->rows, sizeof *part->bucket, err);
+    for (size_t b = 0, row = 0; part->bucket && b < part->grams.buckets; b++)
+        if (has(map, b))
+            part->bucket[row++] = (int32_t)b;
+    return part->bucket != NULL;
+}
+
 static bool read_buckets(struct ngram_part *part, const struct model *model, struct error *err)
 {
+    if (model_find(model, NGRAM_PREFIX "kept"))
+        return read_kept(part, model, err);
     const struct tensor_view *view = find(model, NGRAM_PREFIX "bucket", false, err);
     if (!view)
         return false;
@@ -162,7 +200,8 @@ bool ngram_part_read(struct ngram_part *part, const struct model *model, struct 
 {
     *part = (struct ngram_part){0};
     bool ok = model_check_weights(model, err) && read_key(part, model, err) &&
-              read_buckets(part, model, err) && read_weight(part, model, err);
+              read_buckets(part, model, err) && ngram_part_pack(part, err) &&
+              read_weight(part, model, err);
     if (ok) {
         part->idf = read_floats(model, NGRAM_PREFIX "idf", part->rows, err);
         part->bias = part->idf ? read_floats(model, NGRAM_PREFIX "bias", part->classes, err) : NULL;
@@ -180,11 +219,23 @@ bool ngram_part_read(struct ngram_part *part, const struct model *model, struct 
 
 /* ---- writing ---- */
 
+bool ngram_part_pack(struct ngram_part *part, struct error *err)
+{
+    if (map_bytes(part) >= part->rows * sizeof *part->bucket)
+        return true;
+    part->kept = memory_zeroed(map_bytes(part), 1, err);
+    for (size_t r = 0; part->kept && r < part->rows; r++)
+        part->kept[part->bucket[r] / 8] |= (uint8_t)(1U << part->bucket[r] % 8);
+    return part->kept != NULL;
+}
+
 size_t ngram_part_tensors(const struct ngram_part *part, struct tensor_view tensor[NGRAM_TENSORS])
 {
     tensor[0] =
         tensor_view_2d(NGRAM_PREFIX "weight", part->type, part->classes, part->rows, part->weight);
-    tensor[1] = tensor_view_1d(NGRAM_PREFIX "bucket", DTYPE_I32, part->rows, part->bucket);
+    tensor[1] = part->kept
+                    ? tensor_view_1d(NGRAM_PREFIX "kept", DTYPE_U8, map_bytes(part), part->kept)
+                    : tensor_view_1d(NGRAM_PREFIX "bucket", DTYPE_I32, part->rows, part->bucket);
     tensor[2] = tensor_view_1d(NGRAM_PREFIX "idf", DTYPE_F32, part->rows, part->idf);
     tensor[3] = tensor_view_1d(NGRAM_PREFIX "bias", DTYPE_F32, part->classes, part->bias);
     if (part->type == DTYPE_I8)

@@ -78,6 +78,23 @@ static bool gather(struct model *model, struct tensor_view *view, const size_t *
     return true;
 }
 
+/* The same of the map of buckets. */
+static bool cut_map(struct model *model, struct tensor_view *view, const struct ngram_part *part,
+                    const size_t *kept, size_t n, struct error *err)
+{
+    uint8_t *map = memory_zeroed((size_t)view->bytes, 1, err);
+    for (size_t i = 0; map && i < n; i++) {
+        size_t bucket = (size_t)part->bucket[kept[i]];
+        map[bucket / 8] |= (uint8_t)(1U << bucket % 8);
+    }
+    if (!map || !bundle_adopt(model->bundle, map, (size_t)view->bytes, err)) {
+        free(map);
+        return false;
+    }
+    view->data = map;
+    return true;
+}
+
 bool ngram_cut(struct model *model, double share, struct ngram_cut *cut, struct error *err)
 {
     static const char *const by_row[] = {"weight", "bucket", "idf"};
@@ -92,11 +109,17 @@ bool ngram_cut(struct model *model, double share, struct ngram_cut *cut, struct 
     *cut = (struct ngram_cut){.before = part.rows, .after = n};
     size_t *kept = memory_array(n, sizeof *kept, err);
     bool ok = kept && (n == 0 || choose(&part, n, kept, err));
-    for (size_t i = 0; ok && i < model->n_tensors; i++)
+    for (size_t i = 0; ok && i < model->n_tensors; i++) {
+        struct tensor_view *view = &model->tensor[i];
+        if (!ngram_owns(view->name))
+            continue;
+        const char *name = view->name + sizeof NGRAM_PREFIX - 1;
         for (size_t k = 0; ok && k < sizeof by_row / sizeof *by_row; k++)
-            if (ngram_owns(model->tensor[i].name) &&
-                strcmp(model->tensor[i].name + sizeof NGRAM_PREFIX - 1, by_row[k]) == 0)
-                ok = gather(model, &model->tensor[i], kept, n, err);
+            if (strcmp(name, by_row[k]) == 0)
+                ok = gather(model, view, kept, n, err);
+        if (ok && strcmp(name, "kept") == 0)
+            ok = cut_map(model, view, &part, kept, n, err);
+    }
     free(kept);
     ngram_part_free(&part);
     return ok;

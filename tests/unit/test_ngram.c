@@ -3,6 +3,7 @@
 #include "nn/ngram.h"
 
 #include "nn/ngram_gate.h"
+#include "prune/ngram_cut.h"
 #include "quant/format.h"
 #include "tests/tap.h"
 #include "tests/unit/tiny.h"
@@ -166,6 +167,59 @@ static void test_int8(void)
     model_close(&model);
 }
 
+/* Where most buckets have a row, a bit for each takes less than the list: what is read is the same,
+ * after a cut, too, and what a map cannot be is refused. */
+static void test_map(void)
+{
+    enum { KEPT = 6, ALL = 20 };
+    static int32_t mapped[KEPT] = {0, 3, 8, 9, 17, 19};
+    static float value[KEPT] = {1, 2, 3, 4, 5, 6}, zero[TINY_LABELS];
+    struct ngram_part part = {.grams = {.buckets = ALL, .char_min = 2, .char_max = 3},
+                              .classes = TINY_LABELS,
+                              .rows = KEPT,
+                              .encoder_gate = 1,
+                              .ngram_gate = 1,
+                              .bucket = mapped,
+                              .idf = value,
+                              .bias = zero,
+                              .type = DTYPE_F32};
+    static float weights[TINY_LABELS * KEPT];
+    static uint8_t stray[] = {0x09, 0x03, 0x1A}, few[] = {0x09, 0x03};
+    struct error err = ERROR_INIT;
+    struct model model;
+    struct ngram_part read;
+    struct ngram_cut cut;
+    struct tensor_view tensor[NGRAM_TENSORS];
+    for (size_t i = 0; i < TINY_LABELS * KEPT; i++)
+        weights[i] = (float)(i % KEPT);
+    part.weight = weights;
+    tiny_must(ngram_part_pack(&part, &err), &err);
+    store(NULL, &part, &model, "map.tar");
+    tiny_must(ngram_part_read(&read, &model, &err), &err);
+    tap_ok(model_find(&model, "millet.ngram.kept") && !model_find(&model, "millet.ngram.bucket") &&
+               read.rows == KEPT && memcmp(read.bucket, mapped, sizeof mapped) == 0,
+           "a map of the buckets that are kept");
+    ngram_part_free(&read);
+    tiny_must(ngram_cut(&model, 0.5, &cut, &err) && ngram_part_read(&read, &model, &err), &err);
+    tap_ok(read.rows == 3 && memcmp(read.bucket, mapped + 3, 3 * sizeof *mapped) == 0,
+           "after a cut, those of the rows that are left");
+    ngram_part_free(&read);
+    model_close(&model);
+    for (size_t i = 0; i < 2; i++) {
+        json_t *config = ngram_part_config(&part, tiny_label, false, &err);
+        size_t n = ngram_part_tensors(&part, tensor);
+        tensor[1] = i ? tensor_view_1d("millet.ngram.kept", DTYPE_U8, sizeof few, few)
+                      : tensor_view_1d("millet.ngram.kept", DTYPE_U8, sizeof stray, stray);
+        tiny_store(tensor, n, config, &model, "map.tar");
+        tap_ok(!ngram_part_read(&read, &model, &err) && strstr(err.text, "20 \"buckets\""), "%s",
+               err.text);
+        error_clear(&err);
+        json_decref(config);
+        model_close(&model);
+    }
+    free(part.kept);
+}
+
 static void test_damage(void)
 {
     static const char *const what[] = {"ascending", "expected [5] of floats", "not finite",
@@ -230,6 +284,7 @@ int main(void)
     test_alone();
     test_hybrid();
     test_int8();
+    test_map();
     test_damage();
     test_gate();
     return tap_done();
