@@ -119,7 +119,7 @@ static void test_options(void)
 static void expect_mask(const char *added, const char *expected)
 {
     struct error err = ERROR_INIT;
-    char json[700], mask[AUGMENT_MASK_BYTES], name[24];
+    char json[700], mask[AUGMENT_MASK_BYTES], name[40];
     static int number;
     int n = snprintf(json, sizeof json,
                      "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\","
