@@ -30,6 +30,17 @@ static bool take_mode(struct ngram_arguments *ngram, const char *name)
     return false;
 }
 
+static void take_loss(struct tool *tool, struct ngram_arguments *ngram, const char *name)
+{
+    enum ngram_loss loss = NGRAM_LOGISTIC;
+    while (loss <= NGRAM_HINGE && strcmp(name, ngram_loss_name(loss)) != 0)
+        loss++;
+    if (loss > NGRAM_HINGE)
+        tool_usage_error(tool, "--ngram loss: \"%s\" is neither logistic nor hinge", name);
+    ngram->loss = true;
+    ngram->hybrid.fit.loss = loss;
+}
+
 static void take_key(struct tool *tool, struct ngram_arguments *ngram, const char *key,
                      const char *text)
 {
@@ -37,6 +48,10 @@ static void take_key(struct tool *tool, struct ngram_arguments *ngram, const cha
     int64_t n = 0;
     bool ok = false;
     ngram->keys = true;
+    if (strcmp(key, "loss") == 0) {
+        take_loss(tool, ngram, text);
+        return;
+    }
     if (strcmp(key, "l2") == 0) {
         ok = number_real(text, "--ngram l2", 0, 1e6, &fit->l2, &tool->err);
     } else if (strcmp(key, "min-df") == 0) {
@@ -52,8 +67,8 @@ static void take_key(struct tool *tool, struct ngram_arguments *ngram, const cha
             number_real(text, "--ngram temperature", 0.01, 100, &fit->temperature, &tool->err);
     } else
         tool_usage_error(tool,
-                         "--ngram: unknown key \"%s\"; expected l2, min-df, iterations, alpha or "
-                         "temperature",
+                         "--ngram: unknown key \"%s\"; expected loss, l2, min-df, iterations, "
+                         "alpha or temperature",
                          key);
     if (!ok)
         tool_usage_error(tool, "%s", tool->err.text);
@@ -100,12 +115,23 @@ const char *mstudent_parse_shape(struct tool *tool, struct ngram_arguments *ngra
     return ngram->shape;
 }
 
-void mstudent_join_ngram(struct ngram_arguments *ngram, bool distil, double alpha,
-                         double temperature)
+void mstudent_join_ngram(struct tool *tool, struct ngram_arguments *ngram, bool distil,
+                         double alpha, double temperature)
 {
     struct ngram_fit_options *fit = &ngram->hybrid.fit;
-    fit->distil = distil;
-    if (ngram->alone && distil) {
+    bool turn = ngram->hybrid.mode == HYBRID_TURN, keys = ngram->alpha || ngram->temperature;
+    if (!ngram->loss && !turn && !keys && !(ngram->alone && distil))
+        fit->loss = NGRAM_HINGE;
+    bool hinge = fit->loss == NGRAM_HINGE;
+    if (hinge && keys)
+        tool_usage_error(tool,
+                         "--ngram: alpha and temperature are for a part that is distilled, and "
+                         "loss=hinge learns from labels alone; drop one");
+    if (hinge && turn)
+        tool_usage_error(tool, "--ngram=turn fits what the encoder's logits lack, which hinges "
+                               "cannot; take loss=logistic");
+    fit->distil = distil && !hinge;
+    if (ngram->alone && fit->distil) {
         fit->alpha = ngram->alpha ? fit->alpha : alpha;
         fit->temperature = ngram->temperature ? fit->temperature : temperature;
     }

@@ -267,8 +267,8 @@ static void check_ngram(struct tool *tool, struct arguments *a)
         tool_usage_error(
             tool, "--ngram: together, turn and gate need an encoder; --shape ngram has none");
     if (a->ngram.hybrid.mode == HYBRID_GATE && a->ngram.keys)
-        tool_usage_error(tool, "--ngram=gate fits nothing: it has no l2, min-df, iterations, alpha "
-                               "or temperature; drop them");
+        tool_usage_error(tool, "--ngram=gate fits nothing: it has no loss, l2, min-df, iterations, "
+                               "alpha or temperature; drop them");
     if ((a->ngram.alpha || a->ngram.temperature) && !a->train.distil)
         tool_usage_error(tool, "--ngram: alpha and temperature are for a part that is distilled; "
                                "add --kd");
@@ -276,7 +276,7 @@ static void check_ngram(struct tool *tool, struct arguments *a)
         tool_usage_error(tool, "--epochs 0 trains nothing; it is for --ngram on a trained model");
     if (a->ngram.hybrid.mode == HYBRID_TOGETHER && a->train.epochs == 0)
         tool_usage_error(tool, "--ngram=together trains the encoder; --epochs 0 does not");
-    mstudent_join_ngram(&a->ngram, a->train.distil, a->train.alpha, a->train.temperature);
+    mstudent_join_ngram(tool, &a->ngram, a->train.distil, a->train.alpha, a->train.temperature);
     if (a->ngram.wanted && !a->ngram.alone)
         a->train.hybrid = &a->ngram.hybrid;
 }

@@ -264,16 +264,26 @@ static bool write_alone(const struct model *model, const struct records_set *rec
     return ok;
 }
 
-static bool score_alone(const struct ngram_part *part, const struct records_set *dev,
+/* The score on dev; and margins become logits: a factor that makes probabilities of them, from dev,
+ * or from the training records, out of fold where these are enough to part. */
+static bool weigh_alone(struct ngram_part *part, const struct records_set *records,
+                        const struct records_set *dev, const struct ngram_fit_options *fit,
                         struct device *device, struct hybrid_result *result, struct error *err)
 {
+    enum { ENOUGH = 100 };
+    const struct records_set *set = dev ? dev : records;
     result->score = NAN;
-    if (!dev)
+    if (!dev && fit->loss != NGRAM_HINGE)
         return true;
-    float *logits = new_logits(dev, err);
-    bool ok = logits && ngram_fit_answer(part, dev, device, logits, err);
-    if (ok)
+    float *logits = new_logits(set, err);
+    bool fold = !dev && set->n >= ENOUGH;
+    bool ok =
+        logits && (fold ? ngram_fit_out_of_fold(set, HYBRID_FOLDS, 0, fit, device, logits, err)
+                        : ngram_fit_answer(part, set, device, logits, err));
+    if (ok && dev)
         result->score = ngram_gate_score(dev, logits);
+    if (ok && fit->loss == NGRAM_HINGE)
+        part->ngram_gate = ngram_gate_calibrate(set, logits);
     free(logits);
     return ok;
 }
@@ -287,7 +297,8 @@ bool hybrid_train_ngram(const struct model *model, const struct records_set *rec
     *result = (struct hybrid_result){.fitted = true};
     bool ok = hybrid_check(options, records, dev, model, err) &&
               ngram_fit(&part, records, NULL, records->n, &options->fit, &result->fit, err) &&
-              score_alone(&part, dev, device, result, err) && hybrid_describe(result, stage, err);
+              weigh_alone(&part, records, dev, &options->fit, device, result, err) &&
+              hybrid_describe(result, stage, err);
     if (ok)
         ok = write_alone(model, records, &part, stage, output, err);
     else

@@ -1,12 +1,20 @@
-/* ngram_fit.h: the n-gram part's weights: multinomial logistic regression on sparse features, or
- * one logistic regression a label where labels hold independently, fitted to labels, to a
- * teacher's logits, or to both, with L-BFGS.
+/* ngram_fit.h: the n-gram part's weights: a linear classifier on sparse features, fitted with
+ * L-BFGS.
  *
- *     mean over records of  (1 - alpha) CE(label) + alpha T² KL(teacher ‖ student at T)
- *     + l2/2 |W|²
+ *     mean over records of the loss + l2/2 |W|²
  *
- * as when an encoder is distilled (Hinton et al. 2015); a record without a label has the second
- * term alone; without a teacher the first stands alone and records without label are left out.
+ * NGRAM_LOGISTIC: multinomial logistic regression, or one logistic regression a label where labels
+ * hold independently, fitted to labels, to a teacher's logits, or to both, as when an encoder is
+ * distilled (Hinton et al. 2015):
+ *     (1 - alpha) CE(label) + alpha T² KL(teacher ‖ student at T)
+ * a record without a label has the second term alone; without a teacher the first stands alone and
+ * records without label are left out.
+ *
+ * NGRAM_HINGE: one support vector machine a class against the others, with squared hinges (Fan et
+ * al. 2008, LIBLINEAR's L2-loss), on labels alone:
+ *     sum over classes of max(0, 1 - s z)²,  s = 1 for what holds, -1 for what does not
+ * Its answers are margins: they want a factor before they are logits (ngram_gate_calibrate).
+ *
  * Biases are not regularised. Buckets that fewer than min_df of the records have get no row;
  * idf = ln((1 + N) / (1 + df)) + 1.
  *
@@ -27,11 +35,14 @@
 #include "kernels/kernels.h"
 #include "nn/ngram.h"
 
+enum ngram_loss { NGRAM_LOGISTIC, NGRAM_HINGE };
+
 struct ngram_fit_options {
-    double l2;                 /* 1e-5 */
+    enum ngram_loss loss;
+    double l2;                 /* NaN: 1e-5; of hinges 1/(0.3 records), LIBLINEAR's C = 0.3 */
     size_t min_df;             /* 2 */
-    size_t iterations;         /* 60 */
-    bool distil;               /* to the records' logits, too */
+    size_t iterations;         /* 0: 60, with hinges 200 */
+    bool distil;               /* to the records' logits, too; not with hinges */
     double alpha, temperature; /* 0.7, 3 */
     /* [set->n, classes]: added to the logits before the loss: the fit learns what they lack. NULL:
      * none. */
@@ -40,8 +51,10 @@ struct ngram_fit_options {
     const struct progress *progress;
 };
 void ngram_fit_defaults(struct ngram_fit_options *options);
-/* {"l2", "min_df", "iterations"} and where it was distilled "alpha", "temperature": what
- * millet.json keeps, so that a part can be fitted again. New reference; NULL: no memory. */
+const char *ngram_loss_name(enum ngram_loss loss); /* "hinge" */
+/* {"loss", "l2" where one was given, "min_df", "iterations"} and where it was distilled "alpha",
+ * "temperature": what millet.json keeps, so that a part can be fitted again. New reference; NULL:
+ * no memory. */
 json_t *ngram_fit_describe(const struct ngram_fit_options *options);
 /* Back from there; what is missing stays as it is. distil is not set. */
 bool ngram_fit_recall(struct ngram_fit_options *options, const json_t *described, const char *place,
@@ -66,17 +79,5 @@ bool ngram_fit_answer(const struct ngram_part *part, const struct records_set *s
 bool ngram_fit_out_of_fold(const struct records_set *set, size_t n_folds, uint64_t seed,
                            const struct ngram_fit_options *options, struct device *dev,
                            float *logits, struct error *err) MUST_CHECK;
-
-/* The objective alone, for the test of its gradient. w: [rows, stride] by feature, then biases
- * [stride]; stride: ngram_fit_stride(classes). */
-struct ngram_problem;
-struct ngram_problem *ngram_problem_open(const struct records_set *set, const uint32_t *record,
-                                         size_t n, const struct ngram_fit_options *options,
-                                         struct error *err) MUST_CHECK;
-void ngram_problem_close(struct ngram_problem *problem); /* NULL is fine */
-size_t ngram_problem_size(const struct ngram_problem *problem);
-bool ngram_problem_value(void *problem, const float *w, double *value, float *gradient,
-                         struct error *err) MUST_CHECK;
-size_t ngram_problem_stride(size_t classes);
 
 #endif

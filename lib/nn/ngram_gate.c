@@ -121,17 +121,15 @@ bool ngram_gate_choose(struct ngram_gate *gate, const struct records_set *set, c
     for (size_t k = 0; k <= SHARES; k++) {
         double share = (double)k / SHARES;
         mix(encoder, share * x, ngram, (1 - share) * y, n, sum);
-        double score = ngram_gate_score(set, sum), loss = ngram_gate_loss(set, sum, 1);
-        if (score < gate->score || (!(score > gate->score) && !(loss < least)))
+        double scale = ngram_gate_calibrate(set, sum), loss = ngram_gate_loss(set, sum, scale);
+        if (!(loss < least))
             continue;
         least = loss;
-        gate->score = score;
+        gate->score = ngram_gate_score(set, sum);
         gate->share = share;
+        gate->encoder = scale * share * x;
+        gate->ngram = scale * (1 - share) * y;
     }
-    mix(encoder, gate->share * x, ngram, (1 - gate->share) * y, n, sum);
-    double scale = ngram_gate_calibrate(set, sum);
-    gate->encoder = scale * gate->share * x;
-    gate->ngram = scale * (1 - gate->share) * y;
     free(sum);
     return true;
 }

@@ -2,10 +2,11 @@
  * records with labels.
  *
  * Each part's logits are first scaled to the cross-entropy that is least (temperature scaling, Guo
- * et al. 2017): one of them may have been distilled at a high temperature and the other not. Of the
- * sums share * encoder + (1 - share) * n-grams for share 0, 0.05, … 1 the one with the best score
- * is taken (accuracy; micro-F1 where labels hold independently), of equals the one with the least
- * cross-entropy; and the sum is scaled once more, so that the model's probabilities are calibrated.
+ * et al. 2017): one of them may have been distilled at a high temperature, or be margins. Of the
+ * sums share * encoder + (1 - share) * n-grams for share 0, 0.05, … 1, scaled likewise, the one
+ * with the least cross-entropy is taken, so that the model's probabilities are calibrated. (Not the
+ * one with the best accuracy: that of some thousand records is nearly flat between shares and
+ * jumps by its own noise.)
  */
 #ifndef MILLET_NN_NGRAM_GATE_H
 #define MILLET_NN_NGRAM_GATE_H
