@@ -96,7 +96,7 @@ static void test_identity(void)
     json_t *start = json_pack("{s:s}", "--from-layers", "0,2");
     json_t *together = identity(&hybrid, NULL), *again = identity(&hybrid, NULL);
     json_t *cut = identity(&hybrid, start), *none = identity(NULL, NULL);
-    hybrid.fit.l2 *= 2;
+    hybrid.fit.l2 = 1e-4;
     json_t *other = identity(&hybrid, NULL);
     hybrid = hybrid_of(HYBRID_APART);
     json_t *apart = identity(&hybrid, NULL);
