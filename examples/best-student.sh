@@ -37,7 +37,7 @@ work=$(CDPATH='' cd -- "$work" && pwd)
 columns="--max-tokens ${MILLET_TOKENS:-48} ${MILLET_COLUMNS:-}"
 kd='--kd alpha=0.9,temperature=2'
 run="$kd --batch-tokens 720 --dev dev.tok --seed ${MILLET_SEED:-0}"
-hybrid="--ngram=alpha=0.7,temperature=3"
+hybrid="--ngram"
 end=$(($(date +%s) + 60 * minutes))
 
 step words words.tok "mtok -m '$model' $columns -o words.tok '$train'"
@@ -72,7 +72,7 @@ fisher() { # SHARE EPOCHS LR
 chosen=''
 printf 'student\taccuracy\tteacher\tfrom\tto\tnot worse\tspeed-up\tMB\n' | tee "$work/tried.tsv" >&2
 {
-    try ngram "mstudent -m teacher.tar --shape ngram --kd alpha=0.7,temperature=3 --dev dev.tok -o ngram.32.tar train.taught" ||
+    try ngram "mstudent -m teacher.tar --shape ngram --dev dev.tok -o ngram.32.tar train.tok" ||
         try thin6 "$(fisher 6% 3 2e-4) -o thin6.32.tar train.taught" ||
         try thin12 "$(fisher 12% 3 1.5e-4) -o thin12.32.tar train.taught" ||
         try thin30 "$(fisher 30% 2 1e-4) -o thin30.32.tar train.taught" ||

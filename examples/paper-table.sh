@@ -99,11 +99,11 @@ row ngram 'n-grams alone, distilled' "mstudent -m teacher.tar --shape ngram --kd
 row bag 'embedding bag, distilled' "mstudent -m teacher.tar --shape layers=0 $kd $run --epochs $((2 * epochs)) --lr 1e-3 -o bag.tar train.taught"
 row bottom-kd "bottom $quarter of $layers layers + distillation" "mstudent -m teacher.tar --from-layers $(seq -s , 0 $((quarter - 1))) $kd $run --epochs $((epochs + 1)) -o bottom-kd.tar train.taught"
 # The strongest teacher: with n-grams learned from the labels, its answers to a training text those of n-grams that did not see it.
-row teacher-ngram 'teacher + n-grams (on labels)' 'mstudent -m teacher.tar --epochs 0 --ngram --dev dev.tok -o teacher-ngram.tar train.tok'
-ensemble='[ -e ensemble.taught ] || mteach -m teacher-ngram.tar --folds 5 -o ensemble.taught train.tok'
-row fisher36-ens 'Fisher masks 36 %, teacher + n-grams distilled' "$ensemble; $(fisher none 36%) train.taught | mstudent -m - $kd $run --epochs $((epochs + 2)) --lr 1e-4 --head-lr 2 --beta2 0.98 --log fisher36-ens.log -o fisher36-ens.tar ensemble.taught" teacher-ngram
+row teacher-ngram 'teacher + n-grams' 'mstudent -m teacher.tar --epochs 0 --ngram --dev dev.tok -o teacher-ngram.tar train.tok'
+ensemble='[ -e ensemble.taught ] || mstudent -m teacher.tar --epochs 0 --ngram=loss=logistic --dev dev.tok train.tok | mteach -m - --folds 5 -o ensemble.taught train.tok'
+row fisher36-ens 'Fisher masks 36 %, teacher + n-grams distilled' "$ensemble; $(fisher none 36%) train.taught | mstudent -m - $kd $run --epochs $((epochs + 2)) --lr 1e-4 --head-lr 2 --beta2 0.98 --log fisher36-ens.log -o fisher36-ens.tar ensemble.taught"
 for part in fisher36-ens fisher30-kd fisher12-kd bottom-kd; do
-    row "$part-ngram" "$part + n-grams" "mstudent -m $part.tar --epochs 0 --ngram=alpha=0.7,temperature=3 $kd --dev dev.tok -o $part-ngram.tar train.taught" "$part"
+    row "$part-ngram" "$part + n-grams" "mstudent -m $part.tar --epochs 0 --ngram --dev dev.tok -o $part-ngram.tar train.tok" "$part"
 done
 for part in fisher36-ens fisher30-kd fisher12-kd; do
     row "$part-ngram-int8" "$part + n-grams, int8" "mquant --to int8 -o $part-ngram-int8.tar $part-ngram.tar" "$part-ngram"
