@@ -15,6 +15,7 @@
 #   MILLET_MARGIN=1       points of accuracy for the test of non-inferiority
 #   MILLET_TIMED=601      speed is measured on so many lines of TEST
 #   MILLET_ROWS           which rows, a pattern of their names as in case, for example teacher|prune25* (all)
+#   MILLET_WORDS          a file of plain text, a line each, whose words stay in the vocabulary, too (only those of TRAIN)
 #   MILLET_COLUMNS        for mtok, where it does not find the columns: --text X --label Y
 set -eu
 
@@ -53,7 +54,12 @@ if [ ! -e "$work/full.tar" ]; then
     fi
 fi
 step full-words full-words.tok "mtok -m full.tar $columns -o full-words.tok '$train'"
-step trimmed teacher.tar 'mprune -m full.tar --vocab-from full-words.tok -o teacher.tar'
+more_words=''
+if [ -n "${MILLET_WORDS:-}" ]; then
+    step more-words more-words.tok "mtok -m full.tar --format plain -o more-words.tok '$(full "$MILLET_WORDS")'"
+    more_words='--vocab-from more-words.tok'
+fi
+step trimmed teacher.tar "mprune -m full.tar --vocab-from full-words.tok $more_words -o teacher.tar"
 step train train.tok "mtok -m teacher.tar --ngrams $columns -o train.tok '$train'"
 step dev dev.tok "mtok -m teacher.tar --ngrams $columns -o dev.tok '$dev'"
 step test test.tok "mtok -m teacher.tar --ngrams $columns -o test.tok '$test'"

@@ -73,6 +73,10 @@ run_page() {
     run --separate-stderr env MILLET_ROWS='int8' MILLET_EPOCHS=1 "$script" teacher.tar train.csv dev.csv test.csv table
     [ "$status" -eq 0 ]
     [ "$(grep -c 'done before' <<<"$stderr")" -ge 8 ]
+    run --separate-stderr env MILLET_ROWS='teacher' MILLET_WORDS=lines.txt "$script" teacher.tar train.csv dev.csv test.csv words
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"--vocab-from full-words.tok --vocab-from more-words.tok"* ]]
+    [ -s words/teacher.row ]
 }
 
 @test "best-student.sh: a student is chosen on dev and measured on test, or none and why" {
