@@ -277,6 +277,10 @@ static void check_ngram(struct tool *tool, struct arguments *a)
     if (a->ngram.hybrid.mode == HYBRID_TOGETHER && a->train.epochs == 0)
         tool_usage_error(tool, "--ngram=together trains the encoder; --epochs 0 does not");
     mstudent_join_ngram(tool, &a->ngram, a->train.distil, a->train.alpha, a->train.temperature);
+    if (a->train.distil && a->train.epochs == 0 && !a->ngram.hybrid.fit.distil)
+        tool_usage_error(tool,
+                         "--kd has nothing to do: --epochs 0 trains no encoder, and the n-gram "
+                         "part learns from labels; drop it, or take --ngram=loss=logistic");
     if (a->ngram.wanted && !a->ngram.alone)
         a->train.hybrid = &a->ngram.hybrid;
 }

@@ -35,8 +35,7 @@ work=$(CDPATH='' cd -- "$work" && pwd)
 # shellcheck source=examples/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 columns="--max-tokens ${MILLET_TOKENS:-48} ${MILLET_COLUMNS:-}"
-kd='--kd alpha=0.9,temperature=2'
-run="$kd --batch-tokens 720 --dev dev.tok --seed ${MILLET_SEED:-0}"
+run="--kd alpha=0.9,temperature=2 --batch-tokens 720 --dev dev.tok --seed ${MILLET_SEED:-0}"
 hybrid="--ngram"
 end=$(($(date +%s) + 60 * minutes))
 
@@ -77,7 +76,7 @@ printf 'student\taccuracy\tteacher\tfrom\tto\tnot worse\tspeed-up\tMB\n' | tee "
         try thin12 "$(fisher 12% 3 1.5e-4) -o thin12.32.tar train.taught" ||
         try thin30 "$(fisher 30% 2 1e-4) -o thin30.32.tar train.taught" ||
         try half "$(fisher 50% 1 5e-5) -o half.32.tar train.taught" ||
-        try whole "mstudent -m teacher.tar --epochs 0 $kd $hybrid --dev dev.tok -o whole.32.tar train.taught"
+        try whole "mstudent -m teacher.tar --epochs 0 $hybrid --dev dev.tok -o whole.32.tar train.taught"
 } || {
     [ "$(date +%s)" -lt "$end" ] || say "the $minutes minutes are over; more of them (--minutes) try more students"
     say "no student was proven to be within $margin points of the teacher on $(basename "$dev"); tried:"

@@ -81,6 +81,9 @@ names() {
     run mstudent -q -m encoder.tar --epochs 0 --ngram=loss=hinge,alpha=0.5 --kd alpha=0.9 --dev dev.tok -o x.tar train.tok
     assert_status 2
     assert_says 'labels alone'
+    run mstudent -q -m encoder.tar --epochs 0 --ngram --kd alpha=0.9 --dev dev.tok -o x.tar train.tok
+    assert_status 2
+    assert_says '--kd has nothing to do'
     run mstudent -q -m encoder.tar --epochs 0 --ngram=turn,loss=hinge --dev dev.tok -o x.tar train.tok
     assert_status 2
     assert_says 'loss=logistic'
