@@ -265,7 +265,8 @@ static bool write_alone(const struct model *model, const struct records_set *rec
 }
 
 /* The score on dev; and margins become logits: a factor that makes probabilities of them, from dev,
- * or from the training records, out of fold where these are enough to part. */
+ * or from the training records, out of fold, where these are enough to part. (What was learnt by
+ * heart would make a factor that leaves no doubt at all.) */
 static bool weigh_alone(struct ngram_part *part, const struct records_set *records,
                         const struct records_set *dev, const struct ngram_fit_options *fit,
                         struct device *device, struct hybrid_result *result, struct error *err)
@@ -273,13 +274,12 @@ static bool weigh_alone(struct ngram_part *part, const struct records_set *recor
     enum { ENOUGH = 100 };
     const struct records_set *set = dev ? dev : records;
     result->score = NAN;
-    if (!dev && fit->loss != NGRAM_HINGE)
+    if (!dev && (fit->loss != NGRAM_HINGE || set->n < ENOUGH))
         return true;
     float *logits = new_logits(set, err);
-    bool fold = !dev && set->n >= ENOUGH;
     bool ok =
-        logits && (fold ? ngram_fit_out_of_fold(set, HYBRID_FOLDS, 0, fit, device, logits, err)
-                        : ngram_fit_answer(part, set, device, logits, err));
+        logits && (dev ? ngram_fit_answer(part, dev, device, logits, err)
+                       : ngram_fit_out_of_fold(set, HYBRID_FOLDS, 0, fit, device, logits, err));
     if (ok && dev)
         result->score = ngram_gate_score(dev, logits);
     if (ok && fit->loss == NGRAM_HINGE)
