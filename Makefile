@@ -11,6 +11,7 @@ MANDIR  ?= $(PREFIX)/share/man
 TOOLS   := $(patsubst bin/%.c,%,$(filter-out $(wildcard bin/m*_*.c),$(sort $(wildcard bin/m*.c))))
 
 CC      ?= gcc
+CXX     ?= g++
 AR      ?= ar
 CONFIG  ?= release
 ifeq ($(ASAN),1)
@@ -37,13 +38,54 @@ ifeq ($(CONFIG),fuzz)
 SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
 endif
 
+# ---- CUDA ------------------------------------------------------------------------------------------------------------
+# CUDA=1: kernels/cuda by nvcc; CUDA=0: without. Unsaid, release builds have it where nvcc is found. CONFIG=emu, emu-asan
+# and emu-tsan are the same programs on the emulator of tests/cuda-emu: .cu files are compiled by CXX; the objects of C
+# sources are those of build/release, so only the .cu files and the tests are made anew, with the sanitizer.
+NVCC      ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_ARCH ?= 75 80 86 89 90 100 120
+ifneq ($(filter emu emu-asan emu-tsan,$(CONFIG)),)
+override CUDA := emu
+C_B      := build/release
+SANITIZE_emu-asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
+SANITIZE_emu-tsan := -fsanitize=thread -O1
+SANITIZE := $(SANITIZE_$(CONFIG))
+else
+CUDA     ?= $(if $(filter release,$(CONFIG)),$(if $(NVCC),1,0),0)
+C_B      := $(B)
+C_SANITIZE = $(SANITIZE)
+endif
+LINK      = $(CC) $(ALL_CFLAGS)
+
+ifeq ($(CUDA),1)
+CUDA_NAMES := $(CUDA_ARCH:%=sm_%)
+CUDA_HOME  := $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
+GENCODE    := $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+              -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+# Without exceptions, RTTI and guarded statics the host part needs no libstdc++: a C linker does.
+CU_COMPILE  = $(NVCC) -std=c++17 -O2 $(GENCODE) --threads 2 -Xptxas --warn-on-spills \
+              -Werror cross-execution-space-call,default-stream-launch \
+              -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-fvisibility=hidden
+CUDA_LIBS   = -L$(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/*/lib)) -lcudart_static -lrt
+CUDA_SAYS  := with CUDA: $(NVCC), $(CUDA_NAMES)
+else ifeq ($(CUDA),emu)
+CUDA_NAMES := emulated
+CU_COMPILE  = $(CXX) -x c++ -DCUDA_EMU -std=c++17 -Wall -Wextra -ffp-contract=off -fvisibility=hidden \
+              -O2 -g $(SANITIZE) $(CU_FLAGS)
+EMU_OBJ    := $(patsubst %.cc,$(B)/%.o,$(sort $(wildcard tests/cuda-emu/*.cc)))
+LINK        = $(CXX) $(SANITIZE) -rdynamic -pthread
+CUDA_SAYS  := with CUDA on the emulator (tests/cuda-emu)
+else
+CUDA_SAYS  := without CUDA$(if $(NVCC),, (no nvcc found))
+endif
+
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -Ilib -ffp-contract=off -fno-math-errno -fvisibility=hidden -pthread \
-             $(WARNINGS) $(CFLAGS) $(SANITIZE) $(PKG_CFLAGS)
-ALL_LIBS   = $(PKG_LIBS) -ldl -lm -pthread
+             $(WARNINGS) $(CFLAGS) $(PKG_CFLAGS)
+ALL_LIBS   = $(CUDA_LIBS) $(PKG_LIBS) -ldl -lm -pthread
 
 # ---- sources -------------------------------------------------------------------------------------------------------
 LIB_SRC  := $(sort $(wildcard lib/*/*.c) $(wildcard kernels/*.c) $(wildcard kernels/*/*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
+LIB_OBJ  := $(LIB_SRC:%.c=$(C_B)/%.o)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT     := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
@@ -51,12 +93,16 @@ BENCH    := $(BENCH_SRC:tests/bench/%.c=$(B)/bench/%)
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ     := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/fuzz/%)
 ARCHIVE  := $(B)/libmillet.a
-TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard bin/tool*.c)))
+TOOL_OBJ := $(patsubst %.c,$(C_B)/%.o,$(sort $(wildcard bin/tool*.c)))
 
 # The vector kernels are one source compiled once per instruction set; the set is picked at run time.
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 include kernels/cpu/isa.mk
 LIB_OBJ += $(ISA_OBJ)
+ifneq ($(CUDA),0)
+LIB_OBJ := $(filter-out $(C_B)/kernels/no_cuda.o,$(LIB_OBJ)) \
+           $(patsubst %.cu,$(B)/%.o,$(sort $(wildcard kernels/cuda/*.cu)))
+endif
 ifeq ($(CONFIG),fuzz) # the parsers' rooms alone: kernels take minutes to build with all that
 LIB_OBJ := $(filter $(B)/lib/core/% $(B)/lib/io/% $(B)/lib/text/%,$(LIB_OBJ))
 endif
@@ -84,43 +130,66 @@ lib/libmillet.a: $(ARCHIVE)
 	cp $< $@
 endif
 
+ifneq ($(C_B),$(B))
+$(C_B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+endif
+
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -MMD -MP -c $< -o $@
 
-$(B)/version.c: VERSION Makefile
+$(B)/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(CU_COMPILE) -D_GNU_SOURCE -DCUDA_ARCHITECTURES='"$(CUDA_NAMES)"' -I. -Ilib -MMD -MP -c $< -o $@
+
+# The emulator itself is never instrumented: it tells the sanitizers what goes on.
+$(B)/tests/cuda-emu/%.o: tests/cuda-emu/%.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O2 -g -Wall -Wextra -I. $(if $(filter %asan,$(CONFIG)),-DEMU_ASAN) \
+	    $(if $(filter %tsan,$(CONFIG)),-DEMU_TSAN) -MMD -MP -c $< -o $@
+
+$(C_B)/version.c: VERSION Makefile
 	@mkdir -p $(@D)
 	printf '#include "bin/tool.h"\nconst char tool_version[] = "%s";\n' '$(VERSION)' > $@
-$(B)/version.o: $(B)/version.c
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(C_B)/version.o: $(C_B)/version.c
+	$(CC) $(ALL_CFLAGS) $(C_SANITIZE) -MMD -MP -c $< -o $@
 
-$(ARCHIVE): $(LIB_OBJ)
-	rm -f $@
-	$(AR) rcs $@ $^
-
-$(BINS): $(BIN_DIR)/%: $(B)/bin/%.o $(TOOL_OBJ) $(B)/version.o $(ARCHIVE)
+# Changes when the library is to have other members, or members of other architectures.
+$(B)/cuda.mode: FORCE
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(ARCHIVE) -o $@ $(ALL_LIBS)
+	@echo '$(CUDA_SAYS)' | cmp -s - $@ || { echo '$(CUDA_SAYS)' | tee $@; }
+.PHONY: FORCE
+$(patsubst %.cu,$(B)/%.o,$(wildcard kernels/cuda/*.cu)): $(B)/cuda.mode
+
+$(ARCHIVE): $(LIB_OBJ) $(B)/cuda.mode
+	rm -f $@
+	$(AR) rcs $@ $(LIB_OBJ)
+
+$(BINS): $(BIN_DIR)/%: $(C_B)/bin/%.o $(TOOL_OBJ) $(C_B)/version.o $(ARCHIVE) $(EMU_OBJ)
+	@mkdir -p $(@D)
+	$(LINK) $(C_SANITIZE) $(LDFLAGS) $(filter %.o,$^) $(ARCHIVE) -o $@ $(ALL_LIBS)
 
 # bin/TOOL_*.c belong to TOOL.
-$(foreach t,$(TOOLS),$(eval $(BIN_DIR)/$t: $(patsubst %.c,$(B)/%.o,$(wildcard bin/$t_*.c))))
+$(foreach t,$(TOOLS),$(eval $(BIN_DIR)/$t: $(patsubst %.c,$(C_B)/%.o,$(wildcard bin/$t_*.c))))
 
-$(B)/unit/%: $(B)/tests/unit/%.o $(ARCHIVE)
+$(B)/unit/%: $(B)/tests/unit/%.o $(EMU_OBJ) $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+	$(LINK) $(C_SANITIZE) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
 
-$(B)/bench/%: $(B)/tests/bench/%.o $(ARCHIVE)
+$(B)/bench/%: $(B)/tests/bench/%.o $(EMU_OBJ) $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+	$(LINK) $(C_SANITIZE) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
 
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -fsanitize=fuzzer $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
 
 tests: $(UNIT) ## build the unit tests
 
 -include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) \
-         $(patsubst %.c,$(B)/%.d,$(wildcard bin/m*.c)) $(TOOL_OBJ:.o=.d) $(B)/version.d
+         $(patsubst %.c,$(C_B)/%.d,$(wildcard bin/m*.c)) $(TOOL_OBJ:.o=.d) $(C_B)/version.d $(EMU_OBJ:.o=.d)
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
 deps: ## install what is missing (Debian packages); does nothing when all is there

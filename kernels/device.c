@@ -1,21 +1,42 @@
 /* device.c: devices by name. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/openblas.h"
 #include "kernels/kernels.h"
 
+/* N of "cuda:N"; false: not a number. */
+static bool cuda_index(const char *name, int *index)
+{
+    char *end = NULL;
+    *index = 0;
+    if (strcmp(name, "cuda") == 0)
+        return true;
+    if (strncmp(name, "cuda:", 5) != 0 || name[5] < '0' || name[5] > '9')
+        return false;
+    long number = strtol(name + 5, &end, 10);
+    *index = number < 1 << 20 ? (int)number : 1 << 20;
+    return *end == '\0';
+}
+
 struct device *device_open(const char *name, size_t n_threads, struct error *err)
 {
-    if (strcmp(name, "cpu") == 0 || strcmp(name, "auto") == 0)
+    int index;
+    if (strcmp(name, "auto") == 0) {
+        struct error none = ERROR_INIT;
+        struct device *dev = device_cuda_open(0, DTYPE_F32, 0, &none);
+        return dev ? dev : device_cpu_open(n_threads, err);
+    }
+    if (strcmp(name, "cpu") == 0)
         return device_cpu_open(n_threads, err);
     if (strcmp(name, "reference") == 0)
         return device_reference_open(err);
-    if (strcmp(name, "cuda") == 0 || strncmp(name, "cuda:", 5) == 0)
-        error_set(err, "device \"%s\": this build has no CUDA engine yet: use --device cpu", name);
-    else
-        error_set(err, "device \"%s\" is not known; expected cpu, reference or auto", name);
+    if (cuda_index(name, &index))
+        return device_cuda_open(index, DTYPE_F32, 0, err);
+    error_set(err, "device \"%s\" is not known; expected cpu, cuda, cuda:N, reference or auto",
+              name);
     return NULL;
 }
 
@@ -24,8 +45,8 @@ void device_list(char *text, size_t n)
     struct error err = ERROR_INIT;
     enum isa isa;
     if (isa_choose(&isa, &err))
-        snprintf(text, n, "cpu (own kernels %s; OpenBLAS, loaded when training, core %s), no cuda",
-                 isa_name(isa), openblas_core());
+        snprintf(text, n, "cpu (own kernels %s; OpenBLAS, loaded when training, core %s), %s",
+                 isa_name(isa), openblas_core(), device_cuda_build());
     else
-        snprintf(text, n, "no cpu (%s), no cuda", err.text);
+        snprintf(text, n, "no cpu (%s), %s", err.text, device_cuda_build());
 }

@@ -15,6 +15,10 @@
 #include "core/rng.h"
 #include "kernels/kernels.h"
 
+#ifndef KERNELS_ANYWHERE /* kernels/cuda defines it: its kernels call these functions, too */
+#define KERNELS_ANYWHERE
+#endif
+
 struct dropout_key {
     uint32_t first, second;
     uint32_t threshold; /* of 24 bits: dropped when the hash is below; 0 = nothing is dropped */
@@ -35,7 +39,7 @@ static inline struct dropout_key dropout_key(struct dropout dropout)
     return key;
 }
 
-static inline uint32_t dropout_mix(uint32_t x)
+KERNELS_ANYWHERE static inline uint32_t dropout_mix(uint32_t x)
 {
     x = (x ^ (x >> 16)) * 0x85ebca6bU;
     x = (x ^ (x >> 13)) * 0xc2b2ae35U;
@@ -43,7 +47,8 @@ static inline uint32_t dropout_mix(uint32_t x)
 }
 
 /* 24 bits that decide on element `index`. */
-static inline uint32_t dropout_bits(uint32_t first, uint32_t second, uint32_t index)
+KERNELS_ANYWHERE static inline uint32_t dropout_bits(uint32_t first, uint32_t second,
+                                                     uint32_t index)
 {
     return dropout_mix(dropout_mix(index + first) ^ second) >> 8;
 }

@@ -1,5 +1,5 @@
 /* kernels.h: the table of operations. What lib/nn needs of a machine, as plain C; each device
- * (kernels/reference, kernels/cpu, later kernels/cuda) fills one struct device_ops. Nothing here
+ * (kernels/reference, kernels/cpu, kernels/cuda) fills one struct device_ops. Nothing here
  * knows of models.
  *
  * Memory belongs to a device: pointers passed to operations come from op->alloc of the same device
@@ -361,7 +361,18 @@ struct device *device_reference_open(struct error *err) MUST_CHECK;
  * MILLET_ISA=portable|avx2|avx512. */
 struct device *device_cpu_open(size_t n_threads, struct error *err) MUST_CHECK;
 
-/* "cpu", "reference", "auto", "cuda[:N]" (refused with the reason where it is not built). */
+/* GPU number `index` of those CUDA sees, with activations and products in `precision` (F32, F16 or
+ * BF16) and at most max_memory bytes allocated (0: as many as there are). One lane; one thread at a
+ * time. Fails with the reason where it is not built or there is no usable GPU; nothing of CUDA is
+ * touched before. */
+struct device *device_cuda_open(int index, enum dtype precision, size_t max_memory,
+                                struct error *err) MUST_CHECK;
+
+/* The architectures of this build, "cuda sm_75 sm_90", or "no cuda". */
+const char *device_cuda_build(void);
+
+/* "cpu", "reference", "cuda[:N]" (F32, all memory), "auto": cuda where there is a usable GPU, else
+ * cpu. */
 struct device *device_open(const char *name, size_t n_threads, struct error *err) MUST_CHECK;
 
 /* One line on the devices of this build, for --version: "cpu (own kernels avx512; OpenBLAS, loaded

@@ -29,6 +29,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef KERNELS_ANYWHERE /* kernels/cuda defines it: its kernels call these functions, too */
+#define KERNELS_ANYWHERE
+#endif
+
 /* 127 / largest must stay finite. */
 #define QUANTISE_SMALLEST 1e-30F
 
@@ -38,7 +42,7 @@ enum { QUANTISE_MAX_COLUMNS = 132000 };
 
 /* For the largest |x| of a row: the scale, and the factor that x is multiplied by (0: all q are 0).
  */
-static inline float quantise_scale(float largest, float *factor)
+KERNELS_ANYWHERE static inline float quantise_scale(float largest, float *factor)
 {
     *factor = 0.0F;
     if (!(largest <= 3.0e38F)) /* NaN and infinity too */
@@ -49,13 +53,13 @@ static inline float quantise_scale(float largest, float *factor)
     return largest / 127.0F;
 }
 
-static inline int8_t quantise_value(float x, float factor)
+KERNELS_ANYWHERE static inline int8_t quantise_value(float x, float factor)
 {
     return factor > 0.0F ? (int8_t)lrintf(x * factor) : (int8_t)0;
 }
 
 /* With a scale that was found beforehand what is larger is cut. */
-static inline int8_t quantise_cut(float x, float factor)
+KERNELS_ANYWHERE static inline int8_t quantise_cut(float x, float factor)
 {
     float value = x * factor;
     value = value < 127.0F ? value : 127.0F;

@@ -9,11 +9,11 @@ endif
 ISA_FLAGS_portable :=
 ISA_FLAGS_avx2     := -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
-ISA_OBJ := $(foreach set,$(ISA_SETS),$(ISA_SRC:%.c=$(B)/%.$(set).o))
+ISA_OBJ := $(foreach set,$(ISA_SETS),$(ISA_SRC:%.c=$(C_B)/%.$(set).o))
 
 define ISA_RULE
-$(B)/kernels/cpu/isa/%.$(1).o: kernels/cpu/isa/%.c Makefile kernels/cpu/isa.mk
+$(C_B)/kernels/cpu/isa/%.$(1).o: kernels/cpu/isa/%.c Makefile kernels/cpu/isa.mk
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) -O3 $(ISA_FLAGS_$(1)) -DISA=$(1) -MMD -MP -c $$< -o $$@
+	$$(CC) $$(ALL_CFLAGS) $$(C_SANITIZE) -O3 $(ISA_FLAGS_$(1)) -DISA=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach set,$(ISA_SETS),$(eval $(call ISA_RULE,$(set))))

@@ -1,0 +1,330 @@
+/* cuda.h: the inside of the CUDA device, for the files of kernels/cuda/. One file per group of
+ * operations; an operation foo of the table is cuda_foo here, with the contract of kernels.h.
+ *
+ * Everything runs on one stream, in order; nothing but download and sync waits for the device. act
+ * is float, __half or __nv_bfloat16, chosen when the device is opened; kernels are templates on it
+ * (CUDA_PER_ACT). Parameters, gradients of parameters, statistics, losses and all arithmetic are
+ * float.
+ */
+#ifndef MILLET_KERNELS_CUDA_CUDA_H
+#define MILLET_KERNELS_CUDA_CUDA_H
+
+#include "kernels/cuda/gpu.h"
+
+/* Before extern "C": what the C headers below include. */
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* dropout.h and quantise.h mark with it what kernels call, too. */
+#define KERNELS_ANYWHERE __host__ __device__
+
+extern "C" {
+#include "core/memory.h"
+#include "kernels/dropout.h"
+#include "kernels/kernels.h"
+#include "kernels/quantise.h"
+}
+
+#include "kernels/cuda/blas.h"
+
+struct cuda_memory {
+    size_t most, used; /* bytes; most 0: what there is */
+    struct cuda_block {
+        void *address;
+        size_t bytes;
+    } * block; /* what alloc gave */
+    size_t n_blocks, room;
+    void *scratch;
+    size_t scratch_bytes;
+    /* Pinned memory through which uploads go, so that the caller's may be gone at once: halves
+     * filled in turn, `at` bytes of the current one. */
+    char *staging;
+    cudaEvent_t emptied[2];
+    bool waited[2]; /* nothing of that half is under way */
+    size_t half, at;
+};
+
+struct cuda {
+    struct device device; /* first: a struct device * of this device is a struct cuda * */
+    struct error error;   /* first failure, for sync */
+    const char *latest;   /* operation launched last, for failures that show later */
+    int index;
+    enum dtype precision; /* of act: DTYPE_F32, DTYPE_F16, DTYPE_BF16 */
+    char name[16];        /* "cuda:0" */
+    char model[96];       /* "NVIDIA T4, sm_75" */
+    cudaStream_t stream;
+    struct cuda_blas blas;
+    struct cuda_memory memory;
+};
+
+static inline struct cuda *cuda_of(struct device *dev)
+{
+    return (struct cuda *)(void *)dev;
+}
+
+/* Keep the first failure, for sync. Always false. */
+bool cuda_fail(struct cuda *cuda, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* false: status is a failure, kept with the name of the operation. */
+bool cuda_check(struct cuda *cuda, const char *operation, cudaError_t status);
+
+/* Device memory within the limits of the device; NULL and err, with what to do, when there is none.
+ */
+void *cuda_alloc(struct device *dev, size_t bytes, struct error *err);
+void cuda_free(struct device *dev, void *memory);
+
+/* Device memory for the inside of one operation, undefined contents, 256-byte aligned, good until
+ * the next operation: everything is in stream order. NULL after cuda_fail. */
+void *cuda_scratch(struct cuda *cuda, const char *operation, size_t bytes);
+
+/* ---- memory.cu ---- */
+bool cuda_memory_open(struct cuda *cuda, struct error *err) MUST_CHECK;
+void cuda_memory_close(struct cuda *cuda);
+void cuda_zero(struct device *dev, void *memory, size_t bytes);
+void cuda_upload(struct device *dev, void *to, const void *from_host, size_t bytes);
+void cuda_download(struct device *dev, void *to_host, const void *from, size_t bytes);
+void cuda_act_upload(struct device *dev, act *to, const float *from_host, size_t n);
+void cuda_act_download(struct device *dev, float *to_host, const act *from, size_t n);
+
+/* ---- launches ---- */
+
+/* Launch on the device's stream; the value is false after a failure, which is kept with the
+ * operation's name. Not for empty grids: return before. */
+#define CUDA_LAUNCH(cuda, operation, kernel, grid, block, shmem, ...)                              \
+    ((cuda)->error.set                                                                             \
+         ? false                                                                                   \
+         : cuda_check((cuda), (operation),                                                         \
+                      LAUNCH(kernel, grid, block, shmem, (cuda)->stream, __VA_ARGS__)))
+
+/* CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "add", add<T>, …)): the statement with T the device's
+ * element type. */
+#define CUDA_PER_ACT(cuda, ...)                                                                    \
+    do {                                                                                           \
+        if ((cuda)->precision == DTYPE_F16) {                                                      \
+            typedef __half T;                                                                      \
+            __VA_ARGS__;                                                                           \
+        } else if ((cuda)->precision == DTYPE_BF16) {                                              \
+            typedef __nv_bfloat16 T;                                                               \
+            __VA_ARGS__;                                                                           \
+        } else {                                                                                   \
+            typedef float T;                                                                       \
+            __VA_ARGS__;                                                                           \
+        }                                                                                          \
+    } while (0)
+
+template <class T> static inline T *cuda_values(act *x)
+{
+    return (T *)(void *)x;
+}
+template <class T> static inline const T *cuda_values(const act *x)
+{
+    return (const T *)(const void *)x;
+}
+
+/* Threads of an element-wise block, and blocks for n elements: kernels go on by grid_stride(). */
+constexpr unsigned CUDA_BLOCK = 256, CUDA_MAX_BLOCKS = 1 << 16;
+static inline unsigned cuda_blocks(size_t n)
+{
+    size_t blocks = (n + CUDA_BLOCK - 1) / CUDA_BLOCK;
+    return blocks < CUDA_MAX_BLOCKS ? (unsigned)blocks : CUDA_MAX_BLOCKS;
+}
+/* Blocks for n things of which a block does `each`; more than 2^31 - 1 are refused by the launch.
+ */
+static inline unsigned cuda_ceil(size_t n, size_t each)
+{
+    size_t blocks = (n + each - 1) / each;
+    return blocks > 0x7fffffff ? 0x80000000u : (unsigned)blocks;
+}
+
+/* ---- inside kernels ---- */
+
+/* for (size_t i = grid_first(); i < n; i += grid_stride()) */
+static __device__ inline size_t grid_first(void)
+{
+    return blockIdx.x * (size_t)blockDim.x + threadIdx.x;
+}
+static __device__ inline size_t grid_stride(void)
+{
+    return gridDim.x * (size_t)blockDim.x;
+}
+
+static __device__ inline float load(const float *x)
+{
+    return *x;
+}
+static __device__ inline float load(const __half *x)
+{
+    return __half2float(*x);
+}
+static __device__ inline float load(const __nv_bfloat16 *x)
+{
+    return __bfloat162float(*x);
+}
+/* Rounded to nearest even. */
+static __device__ inline void store(float *to, float x)
+{
+    *to = x;
+}
+static __device__ inline void store(__half *to, float x)
+{
+    *to = __float2half(x);
+}
+static __device__ inline void store(__nv_bfloat16 *to, float x)
+{
+    *to = __float2bfloat16(x);
+}
+
+/* Every lane gets the sum (largest) of all; in a fixed order, for doubles, too. */
+template <class V> static __device__ inline V warp_sum(V x)
+{
+    for (int bit = WARP / 2; bit; bit /= 2)
+        x += __shfl_xor_sync(FULL_WARP, x, bit);
+    return x;
+}
+static __device__ inline float warp_max(float x)
+{
+    for (int bit = WARP / 2; bit; bit /= 2)
+        x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, bit));
+    return x;
+}
+
+/* Every thread gets the sum over the block. partial: WARP values of shared memory; a barrier
+ * before and after, so that it can be used again at once. */
+template <class V> static __device__ inline V block_sum(V x, V *partial)
+{
+    int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+    int n_warps = (int)blockDim.x / WARP;
+    x = warp_sum(x);
+    __syncthreads();
+    if (lane == 0)
+        partial[warp] = x;
+    __syncthreads();
+    V sum = 0;
+    for (int i = 0; i < n_warps; i++)
+        sum += partial[i];
+    return sum;
+}
+static __device__ inline float block_max(float x, float *partial)
+{
+    int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+    int n_warps = (int)blockDim.x / WARP;
+    x = warp_max(x);
+    __syncthreads();
+    if (lane == 0)
+        partial[warp] = x;
+    __syncthreads();
+    float largest = partial[0];
+    for (int i = 1; i < n_warps; i++)
+        largest = fmaxf(largest, partial[i]);
+    return largest;
+}
+
+/* dropout_factor() of kernels/dropout.h with the key's fields as kernel parameters. */
+static __device__ inline float dropped(uint32_t first, uint32_t second, uint32_t threshold,
+                                       float keep_scale, size_t index)
+{
+    return dropout_bits(first, second, (uint32_t)index) < threshold ? 0.0f : keep_scale;
+}
+
+/* ---- weights and products: linear.cu, linear_int8.cu; sums of columns: column_sum.cu ---- */
+struct linear *cuda_linear_prepare(struct device *dev, const struct weight *part,
+                                   const float *const *bias, size_t n_parts, struct error *err);
+void cuda_linear_scale(struct device *dev, struct linear *linear, float scale);
+struct linear *cuda_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
+                                struct error *err);
+void cuda_linear_refresh(struct device *dev, struct linear *linear);
+bool cuda_linear_round(struct device *dev, struct linear *linear, enum dtype format,
+                       struct error *err);
+void cuda_linear_free(struct device *dev, struct linear *linear);
+void cuda_linear(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
+                 size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);
+void cuda_linear_backward(struct device *dev, const struct linear *linear, const act *x,
+                          size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
+                          size_t dx_stride, float *dw, float *db);
+void cuda_column_sum(struct device *dev, const act *d, size_t rows, size_t cols, float *grad);
+/* The same for rows `stride` apart, in the name of `operation`; uses the scratch. */
+void cuda_column_sum_of(struct cuda *cuda, const char *operation, const act *d, size_t stride,
+                        size_t rows, size_t cols, float *grad);
+
+/* ---- rows.cu: tables, rows, sparse features ---- */
+struct bag_weights *cuda_bag_prepare(struct device *dev, const struct weight *weight,
+                                     struct error *err);
+void cuda_bag_free(struct device *dev, struct bag_weights *bag);
+void cuda_bag(struct device *dev, const struct bag_weights *bag, const int32_t *feature,
+              const float *value, const int32_t *offset, size_t n, act *out);
+struct table_weights *cuda_table_prepare(struct device *dev, const struct weight *weight,
+                                         struct error *err);
+struct table_weights *cuda_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
+                                      struct error *err);
+void cuda_table_free(struct device *dev, struct table_weights *table);
+void cuda_embed(struct device *dev, const struct table_weights *word,
+                const struct table_weights *position, const struct table_weights *type,
+                const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols, act *out);
+void cuda_rows_sum(struct device *dev, const act *d, const int32_t *order, const int32_t *bound,
+                   size_t n_slots, size_t cols, float *grad);
+void cuda_add(struct device *dev, const act *x, size_t n, act *y);
+void cuda_gather_first(struct device *dev, const act *x, const struct seqs *seqs, size_t cols,
+                       act *y);
+void cuda_scatter_first_add(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
+                            act *x);
+void cuda_trigram(struct device *dev, const act *x, const struct seqs *seqs, size_t cols, act *y);
+void cuda_trigram_backward(struct device *dev, const act *dy, const struct seqs *seqs, size_t cols,
+                           act *dx);
+void cuda_mean_pool(struct device *dev, const act *x, const struct seqs *seqs, size_t cols, act *y);
+void cuda_mean_pool_backward(struct device *dev, const act *dy, const struct seqs *seqs,
+                             size_t cols, act *dx);
+
+/* ---- norm.cu ---- */
+void cuda_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
+                   struct dropout dropout, const float *gain, const float *bias, float eps,
+                   size_t rows, size_t cols, act *sum, float *stats, act *y);
+void cuda_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
+                            const float *gain, const act *dy, struct dropout dropout, size_t rows,
+                            size_t cols, act *dz, act *dx, float *dgain, float *dbias);
+void cuda_dropout(struct device *dev, act *x, size_t n, struct dropout dropout);
+void cuda_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
+                            const act *dy, size_t n, act *dpre);
+
+/* ---- attention.cu ---- */
+void cuda_attention(struct device *dev, const struct attention *attention, const act *q,
+                    const act *k, const act *v, act *out, float *lse);
+void cuda_attention_backward(struct device *dev, const struct attention *attention, const act *q,
+                             const act *k, const act *v, const act *out, const float *lse,
+                             const act *dout, act *dq, act *dk, act *dv);
+
+/* ---- loss.cu ---- */
+void cuda_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
+               const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);
+void cuda_loss_multi_label(struct device *dev, const struct loss *loss, const act *logits,
+                           const float *target, const float *teacher, size_t rows, size_t classes,
+                           float *row_loss, act *dlogits);
+void cuda_match(struct device *dev, const struct match *match, const act *x, const act *target,
+                const struct seqs *seqs, size_t cols, float *row_loss, act *dx);
+void cuda_relation(struct device *dev, const struct relation *relation, const act *x,
+                   const act *target, float *row_loss, act *dx);
+
+/* ---- optimizer.cu ---- */
+void cuda_sum_squares(struct device *dev, const float *x, size_t n, double *sum);
+void cuda_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor);
+void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
+                const float *grad, float *m, float *v, float *w);
+void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
+                     const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
+                     float *v, float *w);
+
+/* ---- prune.cu ---- */
+void cuda_solve(struct device *dev, float *a, size_t n, float *b, size_t m);
+void cuda_unit_slope(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
+                     size_t cols, size_t group, float *slope);
+void cuda_gram(struct device *dev, const act *x, size_t rows, size_t cols, float *g);
+void cuda_block_mask(struct device *dev, const struct blocks *blocks, const float *keep,
+                     const float *from, float *to);
+void cuda_block_sum(struct device *dev, const struct blocks *blocks, const float *x, const float *y,
+                    float *sum);
+void cuda_round_rows(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
+
+#endif

@@ -1,0 +1,188 @@
+/* memory.cu: device memory within its limit, working memory of operations, and the ways of data to
+ * and from the host. */
+#include "kernels/cuda/cuda.h"
+
+#include <stdlib.h>
+
+static const size_t HALF_BYTES = (size_t)1 << 20;
+
+static double gigabytes(size_t bytes)
+{
+    return (double)bytes / 1e9;
+}
+
+static bool refuse(struct cuda *cuda, size_t bytes, struct error *err)
+{
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    if (cuda->memory.most > 0 && cuda->memory.most - cuda->memory.used < free)
+        free = cuda->memory.most - cuda->memory.used;
+    cudaGetLastError(); /* it was reported; the next call is not to find it again */
+    return error_set(err,
+                     "%s: out of memory: %.2f GB more are needed, %.2f GB are free (%.2f GB in "
+                     "use here): try a smaller --batch-tokens",
+                     cuda->name, gigabytes(bytes), gigabytes(free), gigabytes(cuda->memory.used));
+}
+
+void *cuda_alloc(struct device *dev, size_t bytes, struct error *err)
+{
+    struct cuda *cuda = cuda_of(dev);
+    struct cuda_memory *memory = &cuda->memory;
+    void *address = NULL;
+    if (!memory_grow(&memory->block, &memory->room, memory->n_blocks + 1, sizeof *memory->block,
+                     err))
+        return NULL;
+    bytes = bytes > 0 ? bytes : 1;
+    if ((memory->most > 0 && bytes > memory->most - memory->used) ||
+        cudaMalloc(&address, bytes) != cudaSuccess) {
+        refuse(cuda, bytes, err);
+        return NULL;
+    }
+    memory->used += bytes;
+    memory->block[memory->n_blocks++] = {address, bytes};
+    return address;
+}
+
+void cuda_free(struct device *dev, void *address)
+{
+    struct cuda *cuda = cuda_of(dev);
+    struct cuda_memory *memory = &cuda->memory;
+    if (!address)
+        return;
+    size_t i = memory->n_blocks;
+    while (i > 0 && memory->block[i - 1].address != address)
+        i--;
+    if (i == 0) {
+        cuda_fail(cuda, "%s: free of memory that is not the device's", cuda->name);
+        return;
+    }
+    memory->used -= memory->block[i - 1].bytes;
+    memory->block[i - 1] = memory->block[--memory->n_blocks];
+    cuda_check(cuda, "free", cudaFree(address));
+}
+
+void *cuda_scratch(struct cuda *cuda, const char *operation, size_t bytes)
+{
+    struct cuda_memory *memory = &cuda->memory;
+    struct error err = {};
+    if (memory->scratch && bytes <= memory->scratch_bytes)
+        return memory->scratch;
+    cuda_free(&cuda->device, memory->scratch); /* waits for what still uses it */
+    memory->scratch_bytes = bytes + bytes / 4; /* grow ahead: batches grow in small steps */
+    memory->scratch = cuda_alloc(&cuda->device, memory->scratch_bytes, &err);
+    if (!memory->scratch) {
+        memory->scratch_bytes = 0;
+        cuda_fail(cuda, "%s: %s", operation, err.text);
+    }
+    return memory->scratch;
+}
+
+/* ---- life ---- */
+
+bool cuda_memory_open(struct cuda *cuda, struct error *err)
+{
+    struct cuda_memory *memory = &cuda->memory;
+    void *staging = NULL;
+    cudaError_t status = cudaMallocHost(&staging, 2 * HALF_BYTES);
+    memory->staging = (char *)staging;
+    for (int i = 0; i < 2 && status == cudaSuccess; i++) {
+        memory->waited[i] = true;
+        status = cudaEventCreateWithFlags(&memory->emptied[i], cudaEventDisableTiming);
+    }
+    return status == cudaSuccess ||
+           error_set(err, "%s: memory for transfers: %s", cuda->name, cudaGetErrorString(status));
+}
+
+void cuda_memory_close(struct cuda *cuda)
+{
+    struct cuda_memory *memory = &cuda->memory;
+    cuda_free(&cuda->device, memory->scratch);
+    for (int i = 0; i < 2; i++)
+        if (memory->emptied[i])
+            cudaEventDestroy(memory->emptied[i]);
+    cudaFreeHost(memory->staging);
+    free(memory->block);
+}
+
+/* ---- data ---- */
+
+void cuda_zero(struct device *dev, void *memory, size_t bytes)
+{
+    struct cuda *cuda = cuda_of(dev);
+    if (bytes > 0)
+        cuda_check(cuda, "zero", cudaMemsetAsync(memory, 0, bytes, cuda->stream));
+}
+
+/* Room for n <= HALF_BYTES bytes on their way to the device. */
+static char *stage(struct cuda *cuda, size_t n)
+{
+    struct cuda_memory *memory = &cuda->memory;
+    if (memory->at + n > HALF_BYTES) {
+        cuda_check(cuda, "upload", cudaEventRecord(memory->emptied[memory->half], cuda->stream));
+        memory->waited[memory->half] = false;
+        memory->half = 1 - memory->half;
+        memory->at = 0;
+        if (!memory->waited[memory->half])
+            cuda_check(cuda, "upload", cudaEventSynchronize(memory->emptied[memory->half]));
+        memory->waited[memory->half] = true;
+    }
+    char *room = memory->staging + memory->half * HALF_BYTES + memory->at;
+    memory->at += (n + 15) / 16 * 16;
+    return room;
+}
+
+void cuda_upload(struct device *dev, void *to, const void *from_host, size_t bytes)
+{
+    struct cuda *cuda = cuda_of(dev);
+    for (size_t done = 0, n; done < bytes && !cuda->error.set; done += n) {
+        n = bytes - done < HALF_BYTES ? bytes - done : HALF_BYTES;
+        char *room = stage(cuda, n);
+        memcpy(room, (const char *)from_host + done, n);
+        cuda_check(
+            cuda, "upload",
+            cudaMemcpyAsync((char *)to + done, room, n, cudaMemcpyHostToDevice, cuda->stream));
+    }
+}
+
+/* What could not be fetched is 0, and sync tells. */
+void cuda_download(struct device *dev, void *to_host, const void *from, size_t bytes)
+{
+    struct cuda *cuda = cuda_of(dev);
+    if (bytes == 0)
+        return;
+    if (cuda->error.set ||
+        !cuda_check(cuda, "download",
+                    cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, cuda->stream)) ||
+        !cuda_check(cuda, "download", cudaStreamSynchronize(cuda->stream)))
+        memset(to_host, 0, bytes);
+}
+
+void cuda_act_upload(struct device *dev, act *to, const float *from_host, size_t n)
+{
+    struct cuda *cuda = cuda_of(dev);
+    const size_t most = HALF_BYTES / dev->act_bytes;
+    for (size_t done = 0, count; done < n && !cuda->error.set; done += count) {
+        count = n - done < most ? n - done : most;
+        char *room = stage(cuda, count * dev->act_bytes);
+        dtype_from_float(cuda->precision, from_host + done, count, room);
+        cuda_check(cuda, "upload",
+                   cudaMemcpyAsync(act_at(dev, to, done), room, count * dev->act_bytes,
+                                   cudaMemcpyHostToDevice, cuda->stream));
+    }
+}
+
+void cuda_act_download(struct device *dev, float *to_host, const act *from, size_t n)
+{
+    struct cuda *cuda = cuda_of(dev);
+    const size_t most = HALF_BYTES / dev->act_bytes;
+    if (cuda->precision == DTYPE_F32) {
+        cuda_download(dev, to_host, from, n * sizeof(float));
+        return;
+    }
+    for (size_t done = 0, count; done < n; done += count) {
+        count = n - done < most ? n - done : most;
+        char *room = stage(cuda, count * dev->act_bytes);
+        cuda_download(dev, room, act_at_const(dev, from, done), count * dev->act_bytes);
+        dtype_to_float(cuda->precision, room, count, to_host + done);
+    }
+}

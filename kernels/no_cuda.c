@@ -1,0 +1,19 @@
+/* no_cuda.c: what stands for kernels/cuda in a build without it. */
+#include "kernels/kernels.h"
+
+struct device *device_cuda_open(int index, enum dtype precision, size_t max_memory,
+                                struct error *err)
+{
+    (void)precision;
+    (void)max_memory;
+    error_set(err,
+              "device cuda:%d: this build has no CUDA engine (make CUDA=1 builds it, with nvcc): "
+              "use --device cpu",
+              index);
+    return NULL;
+}
+
+const char *device_cuda_build(void)
+{
+    return "no cuda";
+}
