@@ -95,7 +95,7 @@ static inline void *trial_place(struct trial *t, enum trial_kind kind, const voi
     size_t all = n + 2 * (size_t)GUARD, bytes = trial_bytes(t, kind);
     float *host = malloc(all * sizeof *host);
     char *base = t->dev->op->alloc(t->dev, all * bytes, &err);
-    trial_must(base && host && t->n_arrays < TRIAL_MAX, &err);
+    trial_must(base && host && t->n_arrays < TRIAL_MAX && n < SIZE_MAX / 8, &err);
     for (size_t i = 0; i < all; i++)
         host[i] = POISON;
     memcpy(host + GUARD, from, n * sizeof *host);

@@ -1,0 +1,55 @@
+/* column_sum.cu: sums of columns in a fixed order: blocks sum runs of rows, a second kernel adds
+ * the runs, all in double, which costs nothing beside reading the rows. */
+#include "kernels/cuda/linear.h"
+
+constexpr size_t RUN = 64, MOST_RUNS = 4096;
+
+template <class T>
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    sum_runs(const T *__restrict__ d, size_t stride, size_t rows, size_t run, size_t cols,
+             double *__restrict__ partial)
+{
+    size_t col = grid_first(), begin = blockIdx.y * run;
+    size_t end = begin + run < rows ? begin + run : rows;
+    double sum = 0;
+    if (col >= cols)
+        return;
+    for (size_t row = begin; row < end; row++)
+        sum += (double)load(d + row * stride + col);
+    partial[blockIdx.y * cols + col] = sum;
+}
+
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    add_runs(const double *__restrict__ partial, size_t n_runs, size_t cols,
+             float *__restrict__ grad)
+{
+    size_t col = grid_first();
+    double sum = 0;
+    if (col >= cols)
+        return;
+    for (size_t run = 0; run < n_runs; run++)
+        sum += partial[run * cols + col];
+    grad[col] += (float)sum;
+}
+
+void cuda_column_sum_of(struct cuda *cuda, const char *operation, const act *d, size_t stride,
+                        size_t rows, size_t cols, float *grad)
+{
+    if (rows == 0 || cols == 0)
+        return;
+    size_t run = rows > RUN * MOST_RUNS ? (rows + MOST_RUNS - 1) / MOST_RUNS : RUN;
+    size_t n_runs = (rows + run - 1) / run;
+    double *partial = (double *)cuda_scratch(cuda, operation, n_runs * cols * sizeof *partial);
+    if (!partial)
+        return;
+    dim3 grid(cuda_ceil(cols, CUDA_BLOCK), (unsigned)n_runs);
+    CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, operation, sum_runs<T>, grid, CUDA_BLOCK, 0,
+                                   cuda_values<T>(d), stride, rows, run, cols, partial));
+    CUDA_LAUNCH(cuda, operation, add_runs, cuda_ceil(cols, CUDA_BLOCK), CUDA_BLOCK, 0, partial,
+                n_runs, cols, grad);
+}
+
+void cuda_column_sum(struct device *dev, const act *d, size_t rows, size_t cols, float *grad)
+{
+    cuda_column_sum_of(cuda_of(dev), "column_sum", d, cols, rows, cols, grad);
+}
