@@ -26,10 +26,9 @@ static void linear_case(struct trial *t, const void *context)
     act *dx = s->dx ? trial_out(t, "dx", s->rows * x_stride, by_out * EPSILON) : NULL;
     float *dw = s->dw ? trial_change_floats(t, "dw", s->out * s->in, by_rows * EPSILON) : NULL;
     float *db = s->db ? trial_change_floats(t, "db", s->out, by_rows * EPSILON) : NULL;
-    struct linear *linear = t->dev->op->linear_bind(t->dev, w, b, s->out, s->in, &err);
-    trial_must(linear != NULL &&
-                   (!s->round || t->dev->op->linear_round(t->dev, linear, s->format, &err)),
-               &err);
+    struct linear *linear = trial_bind(t, w, b, s->out, s->in, &err);
+    enum dtype format = t->format == DTYPE_F32 ? s->format : t->format;
+    trial_must(!s->round || t->dev->op->linear_round(t->dev, linear, format, &err), &err);
     if (s->round)
         t->dev->op->linear(t->dev, linear, x, x_stride, s->rows, EPILOGUE_NONE, NULL,
                            trial_out(t, "y", s->rows * s->out, by_in * EPSILON), s->out);
