@@ -114,7 +114,7 @@ BIN_DIR := $(B)/bin
 endif
 BINS := $(TOOLS:%=$(BIN_DIR)/%)
 
-.PHONY: all lib tests deps check golden fuzz demo bench bench-tokenizers install uninstall clean help asan format lint
+.PHONY: all lib tests deps check check-emu golden fuzz demo bench bench-tokenizers install uninstall clean help asan format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -189,7 +189,8 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(ARCHIVE)
 tests: $(UNIT) ## build the unit tests
 
 -include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) \
-         $(patsubst %.c,$(C_B)/%.d,$(wildcard bin/m*.c)) $(TOOL_OBJ:.o=.d) $(C_B)/version.d $(EMU_OBJ:.o=.d)
+         $(patsubst %.c,$(C_B)/%.d,$(wildcard bin/m*.c)) $(TOOL_OBJ:.o=.d) $(C_B)/version.d \
+         $(EMU_OBJ:.o=.d) $(B)/tests/cuda-emu/faults.d
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
 deps: ## install what is missing (Debian packages); does nothing when all is there
@@ -198,11 +199,36 @@ deps: ## install what is missing (Debian packages); does nothing when all is the
 # ---- tests ---------------------------------------------------------------------------------------------------------
 check: deps ## unit tests, Bats, manual-page and shell lint; ASAN=1: with sanitizers
 	@$(MAKE) --no-print-directory check-built
+ifeq ($(CONFIG),release)
+	@$(MAKE) --no-print-directory check-emu
+endif
 
 .PHONY: check-built
 check-built: tools $(UNIT) lint
 	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec '' $(sort $(UNIT))
 	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec bats $(sort $(wildcard tests/*.bats))
+
+# ---- the CUDA engine on the emulator -----------------------------------------------------------------------------------
+# Operations in three orders of threads, whose results must have equal bytes, with ASan and UBSan, and with TSan; then
+# that each planted defect is noticed as it was.
+EMU_UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_ops_*.c tests/unit/test_cuda_*.c)))
+
+check-emu: ## operations of the CUDA engine on the emulator (no GPU, no CUDA needed): orders of threads, ASan, TSan
+	@$(MAKE) --no-print-directory CONFIG=emu check-emu-built
+	@$(MAKE) --no-print-directory CONFIG=emu-asan check-emu-built
+	@$(MAKE) --no-print-directory CONFIG=emu-tsan check-emu-built
+	sh tests/cuda-emu/faults.sh build
+
+.PHONY: check-emu-built
+check-emu-built: $(EMU_UNIT) $(B)/faults
+ifeq ($(CONFIG),emu)
+	TRIAL_ONLY=cuda prove $(if $(V),-v) --exec 'sh tests/cuda-emu/orders.sh' $(EMU_UNIT)
+else
+	TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 prove $(if $(V),-v) --exec '' $(EMU_UNIT)
+endif
+
+$(B)/faults: $(B)/tests/cuda-emu/faults.o $(EMU_OBJ)
+	$(LINK) $^ -o $@
 
 lint: ## manual pages and shell scripts
 	mandoc -Tlint -Wwarning man/*.[1-9]
@@ -257,7 +283,7 @@ uninstall: ## remove what install put there
 	for p in man/*.[157]; do rm -f '$(DESTDIR)$(MANDIR)/man'$${p##*.}/$${p##*/}; done
 
 format: ## clang-format all sources
-	clang-format -i $(shell git ls-files '*.c' '*.h')
+	clang-format -i $(shell git ls-files '*.c' '*.h' '*.cu' '*.cc')
 
 clean: ## remove everything that was built
 	rm -rf build lib/libmillet.a $(TOOLS:%=bin/%)

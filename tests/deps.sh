@@ -2,7 +2,7 @@
 # Install the Debian packages Millet needs, when some are missing. Root or passwordless sudo; else print the line to run.
 set -eu
 
-packages='gcc libc6-dev make pkg-config libopenblas0 libarchive-dev libxxhash-dev libjansson-dev libutf8proc-dev
+packages='gcc g++ libc6-dev make pkg-config libopenblas0 libarchive-dev libxxhash-dev libjansson-dev libutf8proc-dev
 liblmdb-dev bats perl mandoc shellcheck unicode-cldr-core unicode-data'
 
 command -v dpkg-query >/dev/null 2>&1 || exit 0 # not Debian: the compiler will say what is missing

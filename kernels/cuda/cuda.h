@@ -71,6 +71,8 @@ bool cuda_fail(struct cuda *cuda, const char *format, ...) __attribute__((format
 
 /* false: status is a failure, kept with the name of the operation. */
 bool cuda_check(struct cuda *cuda, const char *operation, cudaError_t status);
+/* The same for launches: failures that show later name the latest one. */
+bool cuda_launched(struct cuda *cuda, const char *operation, cudaError_t status);
 
 /* Device memory within the limits of the device; NULL and err, with what to do, when there is none.
  */
@@ -97,8 +99,8 @@ void cuda_act_download(struct device *dev, float *to_host, const act *from, size
 #define CUDA_LAUNCH(cuda, operation, kernel, grid, block, shmem, ...)                              \
     ((cuda)->error.set                                                                             \
          ? false                                                                                   \
-         : cuda_check((cuda), (operation),                                                         \
-                      LAUNCH(kernel, grid, block, shmem, (cuda)->stream, __VA_ARGS__)))
+         : cuda_launched((cuda), (operation),                                                      \
+                         LAUNCH(kernel, grid, block, shmem, (cuda)->stream, __VA_ARGS__)))
 
 /* CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "add", add<T>, …)): the statement with T the device's
  * element type. */

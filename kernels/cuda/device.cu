@@ -20,14 +20,21 @@ bool cuda_fail(struct cuda *cuda, const char *format, ...)
 /* Failures inside a kernel show at some later call, so the message names both. */
 bool cuda_check(struct cuda *cuda, const char *operation, cudaError_t status)
 {
-    if (status == cudaSuccess) {
-        cuda->latest = operation;
+    if (status == cudaSuccess)
         return true;
-    }
     cudaGetLastError(); /* kept here from now on */
-    return cuda_fail(cuda, "%s: %s: %s (error %d; launched before it: %s)", cuda->name, operation,
-                     cudaGetErrorString(status), (int)status,
+    return cuda_fail(cuda,
+                     "%s: %s: %s (error %d; launched last: %s; with CUDA_LAUNCH_BLOCKING=1 in the "
+                     "environment the operation itself is named)",
+                     cuda->name, operation, cudaGetErrorString(status), (int)status,
                      cuda->latest ? cuda->latest : "nothing");
+}
+
+bool cuda_launched(struct cuda *cuda, const char *operation, cudaError_t status)
+{
+    if (status == cudaSuccess)
+        cuda->latest = operation;
+    return cuda_check(cuda, operation, status);
 }
 
 /* ---- opening ---- */
@@ -250,7 +257,7 @@ extern "C" struct device *device_cuda_open(int index, enum dtype precision, size
     cuda->memory.most = max_memory;
     if (start(cuda, err))
         return &cuda->device;
-    error_at(err, "device %s", cuda->name);
+    error_at(err, "device %s: ", cuda->name);
     cuda_close(&cuda->device);
     return NULL;
 }

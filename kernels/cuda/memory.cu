@@ -6,22 +6,27 @@
 
 static const size_t HALF_BYTES = (size_t)1 << 20;
 
-static double gigabytes(size_t bytes)
+/* "7.90 GB", "1.05 MB" into text [16]. */
+static const char *size_text(size_t bytes, char *text)
 {
-    return (double)bytes / 1e9;
+    bool large = bytes >= 1000000000;
+    snprintf(text, 16, "%.2f %s", (double)bytes / (large ? 1e9 : 1e6), large ? "GB" : "MB");
+    return text;
 }
 
 static bool refuse(struct cuda *cuda, size_t bytes, struct error *err)
 {
     size_t free = 0, total = 0;
+    char wanted[16], left[16], used[16];
     cudaMemGetInfo(&free, &total);
     if (cuda->memory.most > 0 && cuda->memory.most - cuda->memory.used < free)
         free = cuda->memory.most - cuda->memory.used;
     cudaGetLastError(); /* it was reported; the next call is not to find it again */
     return error_set(err,
-                     "%s: out of memory: %.2f GB more are needed, %.2f GB are free (%.2f GB in "
-                     "use here): try a smaller --batch-tokens",
-                     cuda->name, gigabytes(bytes), gigabytes(free), gigabytes(cuda->memory.used));
+                     "%s: out of memory: %s more are needed, %s are free (%s in use here): try a "
+                     "smaller --batch-tokens",
+                     cuda->name, size_text(bytes, wanted), size_text(free, left),
+                     size_text(cuda->memory.used, used));
 }
 
 void *cuda_alloc(struct device *dev, size_t bytes, struct error *err)

@@ -60,7 +60,7 @@ struct Matrix {
         return inside(p, (size_t)(stride * (batches - 1) + (long long)ld * (cols - 1) + rows) *
                              width());
     }
-    /* For int8 products of at least 4 each way cuBLAS wants 4-byte steps. */
+    /* int8: cuBLAS wants 4-byte steps. */
     bool aligned() const
     {
         return type != CUDA_R_8I || (ld % 4 == 0 && (uintptr_t)p % 4 == 0 && stride % 4 == 0);
@@ -181,6 +181,8 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t h, cublasOperation_t ta
         !c.lies(m, n, batches))
         die("cuBLAS: a matrix is not within one device allocation (m %d, n %d, k %d)", m, n, k);
     bool whole = compute == CUBLAS_COMPUTE_32I;
+    if (whole && (m % 4 || k % 4))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     union {
         float f;
         int32_t i;

@@ -27,7 +27,11 @@
 #define EPSILON 0x1p-24
 #define POISON  12288.0F /* exact in every format an activation may have */
 
-enum { GUARD = 16, TRIAL_MAX = 32 }; /* 16 floats keep the 64-byte alignment */
+enum {
+    GUARD = 16,
+    TRIAL_MAX = 32,
+    TRIAL_ELEMENTS = 1 << 28
+}; /* 16 floats keep the 64-byte alignment */
 
 enum trial_kind { TRIAL_ACT, TRIAL_FLOAT, TRIAL_INT };
 
@@ -95,7 +99,9 @@ static inline void *trial_place(struct trial *t, enum trial_kind kind, const voi
     size_t all = n + 2 * (size_t)GUARD, bytes = trial_bytes(t, kind);
     float *host = malloc(all * sizeof *host);
     char *base = t->dev->op->alloc(t->dev, all * bytes, &err);
-    trial_must(base && host && t->n_arrays < TRIAL_MAX && n < SIZE_MAX / 8, &err);
+    trial_must(base && host && t->n_arrays < TRIAL_MAX, &err);
+    if (n > TRIAL_ELEMENTS)
+        exit(1);
     for (size_t i = 0; i < all; i++)
         host[i] = POISON;
     memcpy(host + GUARD, from, n * sizeof *host);
@@ -258,16 +264,18 @@ struct trial_device {
     struct device *dev; /* NULL: not on this machine */
     struct device *close;
     enum dtype format;
+    bool alone; /* not one of a group */
     char name[48];
-    char why[200]; /* it is not */
+    char why[ERROR_TEXT_BYTES]; /* it is not */
 };
 
 /* Each instruction set with one thread, with two, and as a lane: one group, whose results are equal
  * byte for byte. */
-enum { TRIAL_GROUP = 3, TRIAL_CPUS = 3 * TRIAL_GROUP, TRIAL_DEVICES = TRIAL_CPUS + 3 };
+enum { TRIAL_GROUP = 3, TRIAL_DEVICES = 3 * TRIAL_GROUP + 3 };
 static struct device *trial_reference;
 static struct trial_device trial_devices[TRIAL_DEVICES];
 static size_t trial_n_devices;
+static uint64_t trial_hash = 1; /* of all that came out of devices that are alone */
 
 /* Operations of the CUDA device that are not written yet jump out of the case. */
 static jmp_buf trial_jump;
@@ -289,6 +297,7 @@ static inline void trial_add_cuda(enum dtype format)
         return;
     struct trial_device *d = &trial_devices[trial_n_devices++];
     d->format = format;
+    d->alone = true;
     d->close = d->dev = device_cuda_open(0, format, 0, &err);
     snprintf(d->name, sizeof d->name, "%s, activations %s", device_cuda_build(),
              dtype_name(format));
@@ -324,7 +333,8 @@ static inline void trial_open_devices(void)
     struct error err = ERROR_INIT;
     trial_reference = device_reference_open(&err);
     trial_must(trial_reference != NULL, &err);
-    for (size_t i = 0; i < 3; i++) {
+    const char *only = getenv("TRIAL_ONLY"); /* "cuda": the CPU is tried elsewhere */
+    for (size_t i = 0; i < 3 && (!only || strcmp(only, "cuda") != 0); i++) {
         trial_add_device(isa[i], 1, false);
         trial_add_device(isa[i], 2, false);
         trial_add_device(isa[i], 2, true);
@@ -340,9 +350,20 @@ static inline void trial_close_devices(void)
     for (size_t i = 0; i < trial_n_devices; i++)
         if (trial_devices[i].close)
             trial_devices[i].close->op->close(trial_devices[i].close);
+    printf("# hash of the results of CUDA: %016llx\n", (unsigned long long)trial_hash);
     tap_ok(trial_reference->op->sync(trial_reference, &err), "the reference had no error %s",
            err.text);
     trial_reference->op->close(trial_reference);
+}
+
+static inline void trial_mix(const struct trial *t)
+{
+    for (size_t a = 0; a < t->n_arrays; a++)
+        for (size_t i = 0; i < t->array[a].n; i++) {
+            uint32_t bits;
+            memcpy(&bits, &t->array[a].value[i], sizeof bits);
+            trial_hash = rng_hash(trial_hash, bits);
+        }
 }
 
 /* One device against what the reference gave. `first`: of the CPU devices of one instruction set. */
@@ -352,26 +373,27 @@ static inline void trial_on(size_t i, trial_case *run, const void *context,
     static struct trial now, again;
     struct trial_device *d = &trial_devices[i];
     struct error err = ERROR_INIT;
-    bool alone = i >= TRIAL_CPUS;
-    if (alone && setjmp(trial_jump)) {
+    if (d->alone && setjmp(trial_jump)) {
         trial_can_jump = false;
         tap_skip(what, "an operation of it is not written yet for CUDA");
         return;
     }
-    trial_can_jump = alone;
+    trial_can_jump = d->alone;
     trial_run(&now, d->dev, d->format, run, context);
     trial_run(&again, d->dev, d->format, run, context);
     trial_can_jump = false;
-    if (alone || i % TRIAL_GROUP == 0)
+    if (d->alone || i % TRIAL_GROUP == 0)
         *first = now;
+    if (d->alone)
+        trial_mix(&now);
     bool ok = trial_agrees(&now, expected) && trial_repeats(&now, &again, "a second run") &&
               trial_repeats(&now, first, "another number of threads") &&
               d->dev->op->sync(d->dev, &err);
     tap_ok(ok, "%s: %s %s", d->name, what, err.text);
     trial_release(&again);
-    if (!alone && i % TRIAL_GROUP)
+    if (!d->alone && i % TRIAL_GROUP)
         trial_release(&now);
-    if (alone || i % TRIAL_GROUP == TRIAL_GROUP - 1)
+    if (d->alone || i % TRIAL_GROUP == TRIAL_GROUP - 1)
         trial_release(first);
 }
 
