@@ -190,7 +190,7 @@ tests: $(UNIT) ## build the unit tests
 
 -include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) \
          $(patsubst %.c,$(C_B)/%.d,$(wildcard bin/m*.c)) $(TOOL_OBJ:.o=.d) $(C_B)/version.d \
-         $(EMU_OBJ:.o=.d) $(B)/tests/cuda-emu/faults.d
+         $(EMU_OBJ:.o=.d) $(B)/tests/cuda-emu/faults.d $(B)/tests/gpu/bench_gpu.d
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
 deps: ## install what is missing (Debian packages); does nothing when all is there
@@ -226,6 +226,22 @@ ifeq ($(CONFIG),emu)
 else
 	TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 prove $(if $(V),-v) --exec '' $(EMU_UNIT)
 endif
+
+# ---- the CUDA engine on hardware -------------------------------------------------------------------------------------
+check-gpu: ## the same tests on a GPU, with compute-sanitizer where it is installed; exit 77 without a GPU
+	@$(MAKE) --no-print-directory CUDA=1 check-gpu-built
+
+bench-gpu: ## products on a GPU beside the best cuBLAS does there
+	@$(MAKE) --no-print-directory CUDA=1 $(B)/gpu/bench_gpu
+	$(B)/gpu/bench_gpu
+
+.PHONY: check-gpu check-gpu-built bench-gpu
+check-gpu-built: $(filter $(B)/unit/test_ops_%,$(EMU_UNIT))
+	sh tests/gpu/check.sh $^
+
+$(B)/gpu/%: $(B)/tests/gpu/%.o $(EMU_OBJ) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(LINK) $(C_SANITIZE) $(LDFLAGS) $^ -o $@ $(ALL_LIBS)
 
 $(B)/faults: $(B)/tests/cuda-emu/faults.o $(EMU_OBJ)
 	$(LINK) $^ -o $@

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <numeric>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <vector>
 
 namespace emu
@@ -58,30 +59,55 @@ struct Order {
 };
 
 /* ---- fibres: a stack above a guard page; switched by a few instructions, or by ucontext ---- */
+#if defined __x86_64__ && !defined EMU_UCONTEXT
+#define EMU_QUICK 1
+#else
+#define EMU_QUICK 0 /* 15 times slower: two system calls for each switch */
+#endif
+
 struct Fibre {
     char *stack = nullptr;
     void *sp = nullptr, *fake_stack = nullptr, *tsan = nullptr;
+#if !EMU_QUICK
+    ucontext_t context;
+#endif
 };
 static Fibre host, *running = &host;
 static void fibre_main();
 
-/* x86-64; elsewhere use ucontext (about 15 times slower: two system calls per switch). */
+#if EMU_QUICK
 extern "C" void emu_switch(void **save, void *load);
 asm(".text\n.type emu_switch,@function\nemu_switch:\n"
     "push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
     "mov %rsp,(%rdi)\n mov %rsi,%rsp\n"
     "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret\n");
+
 static void prepare(Fibre *f)
 {
-    void **top =
-        (void **)(f->stack + STACK) - 2; /* after `ret` rsp = 8 mod 16, as in a called function */
+    /* After `ret` the stack pointer is 8 modulo 16, as in a function that was called. */
+    void **top = (void **)(f->stack + STACK) - 2;
     *top = (void *)fibre_main;
     f->sp = top - 6;
 }
+
 static void jump(Fibre *from, Fibre *to)
 {
     emu_switch(&from->sp, to->sp);
 }
+#else
+static void prepare(Fibre *f)
+{
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack + PAGE;
+    f->context.uc_stack.ss_size = STACK - PAGE;
+    makecontext(&f->context, fibre_main, 0);
+}
+
+static void jump(Fibre *from, Fibre *to)
+{
+    swapcontext(&from->context, &to->context);
+}
+#endif
 
 static Fibre *new_fibre()
 {
