@@ -112,6 +112,8 @@ bool cuda_blas_run(struct cuda *cuda, const char *operation, const struct cuda_p
         p->b_stride > INT_MAX || p->c_stride > INT_MAX)
         return cuda_fail(cuda, "%s: a product of %zu × %zu × %zu; cuBLAS takes at most %d each way",
                          operation, p->m, p->k, p->n, INT_MAX);
+    if (!cuda_enter(cuda))
+        return false;
     bool whole = p->type == DTYPE_I8;
     const int32_t one = 1, zero = 0;
     cuda->latest = operation;

@@ -69,6 +69,10 @@ static inline struct cuda *cuda_of(struct device *dev)
 /* Keep the first failure, for sync. Always false. */
 bool cuda_fail(struct cuda *cuda, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Makes the device the calling thread's current one: others may be open beside it, and the caller
+ * may be another thread than before. false: there was a failure, nothing more is to be queued. */
+bool cuda_enter(struct cuda *cuda);
+
 /* false: status is a failure, kept with the name of the operation. */
 bool cuda_check(struct cuda *cuda, const char *operation, cudaError_t status);
 /* The same for launches: failures that show later name the latest one. */
@@ -97,7 +101,7 @@ void cuda_act_download(struct device *dev, float *to_host, const act *from, size
 /* Launch on the device's stream; the value is false after a failure, which is kept with the
  * operation's name. Not for empty grids: return before. */
 #define CUDA_LAUNCH(cuda, operation, kernel, grid, block, shmem, ...)                              \
-    ((cuda)->error.set                                                                             \
+    (!cuda_enter(cuda)                                                                             \
          ? false                                                                                   \
          : cuda_launched((cuda), (operation),                                                      \
                          LAUNCH(kernel, grid, block, shmem, (cuda)->stream, __VA_ARGS__)))

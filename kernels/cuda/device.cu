@@ -17,6 +17,11 @@ bool cuda_fail(struct cuda *cuda, const char *format, ...)
     return error_set(&cuda->error, "%s", text);
 }
 
+bool cuda_enter(struct cuda *cuda)
+{
+    return !cuda->error.set && cuda_check(cuda, "device", cudaSetDevice(cuda->index));
+}
+
 /* Failures inside a kernel show at some later call, so the message names both. */
 bool cuda_check(struct cuda *cuda, const char *operation, cudaError_t status)
 {
@@ -107,7 +112,7 @@ static bool start(struct cuda *cuda, struct error *err)
 static void cuda_close(struct device *dev)
 {
     struct cuda *cuda = cuda_of(dev);
-    if (cuda->stream)
+    if (cuda->stream && cudaSetDevice(cuda->index) == cudaSuccess)
         cudaStreamSynchronize(cuda->stream);
     cuda_memory_close(cuda);
     cuda_blas_close(cuda);
@@ -125,7 +130,7 @@ static struct device *cuda_lane(struct device *dev, size_t lane)
 static bool cuda_sync(struct device *dev, struct error *err)
 {
     struct cuda *cuda = cuda_of(dev);
-    if (!cuda->error.set)
+    if (cuda_enter(cuda))
         cuda_check(cuda, "sync", cudaStreamSynchronize(cuda->stream));
     return !cuda->error.set || error_set(err, "%s", cuda->error.text);
 }

@@ -37,6 +37,10 @@ void *cuda_alloc(struct device *dev, size_t bytes, struct error *err)
     if (!memory_grow(&memory->block, &memory->room, memory->n_blocks + 1, sizeof *memory->block,
                      err))
         return NULL;
+    if (!cuda_enter(cuda)) {
+        error_pass(err, &cuda->error);
+        return NULL;
+    }
     bytes = bytes > 0 ? bytes : 1;
     if ((memory->most > 0 && bytes > memory->most - memory->used) ||
         cudaMalloc(&address, bytes) != cudaSuccess) {
@@ -114,7 +118,7 @@ void cuda_memory_close(struct cuda *cuda)
 void cuda_zero(struct device *dev, void *memory, size_t bytes)
 {
     struct cuda *cuda = cuda_of(dev);
-    if (bytes > 0)
+    if (bytes > 0 && cuda_enter(cuda))
         cuda_check(cuda, "zero", cudaMemsetAsync(memory, 0, bytes, cuda->stream));
 }
 
@@ -139,7 +143,7 @@ static char *stage(struct cuda *cuda, size_t n)
 void cuda_upload(struct device *dev, void *to, const void *from_host, size_t bytes)
 {
     struct cuda *cuda = cuda_of(dev);
-    for (size_t done = 0, n; done < bytes && !cuda->error.set; done += n) {
+    for (size_t done = 0, n; done < bytes && cuda_enter(cuda); done += n) {
         n = bytes - done < HALF_BYTES ? bytes - done : HALF_BYTES;
         char *room = stage(cuda, n);
         memcpy(room, (const char *)from_host + done, n);
@@ -155,7 +159,7 @@ void cuda_download(struct device *dev, void *to_host, const void *from, size_t b
     struct cuda *cuda = cuda_of(dev);
     if (bytes == 0)
         return;
-    if (cuda->error.set ||
+    if (!cuda_enter(cuda) ||
         !cuda_check(cuda, "download",
                     cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, cuda->stream)) ||
         !cuda_check(cuda, "download", cudaStreamSynchronize(cuda->stream)))
@@ -166,7 +170,7 @@ void cuda_act_upload(struct device *dev, act *to, const float *from_host, size_t
 {
     struct cuda *cuda = cuda_of(dev);
     const size_t most = HALF_BYTES / dev->act_bytes;
-    for (size_t done = 0, count; done < n && !cuda->error.set; done += count) {
+    for (size_t done = 0, count; done < n && cuda_enter(cuda); done += count) {
         count = n - done < most ? n - done : most;
         char *room = stage(cuda, count * dev->act_bytes);
         dtype_from_float(cuda->precision, from_host + done, count, room);

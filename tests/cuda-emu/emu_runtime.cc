@@ -20,10 +20,12 @@ namespace emu
 struct Allocation {
     char *map, *base, *guard;
     size_t bytes;
+    int device;
 };
 static auto &allocations = *new std::map<const char *, Allocation>; /* by the guard page's end */
 static auto &pinned = *new std::set<void *>;
 static size_t memory_used, memory_size = (size_t)8 << 30;
+static int current; /* device of the calling thread; there is one thread */
 static int devices = 1, driver = 13000, capability = 90;
 static unsigned long fail_alloc, fail_launch; /* count down to 0 */
 static bool lazy = true, open;
@@ -78,6 +80,9 @@ void check_argument(const char *name, int index, const void *p)
 {
     if (p && !inside(p, 1))
         die("kernel %s: argument %d (%p) is not device memory", name, index, p);
+    if (p && find(p)->device != current)
+        die("kernel %s: argument %d (%p) is memory of device %d, current is %d", name, index, p,
+            find(p)->device, current);
 }
 
 static void on_fault(int sig, siginfo_t *info, void *)
@@ -144,6 +149,7 @@ static struct Setup {
 /* ---- streams: queues that run when something waits for them ---- */
 struct CUstream_st {
     std::deque<std::function<void()>> work;
+    int device;
 };
 struct CUevent_st {
     cudaStream_t stream;
@@ -177,6 +183,8 @@ cudaError_t enqueue(cudaStream_t s, bool is_launch, std::function<void()> work)
     STICKY;
     if (!s)
         die("the default stream is not used here: it waits for all others");
+    if (is_launch && s->device != current)
+        die("a launch into a stream of device %d, current is %d", s->device, current);
     bool fails = is_launch && counts_down(&fail_launch);
     s->work.push_back(fails ? [] { sticky = cudaErrorIllegalAddress; } : std::move(work));
     if (!lazy)
@@ -226,7 +234,10 @@ cudaError_t cudaGetDeviceCount(int *n)
 cudaError_t cudaSetDevice(int d)
 {
     STICKY;
-    return d >= 0 && d < devices ? cudaSuccess : fail(cudaErrorInvalidDevice);
+    if (d < 0 || d >= devices)
+        return fail(cudaErrorInvalidDevice);
+    current = d;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int d)
@@ -296,7 +307,7 @@ cudaError_t cudaMalloc(void **p, size_t n)
     char *map = n <= memory_size - memory_used ? map_pages(pages + PAGE) : nullptr;
     if (!map)
         return fail(cudaErrorMemoryAllocation);
-    Allocation a = {map, map + pages - (n + 15) / 16 * 16, map + pages, n};
+    Allocation a = {map, map + pages - (n + 15) / 16 * 16, map + pages, n, current};
     memset(map, 0xff, pages); /* NaN in every float format: use of unwritten memory shows */
     mprotect(a.guard, PAGE, PROT_NONE);
     memory_used += n;
@@ -375,7 +386,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
     *s = nullptr;
     STICKY;
-    streams.push_back(*s = new CUstream_st);
+    streams.push_back(*s = new CUstream_st{{}, current});
     return cudaSuccess;
 }
 

@@ -104,8 +104,25 @@ static int scenario_limit(void)
     return said(err.set ? &err : &refused);
 }
 
+/* Two devices in turn. */
+static int scenario_two(void)
+{
+    struct error err = ERROR_INIT;
+    struct device *one = device_cuda_open(0, DTYPE_F16, 0, &err);
+    struct device *other = device_cuda_open(1, DTYPE_F32, 0, &err);
+    for (int i = 0; one && other && !err.set && i < 2; i++)
+        (void)(step(one, &err) && step(other, &err));
+    if (one)
+        one->op->close(one);
+    if (other)
+        other->op->close(other);
+    return said(&err);
+}
+
 static int scenario(char **argument)
 {
+    if (strcmp(argument[1], "two") == 0)
+        return scenario_two();
     if (strcmp(argument[1], "open") == 0)
         return scenario_open(argument[2], argument[3]);
     if (strcmp(argument[1], "step") == 0)
@@ -183,6 +200,14 @@ static void test_limit(void)
            "max_memory is a limit: %s", text);
 }
 
+static void test_two(void)
+{
+    const char *argument[] = {"test_cuda_device", "two", NULL};
+    char text[ERROR_TEXT_BYTES];
+    tap_ok(play("EMU_DEVICES=2", argument, text, sizeof text) == 0, "two devices at once: %s",
+           text);
+}
+
 /* The nth allocation or launch fails, for all n there are: a message, and nothing is leaked. */
 static void test_failures(const char *what, const char *precision, const char *expected)
 {
@@ -242,6 +267,7 @@ int main(int argc, char **argv)
     else {
         test_opening();
         test_limit();
+        test_two();
         test_failures("EMU_FAIL_ALLOC", "F32", "memory");
         test_failures("EMU_FAIL_ALLOC", "F16", "memory");
         test_failures("EMU_FAIL_LAUNCH", "F32", "launched last: linear");
