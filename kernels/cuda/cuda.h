@@ -322,7 +322,7 @@ void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float 
                      const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
                      float *v, float *w);
 
-/* ---- prune.cu ---- */
+/* ---- prune.cu; solve.cu ---- */
 void cuda_solve(struct device *dev, float *a, size_t n, float *b, size_t m);
 void cuda_unit_slope(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                      size_t cols, size_t group, float *slope);

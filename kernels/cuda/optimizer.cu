@@ -1,0 +1,117 @@
+/* optimizer.cu: gradient norm, clipping and AdamW. The norm is summed in double, by blocks into the
+ * scratch and then by one block, in an order that depends on nothing but the number of elements. */
+#include "kernels/cuda/linear.h"
+
+constexpr size_t RUN = 16 * CUDA_BLOCK, MOST_RUNS = 1024;
+
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    squares(const float *__restrict__ x, size_t n, double *__restrict__ partial)
+{
+    SHARED(double, warps, [WARP]);
+    double sum = 0;
+    for (size_t i = grid_first(); i < n; i += grid_stride())
+        sum += (double)x[i] * (double)x[i];
+    sum = block_sum(sum, warps);
+    if (threadIdx.x == 0)
+        partial[blockIdx.x] = sum;
+}
+
+/* One block. */
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    add_squares(const double *__restrict__ partial, unsigned n, double *__restrict__ sum)
+{
+    SHARED(double, warps, [WARP]);
+    double total = 0;
+    for (unsigned i = threadIdx.x; i < n; i += CUDA_BLOCK)
+        total += partial[i];
+    total = block_sum(total, warps);
+    if (threadIdx.x == 0)
+        *sum += total;
+}
+
+void cuda_sum_squares(struct device *dev, const float *x, size_t n, double *sum)
+{
+    struct cuda *cuda = cuda_of(dev);
+    size_t runs = (n + RUN - 1) / RUN;
+    unsigned blocks = (unsigned)(runs < MOST_RUNS ? runs : MOST_RUNS);
+    double *partial =
+        n > 0 ? (double *)cuda_scratch(cuda, "sum_squares", MOST_RUNS * sizeof *partial) : NULL;
+    if (partial && CUDA_LAUNCH(cuda, "sum_squares", squares, blocks, CUDA_BLOCK, 0, x, n, partial))
+        CUDA_LAUNCH(cuda, "sum_squares", add_squares, 1, CUDA_BLOCK, 0, partial, blocks, sum);
+}
+
+static __global__ void clip(const double *sum, float max_norm, float *factor)
+{
+    if (threadIdx.x > 0)
+        return;
+    double norm = sqrt(*sum);
+    bool within =
+        max_norm <= 0.0f || norm <= (double)max_norm; /* false for NaN, which stays seen */
+    *factor = within ? 1.0f : (float)((double)max_norm / norm);
+}
+
+void cuda_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor)
+{
+    CUDA_LAUNCH(cuda_of(dev), "clip_factor", clip, 1, WARP, 0, sum, max_norm, factor);
+}
+
+/* struct adamw, worked out once per call. */
+struct adamw_step {
+    float beta1, beta2;
+    float rate;            /* lr / (1 - beta1^step) */
+    float root_correction; /* 1 / sqrt(1 - beta2^step) */
+    float eps, decay;      /* decay = 1 - lr * weight_decay */
+};
+
+static struct adamw_step step_of(const struct adamw *adamw)
+{
+    double correct1 = 1 - pow((double)adamw->beta1, (double)adamw->step);
+    double correct2 = 1 - pow((double)adamw->beta2, (double)adamw->step);
+    struct adamw_step step;
+    step.beta1 = adamw->beta1;
+    step.beta2 = adamw->beta2;
+    step.rate = (float)((double)adamw->lr / correct1);
+    step.root_correction = (float)(1 / sqrt(correct2));
+    step.eps = adamw->eps;
+    step.decay = (float)(1 - (double)adamw->lr * (double)adamw->weight_decay);
+    return step;
+}
+
+/* Rows of `cols`; row NULL: those of grad. */
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    update(struct adamw_step step, const float *__restrict__ factor,
+           const int32_t *__restrict__ row, size_t n_rows, size_t cols,
+           const float *__restrict__ grad, float *__restrict__ m, float *__restrict__ v,
+           float *__restrict__ w)
+{
+    float by = *factor;
+    for (size_t r = blockIdx.y; r < n_rows; r += gridDim.y) {
+        size_t from = r * cols, at = (row ? (size_t)row[r] : r) * cols;
+        for (size_t i = grid_first(); i < cols; i += grid_stride()) {
+            float g = grad[from + i] * by;
+            float mean = step.beta1 * m[at + i] + (1.0f - step.beta1) * g;
+            float square = step.beta2 * v[at + i] + (1.0f - step.beta2) * g * g;
+            float root = sqrtf(square) * step.root_correction + step.eps;
+            m[at + i] = mean;
+            v[at + i] = square;
+            w[at + i] = w[at + i] * step.decay - step.rate * mean / root;
+        }
+    }
+}
+
+void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
+                const float *grad, float *m, float *v, float *w)
+{
+    if (n > 0)
+        CUDA_LAUNCH(cuda_of(dev), "adamw", update, cuda_blocks(n), CUDA_BLOCK, 0, step_of(adamw),
+                    factor, (const int32_t *)NULL, (size_t)1, n, grad, m, v, w);
+}
+
+void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
+                     const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
+                     float *v, float *w)
+{
+    if (n_rows > 0 && cols > 0)
+        CUDA_LAUNCH(cuda_of(dev), "adamw_rows", update, cuda_grid_rows(n_rows, cols), CUDA_BLOCK, 0,
+                    step_of(adamw), factor, row, n_rows, cols, grad, m, v, w);
+}
