@@ -202,7 +202,7 @@ static const struct device_ops operations = {
     .epilogue_backward = cuda_epilogue_backward,
     .add_norm_backward = cuda_add_norm_backward,
 #endif
-#if __has_include("kernels/cuda/attention.cu")
+#if __has_include("kernels/cuda/attention_backward.cu")
     .attention_backward = cuda_attention_backward,
 #endif
 #if __has_include("kernels/cuda/rows.cu")

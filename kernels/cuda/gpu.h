@@ -4,7 +4,7 @@
  * nvcc:              the real CUDA headers, real launches
  * g++ -DCUDA_EMU:    tests/cuda-emu, the same source on the CPU
  *
- * Three constructs differ and are hidden here: the launch, static and dynamic shared memory. Rules
+ * What differs is hidden here: the launch, static and dynamic shared memory, unrolling. Rules
  * for kernels, which the emulator enforces where it can:
  *   - Blocks are whole warps, warp collectives use all 32 lanes (FULL_WARP). Threads that have
  *     nothing to do stay and contribute 0; a kernel is left early only by a whole block, or, where
@@ -23,6 +23,7 @@
 
 #ifdef CUDA_EMU
 #include "tests/cuda-emu/cuda_emu.h"
+#define UNROLL
 #else
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
@@ -33,6 +34,9 @@
  * parentheses: LAUNCH((scale<float, 4>), grid, block, shmem, stream, …). */
 #define LAUNCH(kernel, grid, block, shmem, stream, ...)                                            \
     (kernel<<<(grid), (block), (shmem), (stream)>>>(__VA_ARGS__), cudaGetLastError())
+
+/* Before a loop over an array that is to stay in registers. */
+#define UNROLL _Pragma("unroll")
 
 /* SHARED(float, tile, [32][33]) declares a static shared array. */
 #define SHARED(type, name, dims) __shared__ type name dims

@@ -89,7 +89,8 @@ static void norm_case(struct trial *t, const void *context)
     size_t n = s->rows * s->cols;
     double tolerance = (double)(s->cols + 64) * EPSILON;
     double by_rows = 4 * (double)s->rows * sqrt((double)s->rows) * EPSILON + tolerance;
-    float host_stats[2 * 256];
+    enum { MOST_ROWS = 8200 };
+    static float host_stats[2 * MOST_ROWS];
     for (size_t r = 0; r < s->rows; r++) {
         host_stats[2 * r] = (float)(0.1 * rng_normal(&t->rng));
         host_stats[2 * r + 1] = (float)(0.8 + 0.4 * rng_uniform(&t->rng));
@@ -116,7 +117,9 @@ static void test_norm(void)
         {NORM_LAYER, 200, 64, 0.5F, true, true},   {NORM_LAYER, 3, 768, 0.1F, true, true},
         {NORM_LAYER, 130, 3, 0.25F, false, true},  {NORM_AFFINE, 1, 1, 0, false, false},
         {NORM_AFFINE, 100, 33, 0.1F, false, true}, {NORM_AFFINE, 200, 64, 0.5F, true, true},
-        {NORM_AFFINE, 17, 100, 0, true, false}};
+        {NORM_AFFINE, 17, 100, 0, true, false},    {NORM_LAYER, 21, 1030, 0.1F, true, true},
+        {NORM_LAYER, 5, 1000, 0, false, true},     {NORM_AFFINE, 5, 1030, 0, true, false},
+        {NORM_AFFINE, 8200, 3, 0.1F, false, true}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[96];
         snprintf(what, sizeof what, "%s %zu × %zu, dropout %g",

@@ -244,6 +244,9 @@ static void test_norm(void)
         {NORM_AFFINE, 100, 33, 0.1F, true, true, false},
         {NORM_AFFINE, 17, 100, 0, false, false, true},
         {NORM_AFFINE, 200, 64, 0.5F, true, true, true},
+        {NORM_LAYER, 5, 1000, 0.1F, true, true, false},
+        {NORM_LAYER, 5, 1030, 0.1F, true, true, true},
+        {NORM_AFFINE, 5, 1030, 0, false, true, true},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[96];
