@@ -406,7 +406,8 @@ int main(int argc, char **argv)
     };
     struct options opt;
     tool_init(&tool, argc, argv,
-              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE);
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE |
+                  TOOL_MEMORY | TOOL_PRECISION);
     mprune_parse(&tool, &opt);
     run(&tool, &opt);
     return tool_finish(&tool);

@@ -342,11 +342,25 @@ static void check_stream(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--seed: --method %s draws nothing; drop it", method->name);
     if (!(opt->speedup > 0) && tool->given & TOOL_DEVICE)
         tool_usage_error(tool, "--device: --method %s runs no model; drop it", method->name);
+    if (!(opt->speedup > 0) && tool->given & (TOOL_MEMORY | TOOL_PRECISION))
+        tool_usage_error(tool, "--%s: --method %s runs no model; drop it",
+                         tool->given & TOOL_MEMORY ? "max-memory" : "precision", method->name);
+}
+
+/* Gradients of fp16 would have to be scaled. */
+static void check_precision(struct tool *tool, struct options *opt)
+{
+    if (tool->precision == DTYPE_F16)
+        tool_usage_error(tool, "--precision fp16: the gradients that pruning reads are too small "
+                               "for it; use bf16");
+    opt->movement.train.precision = tool->precision;
+    tool->rounds = opt->method == METHOD_MOVEMENT;
 }
 
 static void check_options(struct tool *tool, struct options *opt)
 {
     char names[256];
+    check_precision(tool, opt);
     if (!opt->model)
         tool_usage_error(tool, "-m is missing: the model to prune");
     check_vocabulary(tool, opt);

@@ -353,7 +353,8 @@ int main(int argc, char **argv)
     };
     struct options opt;
     tool_init(&tool, argc, argv,
-              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS);
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_MEMORY |
+                  TOOL_PRECISION);
     parse(&tool, &opt);
     bool ok = run(&tool, &opt);
     int status = tool_finish(&tool);

@@ -38,6 +38,7 @@ static _Noreturn void child(const struct tool *tool, const char *model,
     struct device *dev;
     struct threads *team;
     mine.verbose = false;
+    mine.quiet = true;
     bool ok = tool_open_device(&mine, &dev, &team) &&
               subject_open(&subject, model, dev, team, &mine.err) &&
               subject_check(&subject, &set->header, "", &mine.err) &&

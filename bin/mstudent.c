@@ -275,7 +275,8 @@ int main(int argc, char **argv)
     const char *const *path;
     size_t n;
     tool_init(&tool, argc, argv,
-              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE);
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE |
+                  TOOL_MEMORY);
     mstudent_parse(&tool, &arguments, &path, &n);
     finish(&tool, &run, &arguments, work(&tool, &run, &arguments, path, n));
     return tool_finish(&tool);

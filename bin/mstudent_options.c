@@ -100,20 +100,6 @@ static void check_shape(struct tool *tool, const char *text)
     shape_free(&shape);
 }
 
-static void parse_precision(struct tool *tool, struct train_options *train)
-{
-    static const struct {
-        const char *name;
-        enum dtype type;
-    } known[] = {{"fp32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"fp16", DTYPE_F16}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(tool_argument(tool), known[i].name) == 0) {
-            train->precision = known[i].type;
-            return;
-        }
-    tool_usage_error(tool, "--precision: \"%s\" is not fp32, bf16 or fp16", tool_argument(tool));
-}
-
 /* "balanced", or numbers with commas between. */
 static void parse_class_weights(struct tool *tool, struct arguments *a)
 {
@@ -243,7 +229,8 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         a->quantise = true;
         break;
     case OPTION_PRECISION:
-        parse_precision(tool, train);
+        train->precision = tool->precision = tool_argument_precision(tool);
+        tool->rounds = true;
         break;
     case OPTION_CLASS_WEIGHTS:
         parse_class_weights(tool, a);

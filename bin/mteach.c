@@ -84,7 +84,8 @@ int main(int argc, char **argv)
     const char *const *path;
     size_t n_paths;
     tool_init(&tool, argc, argv,
-              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE);
+              TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS | TOOL_FORCE |
+                  TOOL_MEMORY | TOOL_PRECISION);
     const char **model = memory_zeroed((size_t)argc + 1, sizeof *model, &tool.err);
     if (model) {
         parse(&tool, model, &options, &path, &n_paths);

@@ -14,6 +14,7 @@
 #include "core/memory.h"
 #include "core/number.h"
 #include "io/records.h"
+#include "kernels/device.h"
 
 enum { MESSAGE_BYTES = ERROR_TEXT_BYTES + 128 };
 
@@ -199,6 +200,7 @@ void tool_init(struct tool *tool, int argc, char **argv, unsigned common)
     tool->common = common;
     tool->next = 1;
     tool->err = (struct error)ERROR_INIT;
+    tool->precision = DTYPE_F32;
     size_t n = argc > 0 ? (size_t)argc : 1;
     tool->operand = memory_zeroed(n, sizeof *tool->operand, &tool->err);
     tool->input = memory_zeroed(n, sizeof *tool->input, &tool->err);
@@ -222,13 +224,56 @@ void tool_init(struct tool *tool, int argc, char **argv, unsigned common)
     }
 }
 
+static const char *precision_name(enum dtype precision)
+{
+    return precision == DTYPE_F16 ? "fp16" : precision == DTYPE_BF16 ? "bf16" : "fp32";
+}
+
+/* What only a GPU has is a mistake elsewhere; a limit is kept by "auto" where there is none. */
+static bool check_device(struct tool *tool, const struct device *dev)
+{
+    bool cuda = device_is_cuda(dev->name);
+    if (tool->max_memory && !cuda && strcmp(tool->device, "auto") != 0)
+        return error_set(&tool->err, "--max-memory limits the memory of a GPU; device %s is none",
+                         dev->name);
+    if (tool->precision != DTYPE_F32 && !cuda && !tool->rounds)
+        return error_set(&tool->err,
+                         "--precision %s: device %s computes in fp32; it goes with --device cuda",
+                         precision_name(tool->precision), dev->name);
+    return true;
+}
+
+/* "auto" says what it took, if it took a GPU or was asked for by name. */
+static struct device *choose_device(struct tool *tool)
+{
+    const struct device_choice choice = {.name = tool->device,
+                                         .n_threads = tool->threads,
+                                         .precision = tool->precision,
+                                         .max_memory = tool->max_memory};
+    struct error why = ERROR_INIT;
+    struct device *dev = device_choose(&choice, &why, &tool->err);
+    if (!dev)
+        return NULL;
+    if (!check_device(tool, dev)) {
+        dev->op->close(dev);
+        return NULL;
+    }
+    char text[256];
+    dev->op->describe(dev, text, sizeof text);
+    if (strcmp(tool->device, "auto") == 0 && device_is_cuda(dev->name))
+        tool_note(tool, "--device auto: %s, %s", dev->name, text);
+    else if (tool->given & TOOL_DEVICE && why.set)
+        tool_note(tool, "--device auto: %s; %s", dev->name, why.text);
+    return dev;
+}
+
 bool tool_open_device(struct tool *tool, struct device **dev, struct threads **team)
 {
     *dev = NULL;
     *team = threads_open(tool->threads, &tool->err);
     if (!*team)
         return false;
-    *dev = device_open(tool->device, tool->threads, &tool->err);
+    *dev = choose_device(tool);
     if (!*dev) {
         threads_close(*team);
         *team = NULL;

@@ -42,11 +42,14 @@ struct tool {
     char **argv;
     /* set by the common options */
     bool quiet, verbose, show_progress, force;
-    const char *output; /* -o; NULL: standard output */
-    const char *device; /* --device, MILLET_DEVICE, "auto" */
-    size_t threads;     /* -j, MILLET_THREADS, else threads_available() */
-    uint64_t seed;      /* --seed; 0 */
-    unsigned given;     /* enum tool_common: which stand on the command line */
+    const char *output;   /* -o; NULL: standard output */
+    const char *device;   /* --device, MILLET_DEVICE, "auto" */
+    enum dtype precision; /* of activations on a GPU; F32 */
+    bool rounds; /* set by the tool: it rounds to `precision` itself where activations are floats */
+    size_t max_memory; /* --max-memory; 0: all there is */
+    size_t threads;    /* -j, MILLET_THREADS, else threads_available() */
+    uint64_t seed;     /* --seed; 0 */
+    unsigned given;    /* enum tool_common: which stand on the command line */
     struct error err;
     struct progress progress;
     /* private to tool*.c */
@@ -71,12 +74,14 @@ struct tool {
 /* The common options are handled inside; a tool lists in `common` which of these it has, so that
  * none is accepted and ignored. -q --quiet, -v --verbose, --help and --version are everywhere. */
 enum tool_common {
-    TOOL_OUTPUT = 1,    /* -o --output */
-    TOOL_DEVICE = 2,    /* --device */
-    TOOL_THREADS = 4,   /* -j --threads */
-    TOOL_SEED = 8,      /* --seed */
-    TOOL_PROGRESS = 16, /* --progress */
-    TOOL_FORCE = 32     /* --force: binary to a terminal */
+    TOOL_OUTPUT = 1,     /* -o --output */
+    TOOL_DEVICE = 2,     /* --device */
+    TOOL_THREADS = 4,    /* -j --threads */
+    TOOL_SEED = 8,       /* --seed */
+    TOOL_PROGRESS = 16,  /* --progress */
+    TOOL_FORCE = 32,     /* --force: binary to a terminal */
+    TOOL_MEMORY = 64,    /* --max-memory */
+    TOOL_PRECISION = 128 /* --precision; a tool with an option of its own sets tool->precision */
 };
 
 /* Call with name, purpose, synopsis, example and options set. Standard descriptors that are closed
@@ -97,6 +102,8 @@ void tool_check_stdin(struct tool *tool, bool default_stdin);
 /* The argument of the option just returned, as a number in [min, max], or kept in *value, which
  * must be NULL before; a mistake finishes the process (2) and names `what`. */
 int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
+/* fp32, bf16 or fp16. */
+enum dtype tool_argument_precision(struct tool *tool);
 double tool_argument_real(struct tool *tool, const char *what, double min, double max);
 void tool_argument_once(struct tool *tool, const char *what, const char **value);
 /* The option just returned says how a run is kept, not what it makes: histories leave it out. */
@@ -110,7 +117,7 @@ _Noreturn void tool_usage_error(struct tool *tool, const char *format, ...)
 /* A message that is not an error ("auto: no GPU here, using cpu"), unless -q; one write. */
 void tool_note(const struct tool *tool, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Device and team as the options ask. false: tool->err set, both NULL. */
+/* Device and team as the options ask; what "auto" chose is said. false: tool->err set, both NULL. */
 bool tool_open_device(struct tool *tool, struct device **dev, struct threads **team);
 void tool_close_device(struct device *dev, struct threads *team); /* NULL is fine */
 /* This run as a stage of a history (io/model.h): its options without -o and without operands, which

@@ -1,4 +1,5 @@
 /* tool_options.c: the options of the tools: parsing, help and version. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 enum common_id {
     ID_OUTPUT = 1,
     ID_DEVICE,
+    ID_MEMORY,
+    ID_PRECISION,
     ID_THREADS,
     ID_SEED,
     ID_PROGRESS,
@@ -30,6 +33,10 @@ static const struct {
     {{'o', "output", "FILE", "write to FILE, which appears complete or not at all", ID_OUTPUT},
      TOOL_OUTPUT},
     {{0, "device", "NAME", "cpu, cuda[:N], reference or auto", ID_DEVICE}, TOOL_DEVICE},
+    {{0, "max-memory", "SIZE", "use at most SIZE bytes of a GPU's memory: 6G, 500M", ID_MEMORY},
+     TOOL_MEMORY},
+    {{0, "precision", "FORMAT", "of numbers on a GPU: fp32 (default), bf16 or fp16", ID_PRECISION},
+     TOOL_PRECISION},
     {{'j', "threads", "N", "use N threads; default: all this process may use", ID_THREADS},
      TOOL_THREADS},
     {{0, "seed", "N", "seed of all random numbers; default 0", ID_SEED}, TOOL_SEED},
@@ -209,6 +216,23 @@ static const struct tool_option *scan(struct tool *tool)
     return NULL;
 }
 
+/* Bytes: "6G", "1.5G", "500M", "1000000"; thousands as makers of memory count them. */
+static size_t argument_size(struct tool *tool, const char *what)
+{
+    static const char letters[] = "KMG";
+    char text[32];
+    size_t n = strlen(tool->argument);
+    const char *letter = n > 1 ? strchr(letters, tool->argument[n - 1]) : NULL;
+    double value = 0, unit = letter ? pow(1000, (double)(letter - letters + 1)) : 1;
+    struct error err = ERROR_INIT;
+    snprintf(text, sizeof text, "%.*s", (int)(letter ? n - 1 : n), tool->argument);
+    if (n >= sizeof text || !number_real(text, what, 0, 1e15, &value, &err) ||
+        !(value * unit >= 1 && value * unit <= 1e15))
+        tool_usage_error(tool, "%s: \"%s\" is not a number of bytes, as in 6G or 500M", what,
+                         tool->argument);
+    return (size_t)(value * unit);
+}
+
 static void take_common(struct tool *tool, int id)
 {
     switch ((enum common_id)id) {
@@ -217,6 +241,13 @@ static void take_common(struct tool *tool, int id)
         break;
     case ID_DEVICE:
         tool->device = tool->argument;
+        break;
+    case ID_MEMORY:
+        tool->max_memory = argument_size(tool, "--max-memory");
+        tool_leave_unsaid(tool);
+        break;
+    case ID_PRECISION:
+        tool->precision = tool_argument_precision(tool);
         break;
     case ID_THREADS:
         tool->threads = (size_t)tool_argument_integer(tool, "--threads", 1, TOOL_MAX_THREADS);
@@ -271,6 +302,18 @@ int tool_next_option(struct tool *tool)
     if (tool->threads == 0)
         tool->threads = tool->common & TOOL_THREADS ? threads_available() : 1;
     return -1;
+}
+
+enum dtype tool_argument_precision(struct tool *tool)
+{
+    static const struct {
+        const char *name;
+        enum dtype type;
+    } known[] = {{"fp32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"fp16", DTYPE_F16}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(tool->argument, known[i].name) == 0)
+            return known[i].type;
+    tool_usage_error(tool, "--precision: \"%s\" is not fp32, bf16 or fp16", tool->argument);
 }
 
 const char *tool_argument(const struct tool *tool)

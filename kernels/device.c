@@ -1,11 +1,12 @@
 /* device.c: devices by name. */
+#include "kernels/device.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/openblas.h"
-#include "kernels/kernels.h"
 
 /* N of "cuda:N"; false: not a number. */
 static bool cuda_index(const char *name, int *index)
@@ -21,23 +22,38 @@ static bool cuda_index(const char *name, int *index)
     return *end == '\0';
 }
 
-struct device *device_open(const char *name, size_t n_threads, struct error *err)
+bool device_is_cuda(const char *name)
 {
     int index;
+    return cuda_index(name, &index);
+}
+
+struct device *device_choose(const struct device_choice *choice, struct error *why,
+                             struct error *err)
+{
+    const char *name = choice->name;
+    int index;
     if (strcmp(name, "auto") == 0) {
-        struct error none = ERROR_INIT;
-        struct device *dev = device_cuda_open(0, DTYPE_F32, 0, &none);
-        return dev ? dev : device_cpu_open(n_threads, err);
+        struct device *dev = device_cuda_open(0, choice->precision, choice->max_memory, why);
+        return dev ? dev : device_cpu_open(choice->n_threads, err);
     }
     if (strcmp(name, "cpu") == 0)
-        return device_cpu_open(n_threads, err);
+        return device_cpu_open(choice->n_threads, err);
     if (strcmp(name, "reference") == 0)
         return device_reference_open(err);
     if (cuda_index(name, &index))
-        return device_cuda_open(index, DTYPE_F32, 0, err);
+        return device_cuda_open(index, choice->precision, choice->max_memory, err);
     error_set(err, "device \"%s\" is not known; expected cpu, cuda, cuda:N, reference or auto",
               name);
     return NULL;
+}
+
+struct device *device_open(const char *name, size_t n_threads, struct error *err)
+{
+    const struct device_choice choice = {
+        .name = name, .n_threads = n_threads, .precision = DTYPE_F32};
+    struct error why = ERROR_INIT;
+    return device_choose(&choice, &why, err);
 }
 
 void device_list(char *text, size_t n)
