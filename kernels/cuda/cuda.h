@@ -48,10 +48,22 @@ struct cuda_memory {
     size_t half, at;
 };
 
+/* What a kernel found wrong with its input, in device memory: the first report stays, for sync. */
+enum cuda_fault_kind {
+    CUDA_FAULT_TOKEN, /* value: id, limit: rows of the table */
+    CUDA_FAULT_PLACE,
+    CUDA_FAULT_FEATURE,
+    CUDA_FAULT_LABEL
+};
+struct cuda_fault {
+    int reports, kind, value, limit;
+};
+
 struct cuda {
-    struct device device; /* first: a struct device * of this device is a struct cuda * */
-    struct error error;   /* first failure, for sync */
-    const char *latest;   /* operation launched last, for failures that show later */
+    struct device device;           /* first: a struct device * of this device is a struct cuda * */
+    struct error error;             /* first failure, for sync */
+    struct cuda_fault *fault, seen; /* on the device, and where sync fetches it */
+    const char *latest;             /* operation launched last, for failures that show later */
     int index;
     enum dtype precision; /* of act: DTYPE_F32, DTYPE_F16, DTYPE_BF16 */
     char name[16];        /* "cuda:0" */
@@ -86,6 +98,12 @@ void cuda_free(struct device *dev, void *memory);
 /* Device memory for the inside of one operation, undefined contents, 256-byte aligned, good until
  * the next operation: everything is in stream order. NULL after cuda_fail. */
 void *cuda_scratch(struct cuda *cuda, const char *operation, size_t bytes);
+
+/* ---- fault.cu ---- */
+bool cuda_fault_open(struct cuda *cuda, struct error *err) MUST_CHECK;
+void cuda_fault_close(struct cuda *cuda);
+/* Waits for the stream; false and a failure kept when that fails or a kernel has reported. */
+bool cuda_fault_check(struct cuda *cuda);
 
 /* ---- memory.cu ---- */
 bool cuda_memory_open(struct cuda *cuda, struct error *err) MUST_CHECK;
@@ -229,6 +247,16 @@ static __device__ inline float block_max(float x, float *partial)
     return largest;
 }
 
+/* Keep for sync that `value` is not below `limit`, or else is wrong. */
+static __device__ inline void report(struct cuda_fault *fault, int kind, int value, size_t limit)
+{
+    if (atomicAdd(&fault->reports, 1) > 0)
+        return;
+    fault->kind = kind;
+    fault->value = value;
+    fault->limit = (int)limit;
+}
+
 /* dropout_factor() of kernels/dropout.h with the key's fields as kernel parameters. */
 static __device__ inline float dropped(uint32_t first, uint32_t second, uint32_t threshold,
                                        float keep_scale, size_t index)
@@ -256,7 +284,7 @@ void cuda_column_sum(struct device *dev, const act *d, size_t rows, size_t cols,
 void cuda_column_sum_of(struct cuda *cuda, const char *operation, const act *d, size_t stride,
                         size_t rows, size_t cols, float *grad);
 
-/* ---- rows.cu: tables, rows, sparse features ---- */
+/* ---- sparse features: bag.cu; tables and rows: rows.cu, sequence.cu ---- */
 struct bag_weights *cuda_bag_prepare(struct device *dev, const struct weight *weight,
                                      struct error *err);
 void cuda_bag_free(struct device *dev, struct bag_weights *bag);
@@ -302,7 +330,7 @@ void cuda_attention_backward(struct device *dev, const struct attention *attenti
                              const act *k, const act *v, const act *out, const float *lse,
                              const act *dout, act *dq, act *dk, act *dv);
 
-/* ---- loss.cu ---- */
+/* ---- loss.cu; a teacher's states: match.cu, relation.cu ---- */
 void cuda_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,
                const float *teacher, size_t rows, size_t classes, float *row_loss, act *dlogits);
 void cuda_loss_multi_label(struct device *dev, const struct loss *loss, const act *logits,

@@ -106,7 +106,7 @@ static bool start(struct cuda *cuda, struct error *err)
     cudaError_t status = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
     if (status != cudaSuccess)
         return error_set(err, "the device does not start: %s", cudaGetErrorString(status));
-    return cuda_blas_open(cuda, err) && cuda_memory_open(cuda, err);
+    return cuda_blas_open(cuda, err) && cuda_memory_open(cuda, err) && cuda_fault_open(cuda, err);
 }
 
 static void cuda_close(struct device *dev)
@@ -114,6 +114,7 @@ static void cuda_close(struct device *dev)
     struct cuda *cuda = cuda_of(dev);
     if (cuda->stream && cudaSetDevice(cuda->index) == cudaSuccess)
         cudaStreamSynchronize(cuda->stream);
+    cuda_fault_close(cuda);
     cuda_memory_close(cuda);
     cuda_blas_close(cuda);
     if (cuda->stream)
@@ -131,7 +132,7 @@ static bool cuda_sync(struct device *dev, struct error *err)
 {
     struct cuda *cuda = cuda_of(dev);
     if (cuda_enter(cuda))
-        cuda_check(cuda, "sync", cudaStreamSynchronize(cuda->stream));
+        cuda_fault_check(cuda);
     return !cuda->error.set || error_set(err, "%s", cuda->error.text);
 }
 
