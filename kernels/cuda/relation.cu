@@ -42,7 +42,7 @@ score_tile(const T *__restrict__ x, size_t stride, size_t cols, size_t i, size_t
         score[r] *= scale;
 }
 
-/* norm [rows, heads] of one slice: of x, or of target. */
+/* norm [rows, heads] of one slice. */
 template <class T>
 static __device__ inline void slice_norms(const T *x, size_t stride, size_t cols, size_t i,
                                           size_t begin, size_t end, float (*own)[TILE + 1],
@@ -70,23 +70,26 @@ static __device__ inline void slice_norms(const T *x, size_t stride, size_t cols
     }
 }
 
-/* Blocks: sequences × tiles of rows × heads. norm_x, norm_t [rows, heads]. */
+/* Blocks: sequences × tiles of rows × heads of x, then of target. norm: [rows, heads] of x, then
+ * of target. */
 template <class T>
 static __global__ void __launch_bounds__(WARPS *WARP)
     relation_norms(const T *__restrict__ x, size_t stride, size_t cols,
                    const T *__restrict__ target, size_t target_stride, size_t target_cols,
-                   const int32_t *__restrict__ offset, float *__restrict__ norm_x,
-                   float *__restrict__ norm_t)
+                   const int32_t *__restrict__ offset, size_t rows, float *__restrict__ norm)
 {
     SHARED(float, own, [TILE][TILE + 1]);
     SHARED(float, other, [TILE][TILE + 1]);
     size_t begin = (size_t)offset[blockIdx.x], end = (size_t)offset[blockIdx.x + 1];
-    size_t head = blockIdx.z, heads = gridDim.z;
-    for (size_t i = begin + blockIdx.y * (size_t)TILE; i < end; i += gridDim.y * (size_t)TILE) {
-        slice_norms(x + head * cols, stride, cols, i, begin, end, own, other, heads, norm_x + head);
-        slice_norms(target + head * target_cols, target_stride, target_cols, i, begin, end, own,
-                    other, heads, norm_t + head);
+    size_t heads = gridDim.z / 2, head = blockIdx.z % heads;
+    if (blockIdx.z >= heads) { /* the whole block */
+        x = target;
+        stride = target_stride;
+        cols = target_cols;
+        norm += rows * heads;
     }
+    for (size_t i = begin + blockIdx.y * (size_t)TILE; i < end; i += gridDim.y * (size_t)TILE)
+        slice_norms(x + head * cols, stride, cols, i, begin, end, own, other, heads, norm + head);
 }
 
 /* One tile: the warp's rows of `both` = (d_ij + d_ji) of the tile from j on; the lane's share of
@@ -181,11 +184,12 @@ void cuda_relation(struct device *dev, const struct relation *relation, const ac
     float *sum = loss + rows * heads;
     float factor = relation->weight * relation->scale / ((float)heads * sqrtf((float)cols));
     dim3 grid = cuda_grid_seqs(seqs, TILE);
-    grid.z = (unsigned)heads;
+    grid.z = (unsigned)(2 * heads);
     CUDA_PER_ACT(cuda,
                  CUDA_LAUNCH(cuda, "relation", relation_norms<T>, grid, WARPS * WARP, 0,
                              cuda_values<T>(x), relation->stride, cols, cuda_values<T>(target),
-                             relation->target_stride, target_cols, seqs->offset, norm_x, norm_t));
+                             relation->target_stride, target_cols, seqs->offset, rows, norm_x));
+    grid.z = (unsigned)heads;
     CUDA_PER_ACT(cuda,
                  CUDA_LAUNCH(cuda, "relation", relation_spread<T>, grid, WARPS * WARP, 0,
                              cuda_values<T>(x), relation->stride, cols, cuda_values<T>(target),

@@ -4,9 +4,9 @@
 
 #include <math.h>
 
-/* Sequences of 1, 9, 40 and 3 rows. */
-static const int32_t offset[] = {0, 1, 10, 50, 53};
-enum { SEQUENCES = 4, ROWS = 53, LONGEST = 40 };
+/* Sequences of 1, 9, 40, 3 and 97 rows. */
+static const int32_t offset[] = {0, 1, 10, 50, 53, 150};
+enum { SEQUENCES = 5, ROWS = 150, LONGEST = 97 };
 
 struct match_case {
     enum match_kind kind;
@@ -34,7 +34,7 @@ struct relation_case {
 
 /* Scores are sums of `cols` / heads products divided by its root, of size 1 but for a row with
  * itself, whose size is that root; the same error in a logarithm of a probability, and twice that
- * times 40 in a sum over rows. The expf of the library is good to an ε or two. */
+ * times 97 in a sum over rows, which is divided by their number. The expf of the library is good to an ε or two. */
 static void relation_case(struct trial *t, const void *context)
 {
     const struct relation_case *c = context;
@@ -134,6 +134,19 @@ static void test_by_hand(struct device *dev)
            "an opposite direction is 4, none is 0: %g", (double)loss);
 }
 
+/* No sequences: nothing happens. */
+static void empty_case(struct trial *t, const void *context)
+{
+    (void)context;
+    const struct match match = {MATCH_SQUARED, 1, 1};
+    const struct seqs none = {0, 0, 0, trial_ints(t, offset, 1)};
+    const struct relation relation = {none, 1, 3, 3, 3, 3, 1, 1};
+    act *x = trial_act(t, 3, 1), *target = trial_act(t, 3, 1), *dx = trial_change(t, "dx", 3, 0);
+    float *loss = trial_change_floats(t, "loss", 1, 0);
+    t->dev->op->match(t->dev, &match, x, target, &none, 3, loss, dx);
+    t->dev->op->relation(t->dev, &relation, x, target, loss, dx);
+}
+
 int main(void)
 {
     static const struct match_case matches[] = {{MATCH_SQUARED, 1},    {MATCH_SQUARED, 33},
@@ -148,6 +161,7 @@ int main(void)
     /* Between rows nothing is written: those columns stay as they were. */
     for (size_t i = 0; i < 4; i++)
         trial_everywhere(relation_case, &relations[i], "relation");
+    trial_everywhere(empty_case, NULL, "match and relation of nothing");
     struct problem p = {.dev = trial_reference};
     static const char *const name[] = {"squared", "direction", "relation"};
     for (p.kind = 0; p.kind < 3; p.kind++)
