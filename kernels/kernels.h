@@ -109,6 +109,15 @@ struct attention {
     struct dropout dropout;
 };
 
+/* Dynamic loss scaling (Micikevicius et al. 2018), in device memory: gradients are made `scale`
+ * times as large, so that small ones survive 16 bits. clip_factor takes the scale out again and
+ * changes it (loss_scale.h). */
+struct loss_scale {
+    float scale;
+    uint32_t age;     /* steps without an overflow since the scale changed */
+    uint32_t skipped; /* steps that did nothing because of one */
+};
+
 enum loss_kind {
     LOSS_CROSS_ENTROPY,
     /* alpha T² KL(teacher ‖ student at T) + (1 - alpha) cross-entropy; METHODS 5.1 */
@@ -124,6 +133,8 @@ struct loss {
     /* [C], device memory, or NULL: a row's cross-entropy counts so many times, by its label. Of
      * several labels: unused. */
     const float *class_weight;
+    /* Device memory, or NULL: its scale multiplies loss gradients, too. */
+    const struct loss_scale *scaled;
 };
 
 /* Rows x of a student brought near rows of its teacher. The loss of a row is
@@ -149,6 +160,8 @@ struct relation {
 struct adamw {
     float lr, beta1, beta2, eps, weight_decay;
     uint64_t step; /* from 1, for bias correction */
+    /* Device memory, or NULL: the steps it has skipped are among `step`, and count for nothing. */
+    const struct loss_scale *scaled;
 };
 
 /* A matrix [rows, cols] cut into blocks; those at the right and lower edges may be smaller. Values
@@ -313,10 +326,14 @@ struct device_ops {
     /* ---- optimizer ---- */
     /* *sum, on the device, += x². */
     void (*sum_squares)(struct device *dev, const float *x, size_t n, double *sum);
-    /* *factor = min(1, max_norm / sqrt(*sum)); 1 when max_norm is 0. */
-    void (*clip_factor)(struct device *dev, const double *sum, float max_norm, float *factor);
+    /* *factor = min(1, max_norm / sqrt(*sum)); 1 when max_norm is 0. With `scaled` (NULL: none) the
+     * gradients are that much too large: *sum becomes that of the true ones, and the factor takes
+     * the scale out. Where *sum is not finite it becomes 0, and *factor -1: a step to skip. The
+     * scale is adapted. */
+    void (*clip_factor)(struct device *dev, double *sum, float max_norm, struct loss_scale *scaled,
+                        float *factor);
     /* Decoupled weight decay (Loshchilov and Hutter 2019); gradients are multiplied by *factor
-     * first. */
+     * first. A *factor below 0: nothing happens. */
     void (*adamw)(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                   const float *grad, float *m, float *v, float *w);
     /* The same for rows row[0 … n_rows-1] of w, m, v [*, cols], with compact grad [n_rows,

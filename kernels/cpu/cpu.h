@@ -134,7 +134,8 @@ void cpu_loss_multi_label(struct device *dev, const struct loss *loss, const act
                           const float *target, const float *teacher, size_t rows, size_t classes,
                           float *row_loss, act *dlogits);
 void cpu_sum_squares(struct device *dev, const float *x, size_t n, double *sum);
-void cpu_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor);
+void cpu_clip_factor(struct device *dev, double *sum, float max_norm, struct loss_scale *scaled,
+                     float *factor);
 void cpu_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                const float *grad, float *m, float *v, float *w);
 void cpu_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,

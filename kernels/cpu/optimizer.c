@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/update.h"
+#include "kernels/loss_scale.h"
 
 enum {
     SMALL = 8192, /* elements: less is not worth waking a thread */
@@ -52,13 +53,11 @@ void cpu_sum_squares(struct device *dev, const float *x, size_t n, double *sum)
     *sum += total;
 }
 
-void cpu_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor)
+void cpu_clip_factor(struct device *dev, double *sum, float max_norm, struct loss_scale *scaled,
+                     float *factor)
 {
     (void)dev;
-    double norm = sqrt(*sum);
-    bool within =
-        max_norm <= 0.0F || norm <= (double)max_norm; /* false for NaN, which stays seen */
-    *factor = within ? 1.0F : (float)((double)max_norm / norm);
+    *factor = loss_scale_clip(sum, max_norm, scaled);
 }
 
 struct adamw_work {
@@ -72,8 +71,9 @@ struct adamw_work {
 
 static struct update_step adamw_step(const struct adamw *adamw, float factor)
 {
-    double correct1 = 1 - pow((double)adamw->beta1, (double)adamw->step);
-    double correct2 = 1 - pow((double)adamw->beta2, (double)adamw->step);
+    double step = (double)loss_scale_step(adamw->step, adamw->scaled);
+    double correct1 = 1 - pow((double)adamw->beta1, step);
+    double correct2 = 1 - pow((double)adamw->beta2, step);
     return (struct update_step){.factor = factor,
                                 .beta1 = adamw->beta1,
                                 .beta2 = adamw->beta2,
@@ -104,6 +104,8 @@ void cpu_adamw(struct device *dev, const struct adamw *adamw, const float *facto
                               .m = m,
                               .v = v,
                               .w = w};
+    if (*factor < 0)
+        return;
     if (n <= SMALL)
         adamw_job(&work, 0, 1);
     else
@@ -136,6 +138,8 @@ void cpu_adamw_rows(struct device *dev, const struct adamw *adamw, const float *
                               .m = m,
                               .v = v,
                               .w = w};
+    if (*factor < 0)
+        return;
     if (n_rows * cols <= SMALL)
         adamw_rows_job(&work, 0, 1);
     else

@@ -26,6 +26,7 @@ extern "C" {
 #include "core/memory.h"
 #include "kernels/dropout.h"
 #include "kernels/kernels.h"
+#include "kernels/loss_scale.h"
 #include "kernels/quantise.h"
 }
 
@@ -343,7 +344,8 @@ void cuda_relation(struct device *dev, const struct relation *relation, const ac
 
 /* ---- optimizer.cu ---- */
 void cuda_sum_squares(struct device *dev, const float *x, size_t n, double *sum);
-void cuda_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor);
+void cuda_clip_factor(struct device *dev, double *sum, float max_norm, struct loss_scale *scaled,
+                      float *factor);
 void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                 const float *grad, float *m, float *v, float *w);
 void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,

@@ -42,8 +42,8 @@ template <class T>
 static __global__ void __launch_bounds__(MOST_THREADS)
     loss_rows(const T *logits, const int32_t *__restrict__ label, const float *__restrict__ teacher,
               const float *__restrict__ class_weight, float alpha, float temperature,
-              float smoothing, float scale, size_t classes, float *__restrict__ row_loss,
-              T *dlogits, struct cuda_fault *fault)
+              float smoothing, float scale, const struct loss_scale *__restrict__ scaled,
+              size_t classes, float *__restrict__ row_loss, T *dlogits, struct cuda_fault *fault)
 {
     SHARED(float, partial, [WARP]);
     size_t row = blockIdx.x, at = row * classes;
@@ -53,6 +53,7 @@ static __global__ void __launch_bounds__(MOST_THREADS)
             report(fault, CUDA_FAULT_LABEL, wanted, classes);
         return; /* the whole block */
     }
+    scale = scaled ? scale * scaled->scale : scale;
     struct running plain = {-INFINITY, 0.0f}, soft = plain, taught = plain;
     for (size_t c = threadIdx.x; c < classes; c += blockDim.x) {
         float x = load(logits + at + c);
@@ -97,12 +98,12 @@ void cuda_loss(struct device *dev, const struct loss *loss, const act *logits, c
     bool distil = loss->kind == LOSS_DISTIL && teacher;
     if (rows == 0 || classes == 0)
         return;
-    CUDA_PER_ACT(cuda,
-                 CUDA_LAUNCH(cuda, "loss", loss_rows<T>, cuda_ceil(rows, 1), row_threads(classes),
-                             0, cuda_values<T>(logits), label, distil ? teacher : NULL,
-                             loss->class_weight, distil ? loss->alpha : 0.0f,
-                             distil ? loss->temperature : 1.0f, loss->smoothing, loss->scale,
-                             classes, row_loss, cuda_values<T>(dlogits), cuda->fault));
+    CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "loss", loss_rows<T>, cuda_ceil(rows, 1),
+                                   row_threads(classes), 0, cuda_values<T>(logits), label,
+                                   distil ? teacher : NULL, loss->class_weight,
+                                   distil ? loss->alpha : 0.0f, distil ? loss->temperature : 1.0f,
+                                   loss->smoothing, loss->scale, loss->scaled, classes, row_loss,
+                                   cuda_values<T>(dlogits), cuda->fault));
 }
 
 /* ---- several labels ---- */
@@ -133,13 +134,14 @@ template <class T>
 static __global__ void __launch_bounds__(MOST_THREADS)
     multi_label_rows(const T *logits, const float *__restrict__ target,
                      const float *__restrict__ teacher, float alpha, float temperature,
-                     float smoothing, float scale, size_t classes, float *__restrict__ row_loss,
-                     T *dlogits)
+                     float smoothing, float scale, const struct loss_scale *__restrict__ scaled,
+                     size_t classes, float *__restrict__ row_loss, T *dlogits)
 {
     SHARED(float, partial, [WARP]);
     size_t row = blockIdx.x, at = row * classes;
     bool labelled = target && target[at] >= 0.0f;
     float total = 0.0f;
+    scale = scaled ? scale * scaled->scale : scale;
     for (size_t c = threadIdx.x; c < classes; c += blockDim.x) {
         float x = load(logits + at + c), slope = 0.0f;
         if (teacher) {
@@ -173,5 +175,5 @@ void cuda_loss_multi_label(struct device *dev, const struct loss *loss, const ac
                              row_threads(classes), 0, cuda_values<T>(logits), target,
                              distil ? teacher : NULL, distil ? loss->alpha : 0.0f,
                              distil ? loss->temperature : 1.0f, loss->smoothing, loss->scale,
-                             classes, row_loss, cuda_values<T>(dlogits)));
+                             loss->scaled, classes, row_loss, cuda_values<T>(dlogits)));
 }

@@ -40,22 +40,19 @@ void cuda_sum_squares(struct device *dev, const float *x, size_t n, double *sum)
         CUDA_LAUNCH(cuda, "sum_squares", add_squares, 1, CUDA_BLOCK, 0, partial, blocks, sum);
 }
 
-static __global__ void clip(const double *sum, float max_norm, float *factor)
+static __global__ void clip(double *sum, float max_norm, struct loss_scale *scaled, float *factor)
 {
-    if (threadIdx.x > 0)
-        return;
-    double norm = sqrt(*sum);
-    bool within =
-        max_norm <= 0.0f || norm <= (double)max_norm; /* false for NaN, which stays seen */
-    *factor = within ? 1.0f : (float)((double)max_norm / norm);
+    if (threadIdx.x == 0)
+        *factor = loss_scale_clip(sum, max_norm, scaled);
 }
 
-void cuda_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor)
+void cuda_clip_factor(struct device *dev, double *sum, float max_norm, struct loss_scale *scaled,
+                      float *factor)
 {
-    CUDA_LAUNCH(cuda_of(dev), "clip_factor", clip, 1, WARP, 0, sum, max_norm, factor);
+    CUDA_LAUNCH(cuda_of(dev), "clip_factor", clip, 1, WARP, 0, sum, max_norm, scaled, factor);
 }
 
-/* struct adamw, worked out once per call. */
+/* What is the same for all elements. */
 struct adamw_step {
     float beta1, beta2;
     float rate;            /* lr / (1 - beta1^step) */
@@ -63,28 +60,36 @@ struct adamw_step {
     float eps, decay;      /* decay = 1 - lr * weight_decay */
 };
 
-static struct adamw_step step_of(const struct adamw *adamw)
+/* On the device: which step it is, only the device knows where some were skipped. */
+static __device__ void work_out(struct adamw_step *step, float lr, float beta1, float beta2,
+                                float eps, float weight_decay, uint64_t n,
+                                const struct loss_scale *scaled)
 {
-    double correct1 = 1 - pow((double)adamw->beta1, (double)adamw->step);
-    double correct2 = 1 - pow((double)adamw->beta2, (double)adamw->step);
-    struct adamw_step step;
-    step.beta1 = adamw->beta1;
-    step.beta2 = adamw->beta2;
-    step.rate = (float)((double)adamw->lr / correct1);
-    step.root_correction = (float)(1 / sqrt(correct2));
-    step.eps = adamw->eps;
-    step.decay = (float)(1 - (double)adamw->lr * (double)adamw->weight_decay);
-    return step;
+    double done = (double)loss_scale_step(n, scaled);
+    step->beta1 = beta1;
+    step->beta2 = beta2;
+    step->rate = (float)((double)lr / (1 - pow((double)beta1, done)));
+    step->root_correction = (float)(1 / sqrt(1 - pow((double)beta2, done)));
+    step->eps = eps;
+    step->decay = (float)(1 - (double)lr * (double)weight_decay);
 }
 
 /* Rows of `cols`; row NULL: those of grad. */
 static __global__ void __launch_bounds__(CUDA_BLOCK)
-    update(struct adamw_step step, const float *__restrict__ factor,
+    update(float lr, float beta1, float beta2, float eps, float weight_decay, uint64_t n,
+           const struct loss_scale *__restrict__ scaled, const float *__restrict__ factor,
            const int32_t *__restrict__ row, size_t n_rows, size_t cols,
            const float *__restrict__ grad, float *__restrict__ m, float *__restrict__ v,
            float *__restrict__ w)
 {
+    SHARED(struct adamw_step, shared, [1]);
     float by = *factor;
+    if (by < 0) /* all blocks: the step is skipped */
+        return;
+    if (threadIdx.x == 0)
+        work_out(shared, lr, beta1, beta2, eps, weight_decay, n, scaled);
+    __syncthreads();
+    const struct adamw_step step = shared[0];
     for (size_t r = blockIdx.y; r < n_rows; r += gridDim.y) {
         size_t from = r * cols, at = (row ? (size_t)row[r] : r) * cols;
         for (size_t i = grid_first(); i < cols; i += grid_stride()) {
@@ -99,12 +104,23 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     }
 }
 
+static void run(struct cuda *cuda, const char *operation, dim3 grid, const struct adamw *adamw,
+                const float *factor, const int32_t *row, size_t n_rows, size_t cols,
+                const float *grad, float *m, float *v, float *w)
+{
+    CUDA_LAUNCH(cuda, operation, update, grid, CUDA_BLOCK, 0, adamw->lr, adamw->beta1, adamw->beta2,
+                adamw->eps, adamw->weight_decay, adamw->step, adamw->scaled, factor, row, n_rows,
+                cols, grad, m, v, w);
+}
+
 void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                 const float *grad, float *m, float *v, float *w)
 {
+    constexpr unsigned MOST = 4096; /* each works its step out once */
+    unsigned blocks = cuda_blocks(n);
     if (n > 0)
-        CUDA_LAUNCH(cuda_of(dev), "adamw", update, cuda_blocks(n), CUDA_BLOCK, 0, step_of(adamw),
-                    factor, (const int32_t *)NULL, (size_t)1, n, grad, m, v, w);
+        run(cuda_of(dev), "adamw", blocks < MOST ? blocks : MOST, adamw, factor, NULL, 1, n, grad,
+            m, v, w);
 }
 
 void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
@@ -112,6 +128,6 @@ void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float 
                      float *v, float *w)
 {
     if (n_rows > 0 && cols > 0)
-        CUDA_LAUNCH(cuda_of(dev), "adamw_rows", update, cuda_grid_rows(n_rows, cols), CUDA_BLOCK, 0,
-                    step_of(adamw), factor, row, n_rows, cols, grad, m, v, w);
+        run(cuda_of(dev), "adamw_rows", cuda_grid_rows(n_rows, cols), adamw, factor, row, n_rows,
+            cols, grad, m, v, w);
 }

@@ -107,7 +107,8 @@ void reference_relation(struct device *dev, const struct relation *relation, con
                         const act *target, float *row_loss, act *dx);
 
 void reference_sum_squares(struct device *dev, const float *x, size_t n, double *sum);
-void reference_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor);
+void reference_clip_factor(struct device *dev, double *sum, float max_norm,
+                           struct loss_scale *scaled, float *factor);
 void reference_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                      const float *grad, float *m, float *v, float *w);
 void reference_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,

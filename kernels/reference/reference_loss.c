@@ -23,6 +23,11 @@ static double log_sum_exp(const float *x, size_t n, double temperature)
     return largest / temperature + log(total);
 }
 
+static double scale_of(const struct loss *loss)
+{
+    return (double)loss->scale * (loss->scaled ? (double)loss->scaled->scale : 1);
+}
+
 void reference_loss(struct device *dev, const struct loss *loss, const act *logits,
                     const int32_t *label, const float *teacher, size_t rows, size_t classes,
                     float *row_loss, act *dlogits)
@@ -30,7 +35,7 @@ void reference_loss(struct device *dev, const struct loss *loss, const act *logi
     (void)dev;
     bool distil = loss->kind == LOSS_DISTIL && teacher;
     double alpha = distil ? (double)loss->alpha : 0, T = distil ? (double)loss->temperature : 1;
-    double smoothing = (double)loss->smoothing;
+    double smoothing = (double)loss->smoothing, scale = scale_of(loss);
     for (size_t r = 0; r < rows; r++) {
         const float *x = reference_read(logits) + r * classes;
         const float *t = distil ? teacher + r * classes : x;
@@ -53,7 +58,7 @@ void reference_loss(struct device *dev, const struct loss *loss, const act *logi
                 slope += share * (exp((double)x[c] - norm) - y);
             }
             if (dlogits)
-                reference_values(dlogits)[r * classes + c] = (float)(slope * (double)loss->scale);
+                reference_values(dlogits)[r * classes + c] = (float)(slope * scale);
         }
         row_loss[r] = (float)total;
     }
@@ -83,7 +88,7 @@ void reference_loss_multi_label(struct device *dev, const struct loss *loss, con
     (void)dev;
     bool distil = loss->kind == LOSS_DISTIL && teacher;
     double alpha = distil ? (double)loss->alpha : 0, T = distil ? (double)loss->temperature : 1;
-    double share = 1 / (double)classes, smoothing = (double)loss->smoothing;
+    double share = 1 / (double)classes, smoothing = (double)loss->smoothing, scale = scale_of(loss);
     for (size_t r = 0; r < rows; r++) {
         size_t at = r * classes;
         const float *x = reference_read(logits) + at, *y = target ? target + at : NULL;
@@ -102,7 +107,7 @@ void reference_loss_multi_label(struct device *dev, const struct loss *loss, con
                 slope += share * (1 - alpha) * (sigmoid(logit) - wanted);
             }
             if (dlogits)
-                reference_values(dlogits)[at + c] = (float)(slope * (double)loss->scale);
+                reference_values(dlogits)[at + c] = (float)(slope * scale);
         }
         row_loss[r] = (float)total;
     }

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include "kernels/loss_scale.h"
+
 void reference_sum_squares(struct device *dev, const float *x, size_t n, double *sum)
 {
     (void)dev;
@@ -13,20 +15,21 @@ void reference_sum_squares(struct device *dev, const float *x, size_t n, double 
     *sum += total;
 }
 
-void reference_clip_factor(struct device *dev, const double *sum, float max_norm, float *factor)
+void reference_clip_factor(struct device *dev, double *sum, float max_norm,
+                           struct loss_scale *scaled, float *factor)
 {
     (void)dev;
-    double norm = sqrt(*sum);
-    bool within =
-        max_norm <= 0.0F || norm <= (double)max_norm; /* false for NaN, which stays seen */
-    *factor = within ? 1.0F : (float)((double)max_norm / norm);
+    *factor = loss_scale_clip(sum, max_norm, scaled);
 }
 
 void reference_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                      const float *grad, float *m, float *v, float *w)
 {
     (void)dev;
-    double b1 = (double)adamw->beta1, b2 = (double)adamw->beta2, step = (double)adamw->step;
+    if (*factor < 0)
+        return;
+    double b1 = (double)adamw->beta1, b2 = (double)adamw->beta2;
+    double step = (double)loss_scale_step(adamw->step, adamw->scaled);
     double correct1 = 1 - pow(b1, step), correct2 = 1 - pow(b2, step);
     for (size_t i = 0; i < n; i++) {
         double g = (double)grad[i] * (double)*factor;

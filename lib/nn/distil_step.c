@@ -214,7 +214,7 @@ bool distil_after_step(void *context, struct trainer *trainer, struct error *err
         .step = trainer->step};
     op->zero(d->dev, p->sum, sizeof *p->sum);
     op->sum_squares(d->dev, p->grad, p->n, p->sum);
-    op->clip_factor(d->dev, p->sum, (float)o->clip, p->factor);
+    op->clip_factor(d->dev, p->sum, (float)o->clip, NULL, p->factor);
     op->adamw(d->dev, &adamw, p->factor, p->n, p->grad, p->m, p->v, p->w);
     return true;
 }

@@ -38,8 +38,7 @@ bool optimizer_open(struct optimizer *optimizer, struct params *params, double c
                                     .clip = clip,
                                     .weight_decay = weight_decay,
                                     .head_lr_factor = head_lr_factor,
-                                    .beta2 = 0.999,
-                                    .scale = 1};
+                                    .beta2 = 0.999};
     optimizer->sum = dev->op->alloc(dev, sizeof *optimizer->sum, err);
     optimizer->factor = optimizer->sum ? dev->op->alloc(dev, sizeof *optimizer->factor, err) : NULL;
     if (optimizer->factor && open_moments(params, err))
@@ -57,6 +56,8 @@ void optimizer_close(struct optimizer *optimizer)
         dev->op->free(dev, optimizer->sum);
     if (optimizer->factor)
         dev->op->free(dev, optimizer->factor);
+    if (optimizer->scaled)
+        dev->op->free(dev, optimizer->scaled);
     *optimizer = (struct optimizer){0};
 }
 
@@ -74,21 +75,21 @@ static void touch(const struct params *p, struct params_table *table, const stru
     }
 }
 
-/* Takes the scale out of *factor. false: the gradients are not finite. */
-static bool unscale(struct optimizer *optimizer)
+bool optimizer_scale(struct optimizer *optimizer, const struct loss_scale *start, struct error *err)
 {
     struct device *dev = optimizer->params->dev;
-    double sum;
-    float factor;
-    dev->op->download(dev, &sum, optimizer->sum, sizeof sum);
-    if (!isfinite(sum)) {
-        dev->op->zero(dev, optimizer->sum, sizeof *optimizer->sum);
+    if (!optimizer->scaled && !(optimizer->scaled = dev->op->alloc(dev, sizeof *start, err)))
         return false;
-    }
-    dev->op->download(dev, &factor, optimizer->factor, sizeof factor);
-    factor = (float)((double)factor / optimizer->scale);
-    dev->op->upload(dev, optimizer->factor, &factor, sizeof factor);
+    dev->op->upload(dev, optimizer->scaled, start, sizeof *start);
     return true;
+}
+
+struct loss_scale optimizer_scale_now(const struct optimizer *optimizer)
+{
+    struct device *dev = optimizer->params->dev;
+    struct loss_scale now;
+    dev->op->download(dev, &now, optimizer->scaled, sizeof now);
+    return now;
 }
 
 void optimizer_step(struct optimizer *optimizer, const struct batch *batch, double lr)
@@ -101,11 +102,8 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
     op->sum_squares(dev, p->grad, p->n, optimizer->sum);
     op->sum_squares(dev, p->word.grad, batch->word.n * p->word.cols, optimizer->sum);
     op->sum_squares(dev, p->position.grad, batch->position.n * p->position.cols, optimizer->sum);
-    op->clip_factor(dev, optimizer->sum, (float)(optimizer->clip * optimizer->scale),
+    op->clip_factor(dev, optimizer->sum, (float)optimizer->clip, optimizer->scaled,
                     optimizer->factor);
-    optimizer->skipped = optimizer->scale != 1 && !unscale(optimizer);
-    if (optimizer->skipped)
-        return;
 
     float beta2 = (float)optimizer->beta2;
     optimizer->step++;
@@ -113,16 +111,25 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
         bool head = g == PARAMS_HEAD_MATRICES || g == PARAMS_HEAD_VECTORS;
         bool matrices = g == PARAMS_MATRICES || g == PARAMS_HEAD_MATRICES;
         size_t at = p->group_begin[g], n = p->group_begin[g + 1] - at;
-        const struct adamw adamw = {
-            (float)(head ? lr * optimizer->head_lr_factor : lr), beta1,          beta2, epsilon,
-            matrices ? (float)optimizer->weight_decay : 0,       optimizer->step};
+        const struct adamw adamw = {.lr = (float)(head ? lr * optimizer->head_lr_factor : lr),
+                                    .beta1 = beta1,
+                                    .beta2 = beta2,
+                                    .eps = epsilon,
+                                    .weight_decay = matrices ? (float)optimizer->weight_decay : 0,
+                                    .step = optimizer->step,
+                                    .scaled = optimizer->scaled};
         op->adamw(dev, &adamw, optimizer->factor, n, p->grad + at, p->m + at, p->v + at, p->w + at);
     }
     struct params_table *table[] = {&p->word, &p->position};
     const struct batch_rows *rows[] = {&batch->word, &batch->position};
     for (size_t i = 0; i < 2; i++) {
-        const struct adamw adamw = {
-            (float)lr, beta1, beta2, epsilon, (float)optimizer->weight_decay, optimizer->step};
+        const struct adamw adamw = {.lr = (float)lr,
+                                    .beta1 = beta1,
+                                    .beta2 = beta2,
+                                    .eps = epsilon,
+                                    .weight_decay = (float)optimizer->weight_decay,
+                                    .step = optimizer->step,
+                                    .scaled = optimizer->scaled};
         touch(p, table[i], rows[i]);
         op->adamw_rows(dev, &adamw, optimizer->factor, rows[i]->device_row, rows[i]->n,
                        table[i]->cols, table[i]->grad, table[i]->m, table[i]->v, table[i]->w);
@@ -135,5 +142,5 @@ double optimizer_grad_norm(const struct optimizer *optimizer)
     double sum;
     struct device *dev = optimizer->params->dev;
     dev->op->download(dev, &sum, optimizer->sum, sizeof sum);
-    return sqrt(sum) / optimizer->scale;
+    return sqrt(sum);
 }

@@ -17,11 +17,12 @@ struct optimizer {
     double clip;           /* 0: off */
     double weight_decay;
     double head_lr_factor;
-    double beta2;  /* of the second moment; 0.999 */
-    double scale;  /* gradients are so many times too large; 1 */
-    bool skipped;  /* the last step did nothing: scaled gradients overflowed */
-    uint64_t step; /* steps done */
-    double *sum;   /* device: squared norm of the last step's gradient */
+    double beta2; /* of the second moment; 0.999 */
+    /* Device: what gradients are multiplied by, and the steps that did nothing because they
+     * overflowed; it adapts. NULL: gradients are not scaled. */
+    struct loss_scale *scaled;
+    uint64_t step; /* steps done, or skipped */
+    double *sum;   /* device: squared norm of the last step's gradient; 0: it was skipped */
     float *factor; /* device: what it was multiplied by */
 };
 
@@ -31,8 +32,13 @@ bool optimizer_open(struct optimizer *optimizer, struct params *params, double c
                     double weight_decay, double head_lr_factor, struct error *err) MUST_CHECK;
 void optimizer_close(struct optimizer *optimizer); /* safe on a zeroed struct */
 
-/* One step with the gradients that encoder_backward() left for this batch. With a scale that is not
- * 1 it waits for the device, and does nothing where they are not finite. */
+/* From now on gradients are scaled, and a step whose gradients are not finite does nothing. */
+bool optimizer_scale(struct optimizer *optimizer, const struct loss_scale *start,
+                     struct error *err) MUST_CHECK;
+/* How the scale stands; waits for the device. Only where gradients are scaled. */
+struct loss_scale optimizer_scale_now(const struct optimizer *optimizer);
+
+/* One step with the gradients that encoder_backward() left for this batch. */
 void optimizer_step(struct optimizer *optimizer, const struct batch *batch, double lr);
 
 /* Norm of the last step's gradient before clipping; waits for the device. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/memory.h"
+#include "kernels/loss_scale.h"
 #include "nn/objective.h"
 #include "nn/train_labels.h"
 #include "nn/train_state.h"
@@ -69,16 +70,16 @@ static bool choose_records(struct trainer *t, struct train_result *result, struc
 static bool choose_precision(struct trainer *t, struct error *err)
 {
     enum dtype precision = t->options->precision;
-    t->grad_scale = 1;
+    t->grad_scale = precision == DTYPE_F16 ? LOSS_SCALE_FIRST : 1;
     if (precision == DTYPE_F32)
         return true;
     if (precision == DTYPE_F16 && t->options->n_hooks)
         return error_set(err,
                          "--precision fp16 scales gradients, which other losses and pruning do "
                          "not; use --precision bf16");
-    if (precision == DTYPE_F16)
-        t->grad_scale = t->optimizer.scale = 65536;
-    return params_round(&t->params, precision, err);
+    const struct loss_scale start = {.scale = LOSS_SCALE_FIRST};
+    return (precision != DTYPE_F16 || optimizer_scale(&t->optimizer, &start, err)) &&
+           params_round(&t->params, precision, err);
 }
 
 static bool open_trainer(struct trainer *t, const struct shape *shape, struct model *from,

@@ -451,8 +451,11 @@ static bool load(struct trainer *t, struct checkpoint *from, struct train_result
         return error_set(err, "%s: its state is of no step of this run", t->options->checkpoint);
     params_refresh(&t->params);
     t->saved_step = result->resumed_step = t->step;
-    t->optimizer.step = t->step - t->skipped;
-    t->optimizer.scale = t->grad_scale;
+    t->optimizer.step = t->step;
+    const struct loss_scale scaled = {(float)t->grad_scale, (uint32_t)t->scale_age,
+                                      (uint32_t)t->skipped};
+    if (t->optimizer.scaled && !optimizer_scale(&t->optimizer, &scaled, err))
+        return false;
     t->begun -= json_number_value(json_object_get(state, "seconds"));
     t->dev->op->describe(t->dev, device, sizeof device);
     const char *was = json_string_value(json_object_get(state, "device"));

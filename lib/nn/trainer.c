@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "core/rng.h"
+#include "kernels/loss_scale.h"
 #include "nn/objective.h"
 #include "nn/train_state.h"
 
@@ -95,25 +96,16 @@ static bool diverged(const struct trainer *t, const char *what, size_t at, struc
                      what, at, t->epoch, t->lr, saved);
 }
 
-/* The loss scale of fp16 halves where gradients overflowed, and doubles after 2000 steps without
- * (Micikevicius et al. 2018). */
-static bool adapt_scale(struct trainer *t, struct error *err)
+/* How the loss scale of fp16 stands. */
+static bool look_at_scale(struct trainer *t, struct error *err)
 {
-    enum { PATIENCE = 2000 };
-    static const double least = 1.0 / 1024, most = 16777216;
-    if (t->options->precision != DTYPE_F16)
+    if (!t->optimizer.scaled)
         return true;
-    t->scale_age++;
-    if (t->optimizer.skipped) {
-        t->skipped++;
-        t->grad_scale /= 2;
-        t->scale_age = 0;
-    } else if (t->scale_age == PATIENCE && t->grad_scale < most) {
-        t->grad_scale *= 2;
-        t->scale_age = 0;
-    }
-    t->optimizer.scale = t->grad_scale;
-    return t->grad_scale >= least || diverged(t, "gradient at any loss scale", t->step, err);
+    struct loss_scale now = optimizer_scale_now(&t->optimizer);
+    t->grad_scale = (double)now.scale;
+    t->scale_age = now.age;
+    t->skipped = now.skipped;
+    return now.scale >= LOSS_SCALE_LEAST || diverged(t, "gradient at any loss scale", t->step, err);
 }
 
 /* Forward, loss, backward, update. row_loss: where on the device the losses of the batch's records
@@ -126,7 +118,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     if (!call_hooks(t, BEFORE_FORWARD, err) || !params_zero_grad(&t->params, batch, &rows, err))
         return false;
     t->step_loss = row_loss;
-    t->loss_scale = (float)(t->grad_scale / (double)batch->n);
+    t->loss_scale = (float)(1 / (double)batch->n);
     t->dropout.seed = trainer_seed(t, TRAINER_DROPOUT, t->step);
     const act *logits = encoder_forward(t->encoder, &t->params.weights, batch, &t->dropout);
     const struct loss loss = {.kind = t->options->distil ? LOSS_DISTIL : LOSS_CROSS_ENTROPY,
@@ -134,7 +126,8 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
                               .temperature = (float)t->options->temperature,
                               .smoothing = (float)t->options->label_smoothing,
                               .class_weight = t->class_weight,
-                              .scale = t->loss_scale};
+                              .scale = t->loss_scale,
+                              .scaled = t->optimizer.scaled};
     if (t->params.shape.n_labels)
         objective_loss(dev, &loss, batch, add_beside(t, logits), t->params.shape.n_labels, row_loss,
                        encoder_dlogits(t->encoder));
@@ -148,7 +141,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     optimizer_step(&t->optimizer, batch,
                    schedule_lr(t->lr, t->options->warmup, t->step, t->total_steps));
     t->step++;
-    return adapt_scale(t, err) && call_hooks(t, AFTER_STEP, err);
+    return call_hooks(t, AFTER_STEP, err);
 }
 
 static bool log_window(struct trainer *t, double grad_norm, struct error *err)
@@ -193,6 +186,8 @@ bool trainer_collect(struct trainer *t, struct error *err)
     t->window.records += end - begin;
     t->seen = end;
     t->n_waiting = 0;
+    if (!look_at_scale(t, err))
+        return false;
     /* What a bad gradient has done to the weights shows in the next loss, if there is a next. */
     return isfinite(optimizer_grad_norm(&t->optimizer)) || diverged(t, "gradient", t->step, err);
 }

@@ -94,12 +94,13 @@ struct trainer {
     double epoch_loss; /* sum over the records of the epoch that were looked at */
     struct trainer_window {
         size_t steps, records, tokens;
-        double loss;   /* sum over its records */
-    } window;          /* since the last line of the log */
-    double clock;      /* when that was */
-    double grad_scale; /* 1; of fp16 what gradients are multiplied by */
-    size_t scale_age;  /* steps without an overflow since it changed */
-    size_t skipped;    /* steps that did nothing because of one */
+        double loss; /* sum over its records */
+    } window;        /* since the last line of the log */
+    double clock;    /* when that was */
+    /* Of fp16, as it was when losses were last looked at: what gradients are multiplied by, steps
+     * without an overflow since that changed, steps that did nothing because of one. */
+    double grad_scale;
+    size_t scale_age, skipped;
     double last_loss;  /* mean over the last window; NaN before */
     double train_loss; /* mean over the last epoch */
     double dev_score;  /* the best so far; NaN: none */

@@ -255,6 +255,13 @@ struct loss_shape {
     bool weights; /* of the classes */
 };
 
+/* A loss scale of 4. */
+static const struct loss_scale *trial_scaled(struct trial *t)
+{
+    static const float zeros_after[3] = {4, 0, 0}; /* counts of 0 have the bytes of 0.0 */
+    return trial_place(t, TRIAL_FLOAT, zeros_after, 3);
+}
+
 /* The definition is double arithmetic on every device so far; 1e-5 leaves room for one that uses
  * floats: logits of size 3 have log-sum-exps of size 10, times T² = 4, so 40 ε = 2.4e-6. */
 static void loss_case(struct trial *t, const void *context)
@@ -270,6 +277,7 @@ static void loss_case(struct trial *t, const void *context)
                         .scale = 0.125F,
                         .smoothing = s->smoothing,
                         .class_weight = s->weights ? trial_floats(t, s->classes, 1, 2) : NULL};
+    loss.scaled = s->weights ? trial_scaled(t) : NULL;
     act *logits = trial_act(t, s->rows * s->classes, 3);
     float *teacher = s->kind == LOSS_DISTIL ? trial_floats(t, s->rows * s->classes, 3, 0) : NULL;
     float *row_loss = trial_out_floats(t, "row_loss", s->rows, 1e-5);
@@ -297,6 +305,7 @@ static void multi_label_case(struct trial *t, const void *context)
                         .temperature = 2.0F,
                         .scale = 0.125F,
                         .smoothing = s->smoothing};
+    loss.scaled = s->weights ? trial_scaled(t) : NULL;
     float *teacher = s->kind == LOSS_DISTIL ? trial_floats(t, n, 3, 0) : NULL;
     float *row_loss = trial_out_floats(t, "row_loss", s->rows, 1e-5);
     act *dlogits = s->gradient ? trial_out(t, "dlogits", n, 1e-5) : NULL;
@@ -373,10 +382,10 @@ static void clip_case(struct trial *t, const void *context)
     t->dev->op->sum_squares(t->dev, x, n, (double *)(void *)sum);
     static const float limits[] = {0, 0.5F, 1e6F};
     for (size_t i = 0; i < 3; i++)
-        t->dev->op->clip_factor(t->dev, (const double *)(const void *)sum, limits[i],
+        t->dev->op->clip_factor(t->dev, (double *)(void *)sum, limits[i], NULL,
                                 trial_out_floats(t, "factor", 1, 256 * EPSILON));
     t->dev->op->sum_squares(t->dev, x, n, (double *)(void *)sum); /* adds: √2 more */
-    t->dev->op->clip_factor(t->dev, (const double *)(const void *)sum, 1,
+    t->dev->op->clip_factor(t->dev, (double *)(void *)sum, 1, NULL,
                             trial_out_floats(t, "factor of twice the sum", 1, 256 * EPSILON));
 }
 
@@ -393,7 +402,7 @@ static void test_nan_clip(void)
         double *sum = dev->op->alloc(dev, sizeof *sum, &err);
         trial_must(factor && sum, &err);
         dev->op->upload(dev, sum, &nan_sum, sizeof nan_sum);
-        dev->op->clip_factor(dev, sum, 1, factor);
+        dev->op->clip_factor(dev, sum, 1, NULL, factor);
         dev->op->download(dev, &found, factor, sizeof found);
         tap_ok(isnan(found), "%s: clipping does not hide a NaN", trial_devices[i].name);
         dev->op->free(dev, factor);
