@@ -5,14 +5,49 @@
  */
 #include "kernels/cuda/attention.h"
 
+/* A tile of n keys from the sequence's `at` on: the scores s of the thread's rows become weights; the
+ * largest score of each row so far, and what was summed relative to it, are brought up to date. */
+template <int ROWS, int COLS, int D>
+static __device__ inline void
+online_softmax(const struct attention_sizes &a, const struct attention_part &part, size_t at, int n,
+               float (*s)[COLS], float *largest, float *total, float (*sum)[D / ROW_LANES],
+               float (*weight)[COLS * ROW_LANES + 1])
+{
+    int row = own_row<ROWS>();
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        float best = largest[r];
+        UNROLL
+        for (int j = 0; j < COLS; j++) {
+            s[r][j] = own_lane() + j * ROW_LANES < n ? s[r][j] * a.scale : -INFINITY;
+            best = fmaxf(best, s[r][j]);
+        }
+        best = row_max(best);
+        float shrink = expf(largest[r] - best);
+        largest[r] = best;
+        total[r] *= shrink;
+        UNROLL
+        for (int i = 0; i < D / ROW_LANES; i++)
+            sum[r][i] *= shrink;
+        UNROLL
+        for (int j = 0; j < COLS; j++) {
+            int col = own_lane() + j * ROW_LANES;
+            float p = expf(s[r][j] - best);
+            total[r] += p;
+            weight[row + r][col] =
+                p * attention_dropped(a, part, part.begin + (size_t)(row + r), at + (size_t)col);
+        }
+    }
+}
+
 template <class T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS)
     attend(struct attention_sizes a, const int32_t *__restrict__ offset, const T *__restrict__ q,
            const T *__restrict__ k, const T *__restrict__ v, T *__restrict__ out,
            float *__restrict__ lse)
 {
-    constexpr int ROWS = forward_shape<D>::ROWS, COLS = forward_shape<D>::COLS,
-                  OWN = forward_shape<D>::OWN, TILE = forward_shape<D>::TILE;
+    constexpr int ROWS = attention_shape<D>::ROWS, COLS = attention_shape<D>::COLS,
+                  OWN = attention_shape<D>::OWN, TILE = attention_shape<D>::TILE;
     SHARED(float, query, [OWN][D + 1]);
     SHARED(float, key, [TILE][D + 1]);
     SHARED(float, value, [TILE][D + 1]);
@@ -40,31 +75,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
         if (!warp_has_rows<ROWS>(n_own))
             continue;
         tile_dots<ROWS, COLS, D>(query, key, a.size, s);
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            float best = largest[r];
-            UNROLL
-            for (int j = 0; j < COLS; j++) {
-                s[r][j] = own_lane() + j * ROW_LANES < n ? s[r][j] * a.scale : -INFINITY;
-                best = fmaxf(best, s[r][j]);
-            }
-            best = row_max(best);
-            float shrink = expf(largest[r] - best);
-            largest[r] = best;
-            total[r] *= shrink;
-            UNROLL
-            for (int i = 0; i < D / ROW_LANES; i++)
-                sum[r][i] *= shrink;
-            UNROLL
-            for (int j = 0; j < COLS; j++) {
-                int col = own_lane() + j * ROW_LANES;
-                float p = expf(s[r][j] - best);
-                total[r] += p;
-                weight[row + r][col] =
-                    p *
-                    attention_dropped(a, part, part.begin + (size_t)(row + r), at + (size_t)col);
-            }
-        }
+        online_softmax<ROWS, COLS, D>(a, part, at, n, s, largest, total, sum, weight);
         __syncwarp();
         tile_add<ROWS, TILE, D>(weight, value, n, sum);
     }
@@ -93,7 +104,7 @@ void cuda_attention(struct device *dev, const struct attention *attention, const
         cuda,
         PER_HEAD_SIZE(
             a.size, CUDA_LAUNCH(cuda, "attention", (attend<T, D>),
-                                attention_grid(attention, a.n_queries, forward_shape<D>::OWN),
+                                attention_grid(attention, a.n_queries, attention_shape<D>::OWN),
                                 ATTENTION_THREADS, 0, a, attention->seqs.offset, cuda_values<T>(q),
                                 cuda_values<T>(k), cuda_values<T>(v), cuda_values<T>(out), lse)));
 }

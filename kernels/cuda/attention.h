@@ -13,12 +13,9 @@
 constexpr int ATTENTION_THREADS = 128, ROW_LANES = 8,
               ROW_GROUPS = ATTENTION_THREADS / ROW_LANES; /* threads of one lane number */
 
-/* Rows of a block and of a tile for heads of at most D columns: as many as 48 KiB hold. */
-template <int D> struct forward_shape {
-    static constexpr int ROWS = 2, COLS = D > 64 ? 2 : 4, OWN = ROWS * ROW_GROUPS,
-                         TILE = COLS * ROW_LANES;
-};
-template <int D> struct backward_shape {
+/* Rows of a block and of a tile for heads of at most D columns: as many as 48 KiB and the registers
+ * hold. */
+template <int D> struct attention_shape {
     static constexpr int ROWS = D > 64 ? 1 : 2, COLS = D > 64 ? 2 : 4, OWN = ROWS * ROW_GROUPS,
                          TILE = COLS * ROW_LANES;
 };

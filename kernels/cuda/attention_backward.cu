@@ -23,6 +23,51 @@ static __device__ inline void inner_products(const float (*dout)[D + 1], const T
     }
 }
 
+/* ds of a tile of n keys from the sequence's `at` on, for own queries. */
+template <int ROWS, int COLS>
+static __device__ inline void
+slopes_of_queries(const struct attention_sizes &a, const struct attention_part &part, size_t at,
+                  int n, const float (*s)[COLS], const float (*u)[COLS], const float *lse,
+                  const float *inner, float (*ds)[COLS * ROW_LANES + 1])
+{
+    int row = own_row<ROWS>();
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        UNROLL
+        for (int j = 0; j < COLS; j++) {
+            int col = own_lane() + j * ROW_LANES;
+            if (col >= n) /* nor read by tile_add */
+                continue;
+            float p = expf(s[r][j] * a.scale - lse[r]);
+            float w = attention_dropped(a, part, part.begin + (size_t)(row + r), at + (size_t)col);
+            ds[row + r][col] = p * (w * u[r][j] - inner[r]) * a.scale;
+        }
+    }
+}
+
+/* ds and p w of a tile of n queries from the sequence's `at` on, for own keys. */
+template <int ROWS, int COLS>
+static __device__ inline void
+slopes_of_keys(const struct attention_sizes &a, const struct attention_part &part, size_t at, int n,
+               const float (*s)[COLS], const float (*u)[COLS], const float *lse, const float *inner,
+               float (*kept)[COLS * ROW_LANES + 1], float (*ds)[COLS * ROW_LANES + 1])
+{
+    int row = own_row<ROWS>();
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        UNROLL
+        for (int j = 0; j < COLS; j++) {
+            int col = own_lane() + j * ROW_LANES;
+            if (col >= n)
+                continue;
+            float p = expf(s[r][j] * a.scale - lse[col]);
+            float w = attention_dropped(a, part, at + (size_t)col, part.begin + (size_t)(row + r));
+            kept[row + r][col] = p * w;
+            ds[row + r][col] = p * (w * u[r][j] - inner[col]) * a.scale;
+        }
+    }
+}
+
 /* Into inner [query rows, heads], for backward_keys, and dq. */
 template <class T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS)
@@ -31,8 +76,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
                      const T *__restrict__ out, const float *__restrict__ lse,
                      const T *__restrict__ dout, T *__restrict__ dq, float *__restrict__ inner)
 {
-    constexpr int ROWS = backward_shape<D>::ROWS, COLS = backward_shape<D>::COLS,
-                  OWN = backward_shape<D>::OWN, TILE = backward_shape<D>::TILE;
+    constexpr int ROWS = attention_shape<D>::ROWS, COLS = attention_shape<D>::COLS,
+                  OWN = attention_shape<D>::OWN, TILE = attention_shape<D>::TILE;
     SHARED(float, query, [OWN][D + 1]);
     SHARED(float, dquery, [OWN][D + 1]); /* rows of dout */
     SHARED(float, key, [TILE][D + 1]);
@@ -71,17 +116,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
         float s[ROWS][COLS], u[ROWS][COLS];
         tile_dots<ROWS, COLS, D>(query, key, a.size, s);
         tile_dots<ROWS, COLS, D>(dquery, value, a.size, u);
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            UNROLL
-            for (int j = 0; j < COLS; j++) {
-                int col = own_lane() + j * ROW_LANES;
-                float p = col < n ? expf(s[r][j] * a.scale - own_lse[r]) : 0.0f;
-                float w =
-                    attention_dropped(a, part, part.begin + (size_t)(row + r), at + (size_t)col);
-                ds[row + r][col] = p * (w * u[r][j] - own_inner[r]) * a.scale;
-            }
-        }
+        slopes_of_queries<ROWS, COLS>(a, part, at, n, s, u, own_lse, own_inner, ds);
         __syncwarp();
         tile_add<ROWS, TILE, D>(ds, key, n, sum);
     }
@@ -96,8 +131,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
                   const float *__restrict__ lse, const T *__restrict__ dout,
                   const float *__restrict__ inner, T *__restrict__ dk, T *__restrict__ dv)
 {
-    constexpr int ROWS = backward_shape<D>::ROWS, COLS = backward_shape<D>::COLS,
-                  OWN = backward_shape<D>::OWN, TILE = backward_shape<D>::TILE;
+    constexpr int ROWS = attention_shape<D>::ROWS, COLS = attention_shape<D>::COLS,
+                  OWN = attention_shape<D>::OWN, TILE = attention_shape<D>::TILE;
     SHARED(float, key, [OWN][D + 1]);
     SHARED(float, value, [OWN][D + 1]);
     SHARED(float, query, [TILE][D + 1]);
@@ -109,7 +144,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
     struct attention_part part = attention_part_of(a, offset, a.n_keys, OWN);
     if (part.begin >= part.n_keys)
         return;
-    int n_own = at_most(OWN, part.n_keys - part.begin), row = own_row<ROWS>();
+    int n_own = at_most(OWN, part.n_keys - part.begin);
     size_t own = (part.key + part.begin) * a.kv_stride + part.column;
     bool busy = warp_has_rows<ROWS>(n_own);
     float factor[ROWS], sum_k[ROWS][D / ROW_LANES], sum_v[ROWS][D / ROW_LANES];
@@ -137,20 +172,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
         float s[ROWS][COLS], u[ROWS][COLS];
         tile_dots<ROWS, COLS, D>(key, query, a.size, s);
         tile_dots<ROWS, COLS, D>(value, dquery, a.size, u);
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            UNROLL
-            for (int j = 0; j < COLS; j++) {
-                int col = own_lane() + j * ROW_LANES;
-                if (col >= n) /* nor read by tile_add */
-                    continue;
-                float p = expf(s[r][j] * a.scale - tile_lse[col]);
-                float w =
-                    attention_dropped(a, part, at + (size_t)col, part.begin + (size_t)(row + r));
-                kept[row + r][col] = p * w;
-                ds[row + r][col] = p * (w * u[r][j] - tile_inner[col]) * a.scale;
-            }
-        }
+        slopes_of_keys<ROWS, COLS>(a, part, at, n, s, u, tile_lse, tile_inner, kept, ds);
         __syncwarp();
         tile_add<ROWS, TILE, D>(kept, dquery, n, sum_v);
         tile_add<ROWS, TILE, D>(ds, query, n, sum_k);
@@ -177,12 +199,12 @@ void cuda_attention_backward(struct device *dev, const struct attention *attenti
         cuda,
         PER_HEAD_SIZE(a.size,
                       CUDA_LAUNCH(cuda, name, (backward_queries<T, D>),
-                                  attention_grid(attention, a.n_queries, backward_shape<D>::OWN),
+                                  attention_grid(attention, a.n_queries, attention_shape<D>::OWN),
                                   ATTENTION_THREADS, 0, a, offset, cuda_values<T>(q),
                                   cuda_values<T>(k), cuda_values<T>(v), cuda_values<T>(out), lse,
                                   cuda_values<T>(dout), cuda_values<T>(dq), inner);
                       CUDA_LAUNCH(cuda, name, (backward_keys<T, D>),
-                                  attention_grid(attention, a.n_keys, backward_shape<D>::OWN),
+                                  attention_grid(attention, a.n_keys, attention_shape<D>::OWN),
                                   ATTENTION_THREADS, 0, a, offset, cuda_values<T>(q),
                                   cuda_values<T>(k), cuda_values<T>(v), lse, cuda_values<T>(dout),
                                   inner, cuda_values<T>(dk), cuda_values<T>(dv))));

@@ -139,7 +139,7 @@ struct attention_shape {
 };
 
 static const int32_t short_offset[] = {0, 1, 4, 21, 54, 154}, one_offset[] = {0, 1},
-                     long_offset[] = {0, 300, 305};
+                     long_offset[] = {0, 300, 305}, far_offset[] = {0, 3, 532};
 
 /* As in test_ops_forward.c, a probability has relative error (size + n + 16) ε. u = dout · v has
  * size √size, up to 4 √size, and its error size √size ε; dq and dk are sums over up to `longest`
@@ -178,13 +178,14 @@ static void attention_case(struct trial *t, const void *context)
 
 static void test_attention(void)
 {
-    static const size_t sizes[] = {8, 16, 20, 32, 64, 3};
+    static const size_t sizes[] = {8, 16, 20, 32, 64, 3, 128, 97};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (size_t k = 0; k < 4; k++) {
             struct attention_shape s = {.heads = i % 2 ? 3 : 1, .size = sizes[i]};
-            s.offset = k == 1 ? one_offset : k == 3 ? long_offset : short_offset;
+            bool far = sizes[i] == 8 && k == 3;
+            s.offset = k == 1 ? one_offset : far ? far_offset : k == 3 ? long_offset : short_offset;
             s.n = k == 1 ? 1 : k == 3 ? 2 : 5;
-            s.longest = k == 1 ? 1 : k == 3 ? 300 : 100;
+            s.longest = k == 1 ? 1 : far ? 529 : k == 3 ? 300 : 100;
             s.first_only = k == 2;
             s.rate = (i + k) % 2 ? 0.5F : 0;
             char what[96];

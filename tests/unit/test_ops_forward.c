@@ -280,7 +280,7 @@ struct attention_shape {
 };
 
 static const int32_t short_offset[] = {0, 1, 4, 21, 54, 154}, one_offset[] = {0, 1},
-                     long_offset[] = {0, 300, 305};
+                     long_offset[] = {0, 300, 305}, far_offset[] = {0, 3, 532};
 
 static size_t longest(const int32_t *offset, size_t n)
 {
@@ -321,12 +321,14 @@ static void attention_case(struct trial *t, const void *context)
 
 static void test_attention(void)
 {
-    static const size_t sizes[] = {8, 16, 20, 32, 64, 3};
+    static const size_t sizes[] = {8, 16, 20, 32, 64, 3, 128, 97};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (size_t k = 0; k < 4; k++) {
+            bool far = sizes[i] == 8 && k == 3;
             struct attention_shape s = {.heads = i % 2 ? 1 : 3,
                                         .size = sizes[i],
                                         .offset = k == 1   ? one_offset
+                                                  : far    ? far_offset
                                                   : k == 3 ? long_offset
                                                            : short_offset,
                                         .n = k == 1   ? 1
