@@ -322,6 +322,7 @@ static void test_loss(void)
         {LOSS_CROSS_ENTROPY, 33, 100, true, false, 0, true},
         {LOSS_DISTIL, 3, 12, true, true, 0.2F, false},
         {LOSS_DISTIL, 500, 12, true, true, 0, true},
+        {LOSS_DISTIL, 5, 1500, true, true, 0.1F, false},
         {LOSS_DISTIL, 17, 1, false, true, 0, false}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[64];
@@ -466,6 +467,57 @@ static void gram_case(struct trial *t, const void *context)
     t->dev->op->gram(t->dev, x, s->rows, s->cols, g);
 }
 
+/* No rows, no sequences: nothing happens. */
+static void empty_case(struct trial *t, const void *context)
+{
+    (void)context;
+    const struct device_ops *op = t->dev->op;
+    const struct loss loss = {.kind = LOSS_CROSS_ENTROPY, .scale = 1};
+    const struct seqs none = {0, 0, 0, trial_ints(t, short_offset, 1)};
+    const int32_t *ints = trial_ints(t, short_offset, 1);
+    act *x = trial_act(t, 6, 1), *y = trial_change(t, "y", 6, 0);
+    float *floats = trial_change_floats(t, "floats", 6, 0);
+    op->loss(t->dev, &loss, x, ints, NULL, 0, 3, floats, y);
+    op->loss_multi_label(t->dev, &loss, x, floats, NULL, 0, 3, floats, y);
+    op->add(t->dev, x, 0, y);
+    op->column_sum(t->dev, x, 0, 3, floats);
+    op->rows_sum(t->dev, x, ints, ints, 0, 3, floats);
+    op->scatter_first_add(t->dev, x, &none, 3, y);
+    op->trigram_backward(t->dev, x, &none, 3, y);
+    op->mean_pool_backward(t->dev, x, &none, 3, y);
+    op->gather_first(t->dev, x, &none, 3, y);
+    op->trigram(t->dev, x, &none, 3, y);
+    op->mean_pool(t->dev, x, &none, 3, y);
+    op->embed(t->dev, NULL, NULL, NULL, NULL, NULL, 0, 3, y);
+}
+
+/* On a GPU, reading a class weight beyond the array may end the program: there such a label is an
+ * error. On a device of its own, where the error stays. */
+static void test_bad_label(void)
+{
+    struct error err = ERROR_INIT, late = ERROR_INIT;
+    struct device *dev = device_cuda_open(0, DTYPE_F32, 0, &err);
+    if (!dev) {
+        tap_skip("a label beyond the classes", err.text);
+        return;
+    }
+    const struct loss loss = {.kind = LOSS_CROSS_ENTROPY, .scale = 1};
+    const int32_t wrong[] = {0, 3};
+    int32_t *label = dev->op->alloc(dev, sizeof wrong, &err);
+    float *row_loss = dev->op->alloc(dev, 2 * sizeof *row_loss, &err);
+    act *x = dev->op->alloc(dev, 6 * dev->act_bytes, &err);
+    trial_must(!err.set, &err);
+    dev->op->zero(dev, x, 6 * dev->act_bytes);
+    dev->op->upload(dev, label, wrong, sizeof wrong);
+    dev->op->loss(dev, &loss, x, label, NULL, 2, 3, row_loss, NULL);
+    tap_ok(!dev->op->sync(dev, &late) && strstr(late.text, "loss: label 3 of 3 classes"),
+           "a label beyond the classes is an error: %s", late.text);
+    dev->op->free(dev, label);
+    dev->op->free(dev, row_loss);
+    dev->op->free(dev, x);
+    dev->op->close(dev);
+}
+
 int main(void)
 {
     static const enum epilogue epilogues[] = {EPILOGUE_NONE, EPILOGUE_GELU, EPILOGUE_GELU_TANH,
@@ -491,6 +543,8 @@ int main(void)
     for (size_t i = 0; i < 3; i++)
         trial_everywhere(trigram_case, &sizes[i], "trigram_backward and mean_pool_backward");
     test_loss();
+    trial_everywhere(empty_case, NULL, "rows, sequences and losses of nothing");
+    test_bad_label();
     for (size_t i = 0; i < 5; i++)
         trial_everywhere(adamw_case, &sizes[i], "adamw");
     for (size_t i = 0; i < 4; i++)
