@@ -190,7 +190,7 @@ tests: $(UNIT) ## build the unit tests
 
 -include $(LIB_OBJ:.o=.d) $(UNIT_SRC:%.c=$(B)/%.d) $(BENCH_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) \
          $(patsubst %.c,$(C_B)/%.d,$(wildcard bin/m*.c)) $(TOOL_OBJ:.o=.d) $(C_B)/version.d \
-         $(EMU_OBJ:.o=.d) $(B)/tests/cuda-emu/faults.d $(B)/tests/gpu/bench_gpu.d
+         $(EMU_OBJ:.o=.d) $(B)/tests/cuda-emu/faults.d $(B)/tests/gpu/bench_gpu.d $(B)/tests/gpu/count_gpu.d
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
 deps: ## install what is missing (Debian packages); does nothing when all is there
@@ -231,11 +231,17 @@ endif
 check-gpu: ## the same tests on a GPU, with compute-sanitizer where it is installed; exit 77 without a GPU
 	@$(MAKE) --no-print-directory CUDA=1 check-gpu-built
 
-bench-gpu: ## products on a GPU beside the best cuBLAS does there
-	@$(MAKE) --no-print-directory CUDA=1 $(B)/gpu/bench_gpu
+bench-gpu: ## products on a GPU beside the best cuBLAS does there; steps beside what count-gpu says
+	@$(MAKE) --no-print-directory CUDA=1 $(B)/gpu/bench_gpu $(B)/gpu/count_gpu
 	$(B)/gpu/bench_gpu
+	$(B)/gpu/count_gpu --measure
 
-.PHONY: check-gpu check-gpu-built bench-gpu
+SHAPE ?= layers=12,hidden=768,heads=12,ffn=3072
+count-gpu: ## launches, bytes and least times of a step on a GPU, by counting (SHAPE=, none needed)
+	@$(MAKE) --no-print-directory $(B)/gpu/count_gpu
+	$(B)/gpu/count_gpu '$(SHAPE)'
+
+.PHONY: check-gpu check-gpu-built bench-gpu count-gpu
 check-gpu-built: $(filter $(B)/unit/test_ops_%,$(EMU_UNIT))
 	sh tests/gpu/check.sh $^
 

@@ -31,7 +31,8 @@ extern const char *kernel_name; /* null: host code runs */
 extern int order_mode;          /* 0 ascending, 1 descending, 2 random */
 extern std::mt19937 random_source;
 struct Counts {
-    unsigned long launches, blocks, threads, switches;
+    unsigned long launches, blocks, threads, switches; /* of what ran */
+    unsigned long kernels, products, copies;           /* of what was asked for */
 };
 extern Counts counts;
 

@@ -189,6 +189,7 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t h, cublasOperation_t ta
     } al, be;
     memcpy(&al, alpha, sizeof al);
     memcpy(&be, beta, sizeof be);
+    counts.products++;
     cudaError_t status = enqueue(h->stream, true, [=] {
         for (long long i = 0; i < batches; i++)
             whole ? product_int8(m, n, k, al.i, a.batch(i), b.batch(i), be.i, c.batch(i))

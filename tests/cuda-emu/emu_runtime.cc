@@ -134,8 +134,11 @@ static struct Setup {
     ~Setup()
     {
         if (getenv("EMU_STATS"))
-            fprintf(stderr, "cuda-emu: %lu launches, %lu blocks, %lu threads, %lu switches\n",
-                    counts.launches, counts.blocks, counts.threads, counts.switches);
+            fprintf(stderr,
+                    "cuda-emu: %lu launches, %lu blocks, %lu threads, %lu switches; %lu products, "
+                    "%lu copies\n",
+                    counts.launches, counts.blocks, counts.threads, counts.switches,
+                    counts.products, counts.copies);
         if (getenv("EMU_LEAKS") && (!allocations.empty() || !pinned.empty())) {
             fprintf(stderr, "cuda-emu: %zu allocations, %zu bytes and %zu pinned not freed\n",
                     allocations.size(), memory_used, pinned.size());
@@ -202,9 +205,19 @@ cudaError_t enqueue_kernel(const char *name, dim3 g, dim3 b, size_t shmem, cudaS
         return fail(cudaErrorInvalidValue);
     if (n % 32)
         die("kernel %s: block of %zu threads, but only whole warps are allowed", name, n);
+    counts.kernels++;
     return enqueue(s, true, [=] { run_grid(name, g, b, shmem, body); });
 }
 } // namespace emu
+
+/* For tests, which find it with dlsym: it is not there in other builds. */
+extern "C" void emu_counted(unsigned long counted[3])
+{
+    counted[0] = emu::counts.kernels;
+    counted[1] = emu::counts.products;
+    counted[2] = emu::counts.copies;
+}
+
 using namespace emu;
 
 /* ---- devices ---- */
@@ -370,12 +383,14 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind
     if (kind > 3 || (to_device ? !inside(to, n) : !!find(to)) ||
         (from_device ? !inside(from, n) : !!find(from)))
         return fail(cudaErrorInvalidValue);
+    counts.copies++;
     return enqueue(s, false, [=] { memcpy(to, from, n); });
 }
 
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t n, cudaStream_t s)
 {
     STICKY;
+    counts.copies++;
     return n && !inside(p, n) ? fail(cudaErrorInvalidValue)
                               : enqueue(s, false, [=] { memset(p, byte, n); });
 }
