@@ -147,7 +147,6 @@ static void cuda_describe(const struct device *dev, char *text, size_t n)
     snprintf(text, n, "%s, %s, own kernels, cuBLAS", cuda->model, precision_name(cuda->precision));
 }
 
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* until all are written */
 static const struct device_ops operations = {
     .close = cuda_close,
     .lane = cuda_lane,
@@ -160,15 +159,12 @@ static const struct device_ops operations = {
     .act_download = cuda_act_download,
     .sync = cuda_sync,
     .describe = cuda_describe,
-#if __has_include("kernels/cuda/linear.cu")
     .linear_prepare = cuda_linear_prepare,
     .linear_scale = cuda_linear_scale,
     .linear_bind = cuda_linear_bind,
     .linear_refresh = cuda_linear_refresh,
     .linear_round = cuda_linear_round,
     .linear_free = cuda_linear_free,
-#endif
-#if __has_include("kernels/cuda/rows.cu")
     .table_prepare = cuda_table_prepare,
     .table_bind = cuda_table_bind,
     .table_free = cuda_table_free,
@@ -176,66 +172,37 @@ static const struct device_ops operations = {
     .bag_free = cuda_bag_free,
     .embed = cuda_embed,
     .trigram = cuda_trigram,
-#endif
-#if __has_include("kernels/cuda/linear.cu")
     .linear = cuda_linear,
-#endif
-#if __has_include("kernels/cuda/norm.cu")
     .add_norm = cuda_add_norm,
-#endif
-#if __has_include("kernels/cuda/attention.cu")
     .attention = cuda_attention,
-#endif
-#if __has_include("kernels/cuda/rows.cu")
     .gather_first = cuda_gather_first,
     .mean_pool = cuda_mean_pool,
-#endif
-#if __has_include("kernels/cuda/norm.cu")
     .dropout = cuda_dropout,
-#endif
-#if __has_include("kernels/cuda/rows.cu")
     .bag = cuda_bag,
-#endif
-#if __has_include("kernels/cuda/linear.cu")
     .linear_backward = cuda_linear_backward,
-#endif
-#if __has_include("kernels/cuda/norm.cu")
     .epilogue_backward = cuda_epilogue_backward,
     .add_norm_backward = cuda_add_norm_backward,
-#endif
-#if __has_include("kernels/cuda/attention_backward.cu")
     .attention_backward = cuda_attention_backward,
-#endif
-#if __has_include("kernels/cuda/rows.cu")
     .scatter_first_add = cuda_scatter_first_add,
     .trigram_backward = cuda_trigram_backward,
     .mean_pool_backward = cuda_mean_pool_backward,
     .add = cuda_add,
     .rows_sum = cuda_rows_sum,
-#endif
-#if __has_include("kernels/cuda/column_sum.cu")
     .column_sum = cuda_column_sum,
-#endif
-#if __has_include("kernels/cuda/loss.cu")
     .loss = cuda_loss,
     .loss_multi_label = cuda_loss_multi_label,
     .match = cuda_match,
     .relation = cuda_relation,
-#endif
-#if __has_include("kernels/cuda/optimizer.cu")
     .sum_squares = cuda_sum_squares,
     .clip_factor = cuda_clip_factor,
     .adamw = cuda_adamw,
     .adamw_rows = cuda_adamw_rows,
-#endif
-#if __has_include("kernels/cuda/prune.cu")
     .unit_slope = cuda_unit_slope,
     .gram = cuda_gram,
     .solve = cuda_solve,
     .block_mask = cuda_block_mask,
     .block_sum = cuda_block_sum,
     .round_rows = cuda_round_rows,
-#endif
 };
 
 extern "C" const char *device_cuda_build(void)

@@ -16,7 +16,6 @@
 #ifndef MILLET_TESTS_OPS_TRIAL_H
 #define MILLET_TESTS_OPS_TRIAL_H
 
-#include <setjmp.h>
 #include <stdlib.h>
 
 #include "core/dtype.h"
@@ -277,19 +276,6 @@ static struct trial_device trial_devices[TRIAL_DEVICES];
 static size_t trial_n_devices;
 static uint64_t trial_hash = 1; /* of all that came out of devices that are alone */
 
-/* Operations of the CUDA device that are not written yet jump out of the case. */
-static jmp_buf trial_jump;
-static bool trial_can_jump;
-static struct device_ops trial_table;
-static void trial_missing(void)
-{
-    if (!trial_can_jump) {
-        printf("Bail out! an operation that is not written yet, outside of trial_everywhere\n");
-        exit(1);
-    }
-    longjmp(trial_jump, 1);
-}
-
 static inline void trial_add_cuda(enum dtype format)
 {
     struct error err = ERROR_INIT;
@@ -302,14 +288,6 @@ static inline void trial_add_cuda(enum dtype format)
     snprintf(d->name, sizeof d->name, "%s, activations %s", device_cuda_build(),
              dtype_name(format));
     snprintf(d->why, sizeof d->why, "%s", err.text);
-    if (!d->dev)
-        return;
-    trial_table = *d->dev->op;
-    void (**entry)(void) = (void (**)(void))(void *)&trial_table;
-    for (size_t i = 0; i < sizeof trial_table / sizeof *entry; i++)
-        if (!entry[i])
-            entry[i] = trial_missing;
-    d->dev->op = &trial_table;
 }
 
 static inline void trial_add_device(const char *isa, size_t n_threads, bool lane)
@@ -373,15 +351,8 @@ static inline void trial_on(size_t i, trial_case *run, const void *context,
     static struct trial now, again;
     struct trial_device *d = &trial_devices[i];
     struct error err = ERROR_INIT;
-    if (d->alone && setjmp(trial_jump)) {
-        trial_can_jump = false;
-        tap_skip(what, "an operation of it is not written yet for CUDA");
-        return;
-    }
-    trial_can_jump = d->alone;
     trial_run(&now, d->dev, d->format, run, context);
     trial_run(&again, d->dev, d->format, run, context);
-    trial_can_jump = false;
     if (d->alone || i % TRIAL_GROUP == 0)
         *first = now;
     if (d->alone)
