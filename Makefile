@@ -222,7 +222,9 @@ check-emu: ## operations of the CUDA engine on the emulator (no GPU, no CUDA nee
 .PHONY: check-emu-built
 check-emu-built: $(EMU_UNIT) $(B)/faults
 ifeq ($(CONFIG),emu)
+check-emu-built: tools
 	TRIAL_ONLY=cuda prove $(if $(V),-v) --exec 'sh tests/cuda-emu/orders.sh' $(EMU_UNIT)
+	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec bats tests/cuda-emu/whole.bats
 else
 	TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 prove $(if $(V),-v) --exec '' $(EMU_UNIT)
 endif
