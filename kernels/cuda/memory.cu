@@ -14,13 +14,20 @@ static const char *size_text(size_t bytes, char *text)
     return text;
 }
 
+/* What the limit and other programs leave. */
+static size_t bytes_left(const struct cuda *cuda)
+{
+    const struct cuda_memory *memory = &cuda->memory;
+    size_t left = 0, total = 0;
+    cudaMemGetInfo(&left, &total);
+    return memory->most > 0 && memory->most - memory->used < left ? memory->most - memory->used
+                                                                  : left;
+}
+
 static bool refuse(struct cuda *cuda, size_t bytes, struct error *err)
 {
-    size_t free = 0, total = 0;
     char wanted[16], left[16], used[16];
-    cudaMemGetInfo(&free, &total);
-    if (cuda->memory.most > 0 && cuda->memory.most - cuda->memory.used < free)
-        free = cuda->memory.most - cuda->memory.used;
+    size_t free = bytes_left(cuda);
     cudaGetLastError(); /* it was reported; the next call is not to find it again */
     return error_set(err,
                      "%s: out of memory: %s more are needed, %s are free (%s in use here): try a "
@@ -78,6 +85,8 @@ void *cuda_scratch(struct cuda *cuda, const char *operation, size_t bytes)
         return memory->scratch;
     cuda_free(&cuda->device, memory->scratch); /* waits for what still uses it */
     memory->scratch_bytes = bytes + bytes / 4; /* grow ahead: batches grow in small steps */
+    if (memory->scratch_bytes > bytes_left(cuda))
+        memory->scratch_bytes = bytes;
     memory->scratch = cuda_alloc(&cuda->device, memory->scratch_bytes, &err);
     if (!memory->scratch) {
         memory->scratch_bytes = 0;

@@ -104,6 +104,31 @@ static int scenario_limit(void)
     return said(err.set ? &err : &refused);
 }
 
+/* Working memory takes what is left, to the byte, where there is no room to grow ahead. */
+static int scenario_scratch(void)
+{
+    enum { ROWS = 64, COLS = 512, LEFT = COLS * sizeof(double) };
+    static const float ones[ROWS * COLS];
+    struct error err = ERROR_INIT;
+    struct device *dev =
+        device_cuda_open(0, DTYPE_F32, (ROWS + 1) * COLS * sizeof(float) + LEFT, &err);
+    if (dev) {
+        act *d = dev->op->alloc(dev, ROWS * COLS * sizeof(float), &err);
+        float *sum = dev->op->alloc(dev, COLS * sizeof(float), &err);
+        if (!err.set) {
+            dev->op->act_upload(dev, d, ones, ROWS * COLS);
+            dev->op->zero(dev, sum, COLS * sizeof(float));
+            dev->op->column_sum(dev, d, ROWS, COLS, sum);
+            if (!dev->op->sync(dev, &err))
+                printf("sync: ");
+        }
+        dev->op->free(dev, sum);
+        dev->op->free(dev, d);
+        dev->op->close(dev);
+    }
+    return said(&err);
+}
+
 /* Two devices in turn. */
 static int scenario_two(void)
 {
@@ -127,6 +152,8 @@ static int scenario(char **argument)
         return scenario_open(argument[2], argument[3]);
     if (strcmp(argument[1], "step") == 0)
         return scenario_step(argument[2]);
+    if (strcmp(argument[1], "scratch") == 0)
+        return scenario_scratch();
     return scenario_limit();
 }
 
@@ -198,6 +225,9 @@ static void test_limit(void)
     tap_ok(play("EMU_DEVICES=1", argument, text, sizeof text) == 1 &&
                strstr(text, "0.00 MB are free (1.00 MB in use here): try a smaller --batch-tokens"),
            "max_memory is a limit: %s", text);
+    argument[1] = "scratch";
+    tap_ok(play("EMU_DEVICES=1", argument, text, sizeof text) == 0,
+           "working memory fits in the last of it: %s", text);
 }
 
 static void test_two(void)
