@@ -212,6 +212,9 @@ check-built: tools $(UNIT) lint
 # Operations in three orders of threads, whose results must have equal bytes, with ASan and UBSan, and with TSan; then
 # that each planted defect is noticed as it was.
 EMU_UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_ops_*.c tests/unit/test_cuda_*.c)))
+ifeq ($(CONFIG),emu-tsan) # 200 times slower: not the two programs with the large cases, which take minutes there
+EMU_UNIT := $(filter-out %/test_ops_backward %/test_ops_forward,$(EMU_UNIT))
+endif
 
 check-emu: ## operations of the CUDA engine on the emulator (no GPU, no CUDA needed): orders of threads, ASan, TSan
 	@$(MAKE) --no-print-directory CONFIG=emu check-emu-built
