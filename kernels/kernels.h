@@ -178,6 +178,30 @@ static inline size_t blocks_across(const struct blocks *blocks)
     return blocks->cols / blocks->block_cols + (blocks->cols % blocks->block_cols > 0);
 }
 
+/* Memory of a device, in bytes. */
+struct device_memory {
+    size_t free;            /* what alloc can still give; SIZE_MAX: unknown */
+    size_t used, most_used; /* what alloc gave and has not got back, now and at most */
+    size_t allocations;     /* how often alloc gave any. These three of a GPU; else 0 */
+};
+
+/* Operations that need working memory of their own on some device. */
+enum device_work {
+    WORK_LINEAR,             /* y [rows, cols] = x [rows, inner] W */
+    WORK_LINEAR_BACKWARD,    /* of that */
+    WORK_ADD_NORM_BACKWARD,  /* [rows, cols] */
+    WORK_ATTENTION_BACKWARD, /* rows of queries, cols: heads */
+    WORK_COLUMN_SUM,         /* [rows, cols] */
+    WORK_SUM_SQUARES,
+    WORK_MATCH,   /* rows of the batch */
+    WORK_RELATION /* rows of the batch, cols, inner: heads */
+};
+struct device_job {
+    enum device_work work;
+    size_t rows, cols, inner;
+    enum dtype format; /* of the factors of products: F32, BF16, F16, or I8 */
+};
+
 struct device_ops {
     /* ---- life and memory ---- */
     void (*close)(struct device *dev);
@@ -193,6 +217,12 @@ struct device_ops {
     void (*act_upload)(struct device *dev, act *to, const float *from_host, size_t n);
     void (*act_download)(struct device *dev, float *to_host, const act *from, size_t n);
     bool (*sync)(struct device *dev, struct error *err); /* wait; first failure so far */
+    void (*memory)(struct device *dev, struct device_memory *memory);
+    /* Bytes of working memory that an operation takes besides its operands; of a GPU, whose working
+     * memory comes from alloc; a CPU's few buffers are not counted: 0. */
+    size_t (*work_bytes)(const struct device *dev, const struct device_job *job);
+    /* Working memory of so many bytes now, so that operations that need no more allocate none. */
+    bool (*reserve)(struct device *dev, size_t work_bytes, struct error *err);
     /* "own kernels avx512, OpenBLAS 0.3.21 Cooperlake, 2 threads" into text. */
     void (*describe)(const struct device *dev, char *text, size_t n);
 

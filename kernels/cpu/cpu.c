@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/openblas.h"
+#include "kernels/host.h"
 #include "kernels/reference/reference.h"
 
 void cpu_fail(struct cpu *cpu, const char *format, ...)
@@ -152,6 +153,9 @@ static const struct device_ops operations = {
     .act_upload = cpu_act_upload,
     .act_download = cpu_act_download,
     .sync = cpu_sync,
+    .memory = host_memory,
+    .work_bytes = host_work_bytes,
+    .reserve = host_reserve,
     .describe = cpu_describe,
     .linear_prepare = cpu_linear_prepare,
     .linear_scale = cpu_linear_scale,

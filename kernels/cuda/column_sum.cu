@@ -32,14 +32,25 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     grad[col] += (float)sum;
 }
 
+static size_t rows_of_run(size_t rows)
+{
+    return rows > RUN * MOST_RUNS ? (rows + MOST_RUNS - 1) / MOST_RUNS : RUN;
+}
+
+size_t cuda_column_sum_bytes(size_t rows, size_t cols)
+{
+    size_t run = rows_of_run(rows);
+    return (rows + run - 1) / run * cols * sizeof(double);
+}
+
 void cuda_column_sum_of(struct cuda *cuda, const char *operation, const act *d, size_t stride,
                         size_t rows, size_t cols, float *grad)
 {
     if (rows == 0 || cols == 0)
         return;
-    size_t run = rows > RUN * MOST_RUNS ? (rows + MOST_RUNS - 1) / MOST_RUNS : RUN;
+    size_t run = rows_of_run(rows);
     size_t n_runs = (rows + run - 1) / run;
-    double *partial = (double *)cuda_scratch(cuda, operation, n_runs * cols * sizeof *partial);
+    double *partial = (double *)cuda_scratch(cuda, operation, cuda_column_sum_bytes(rows, cols));
     if (!partial)
         return;
     dim3 grid(cuda_ceil(cols, CUDA_BLOCK), (unsigned)n_runs);

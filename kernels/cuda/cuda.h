@@ -33,7 +33,8 @@ extern "C" {
 #include "kernels/cuda/blas.h"
 
 struct cuda_memory {
-    size_t most, used; /* bytes; most 0: what there is */
+    size_t most, used, most_used; /* bytes; most 0: what there is */
+    size_t allocations;
     struct cuda_block {
         void *address;
         size_t bytes;
@@ -95,6 +96,15 @@ bool cuda_launched(struct cuda *cuda, const char *operation, cudaError_t status)
  */
 void *cuda_alloc(struct device *dev, size_t bytes, struct error *err);
 void cuda_free(struct device *dev, void *memory);
+void cuda_memory_told(struct device *dev, struct device_memory *memory);
+size_t cuda_work_bytes(const struct device *dev, const struct device_job *job);
+bool cuda_reserve(struct device *dev, size_t work_bytes, struct error *err);
+/* Working memory of operations, next to what takes it. */
+size_t cuda_column_sum_bytes(size_t rows, size_t cols);
+size_t cuda_sum_squares_bytes(void);
+size_t cuda_norm_backward_bytes(size_t rows, size_t cols);
+size_t cuda_relation_bytes(size_t rows, size_t heads, size_t cols);
+size_t cuda_int8_bytes(size_t rows, size_t out_room, size_t in_room);
 
 /* Device memory for the inside of one operation, undefined contents, 256-byte aligned, good until
  * the next operation: everything is in stream order. NULL after cuda_fail. */

@@ -56,12 +56,18 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     }
 }
 
+size_t cuda_int8_bytes(size_t rows, size_t out_room, size_t in_room)
+{
+    return rows * (out_room * sizeof(int32_t) + in_room + sizeof(float));
+}
+
 /* Sums [rows, out_room], then quantised rows, then their scales, in one piece of scratch. */
 void cuda_linear_int8(struct cuda *cuda, const struct linear *linear, const act *x, size_t x_stride,
                       size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride)
 {
     size_t sum_bytes = rows * linear->out_room * sizeof(int32_t), q_bytes = rows * linear->in_room;
-    char *room = (char *)cuda_scratch(cuda, "linear", sum_bytes + q_bytes + rows * sizeof(float));
+    char *room = (char *)cuda_scratch(cuda, "linear",
+                                      cuda_int8_bytes(rows, linear->out_room, linear->in_room));
     if (!room)
         return;
     int32_t *sum = (int32_t *)(void *)room;

@@ -15,13 +15,20 @@ static const char *size_text(size_t bytes, char *text)
 }
 
 /* What the limit and other programs leave. */
-static size_t bytes_left(const struct cuda *cuda)
+static size_t bytes_left(struct cuda *cuda)
 {
     const struct cuda_memory *memory = &cuda->memory;
     size_t left = 0, total = 0;
-    cudaMemGetInfo(&left, &total);
+    if (cuda_enter(cuda))
+        cudaMemGetInfo(&left, &total);
     return memory->most > 0 && memory->most - memory->used < left ? memory->most - memory->used
                                                                   : left;
+}
+
+void cuda_memory_told(struct device *dev, struct device_memory *told)
+{
+    const struct cuda_memory *memory = &cuda_of(dev)->memory;
+    *told = {bytes_left(cuda_of(dev)), memory->used, memory->most_used, memory->allocations};
 }
 
 static bool refuse(struct cuda *cuda, size_t bytes, struct error *err)
@@ -55,6 +62,8 @@ void *cuda_alloc(struct device *dev, size_t bytes, struct error *err)
         return NULL;
     }
     memory->used += bytes;
+    memory->most_used = memory->used > memory->most_used ? memory->used : memory->most_used;
+    memory->allocations++;
     memory->block[memory->n_blocks++] = {address, bytes};
     return address;
 }
@@ -93,6 +102,53 @@ void *cuda_scratch(struct cuda *cuda, const char *operation, size_t bytes)
         cuda_fail(cuda, "%s: %s", operation, err.text);
     }
     return memory->scratch;
+}
+
+bool cuda_reserve(struct device *dev, size_t work_bytes, struct error *err)
+{
+    struct cuda_memory *memory = &cuda_of(dev)->memory;
+    if (work_bytes <= memory->scratch_bytes)
+        return true;
+    cuda_free(dev, memory->scratch);
+    memory->scratch_bytes = 0;
+    memory->scratch = cuda_alloc(dev, work_bytes, err);
+    memory->scratch_bytes = memory->scratch ? work_bytes : 0;
+    return memory->scratch != NULL;
+}
+
+/* A product whose factors are rounded first. */
+static bool rounds(const struct cuda *cuda, enum dtype format)
+{
+    return cuda->precision == DTYPE_F32 && (format == DTYPE_BF16 || format == DTYPE_F16);
+}
+
+size_t cuda_work_bytes(const struct device *dev, const struct device_job *job)
+{
+    const struct cuda *cuda = (const struct cuda *)(const void *)dev;
+    size_t rows = job->rows, cols = job->cols, inner = job->inner, bytes, rounded;
+    switch (job->work) {
+    case WORK_LINEAR:
+        if (job->format == DTYPE_I8)
+            return cuda_int8_bytes(rows, (cols + 15) / 16 * 16, (inner + 15) / 16 * 16);
+        return rounds(cuda, job->format) ? rows * inner * sizeof(__half) : 0;
+    case WORK_LINEAR_BACKWARD:
+        bytes = cuda_column_sum_bytes(rows, cols);
+        rounded = rounds(cuda, job->format) ? rows * (inner + cols) * sizeof(__half) : 0;
+        return bytes > rounded ? bytes : rounded;
+    case WORK_ADD_NORM_BACKWARD:
+        return cuda_norm_backward_bytes(rows, cols);
+    case WORK_ATTENTION_BACKWARD:
+        return rows * cols * sizeof(float);
+    case WORK_COLUMN_SUM:
+        return cuda_column_sum_bytes(rows, cols);
+    case WORK_SUM_SQUARES:
+        return cuda_sum_squares_bytes();
+    case WORK_MATCH:
+        return rows * sizeof(float);
+    case WORK_RELATION:
+        return cuda_relation_bytes(rows, inner, cols);
+    }
+    return 0;
 }
 
 /* ---- life ---- */

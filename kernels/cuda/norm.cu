@@ -241,6 +241,19 @@ static __global__ void __launch_bounds__(WARP *SLICES)
     grad[c] += sum;
 }
 
+static size_t rows_of_partial_sum(size_t rows)
+{
+    size_t run = NORM_WARPS * ROWS_OF_WARP;
+    return rows > run * MOST_PARTIAL_SUMS ? (rows + MOST_PARTIAL_SUMS - 1) / MOST_PARTIAL_SUMS
+                                          : run;
+}
+
+size_t cuda_norm_backward_bytes(size_t rows, size_t cols)
+{
+    size_t run = rows_of_partial_sum(rows);
+    return (rows + run - 1) / run * 2 * cols * sizeof(float);
+}
+
 void cuda_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
                             const float *gain, const act *dy, struct dropout dropout, size_t rows,
                             size_t cols, act *dz, act *dx, float *dgain, float *dbias)
@@ -248,15 +261,13 @@ void cuda_add_norm_backward(struct device *dev, enum norm norm, const act *sum, 
     struct cuda *cuda = cuda_of(dev);
     struct dropout_key key = dropout_key(dropout);
     bool layer = norm == NORM_LAYER, wide = cols > 32 * WARP, wanted = dgain || dbias;
-    size_t run = NORM_WARPS * ROWS_OF_WARP;
+    size_t run = wanted ? rows_of_partial_sum(rows) : NORM_WARPS * ROWS_OF_WARP;
     float *partial = NULL;
     if (rows == 0 || cols == 0)
         return;
-    if (wanted && rows > run * MOST_PARTIAL_SUMS)
-        run = (rows + MOST_PARTIAL_SUMS - 1) / MOST_PARTIAL_SUMS;
     size_t n = (rows + run - 1) / run;
     if (wanted && !(partial = (float *)cuda_scratch(cuda, "add_norm_backward",
-                                                    n * 2 * cols * sizeof *partial)))
+                                                    cuda_norm_backward_bytes(rows, cols))))
         return;
     if (wanted && wide) { /* before dy is written over */
         dim3 grid(cuda_ceil(cols, CUDA_BLOCK), (unsigned)n);

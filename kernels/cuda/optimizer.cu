@@ -29,13 +29,18 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
         *sum += total;
 }
 
+size_t cuda_sum_squares_bytes(void)
+{
+    return MOST_RUNS * sizeof(double);
+}
+
 void cuda_sum_squares(struct device *dev, const float *x, size_t n, double *sum)
 {
     struct cuda *cuda = cuda_of(dev);
     size_t runs = (n + RUN - 1) / RUN;
     unsigned blocks = (unsigned)(runs < MOST_RUNS ? runs : MOST_RUNS);
     double *partial =
-        n > 0 ? (double *)cuda_scratch(cuda, "sum_squares", MOST_RUNS * sizeof *partial) : NULL;
+        n > 0 ? (double *)cuda_scratch(cuda, "sum_squares", cuda_sum_squares_bytes()) : NULL;
     if (partial && CUDA_LAUNCH(cuda, "sum_squares", squares, blocks, CUDA_BLOCK, 0, x, n, partial))
         CUDA_LAUNCH(cuda, "sum_squares", add_squares, 1, CUDA_BLOCK, 0, partial, blocks, sum);
 }

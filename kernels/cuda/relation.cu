@@ -167,6 +167,11 @@ static __global__ void __launch_bounds__(WARPS *WARP)
     }
 }
 
+size_t cuda_relation_bytes(size_t rows, size_t heads, size_t cols)
+{
+    return rows * (3 * heads + cols) * sizeof(float);
+}
+
 void cuda_relation(struct device *dev, const struct relation *relation, const act *x,
                    const act *target, float *row_loss, act *dx)
 {
@@ -176,8 +181,8 @@ void cuda_relation(struct device *dev, const struct relation *relation, const ac
     if (seqs->n == 0 || rows == 0 || heads == 0 || relation->cols == 0)
         return;
     size_t cols = relation->cols / heads, target_cols = relation->target_cols / heads;
-    float *norm_x = (float *)cuda_scratch(cuda, "relation",
-                                          rows * (3 * heads + relation->cols) * sizeof(float));
+    float *norm_x =
+        (float *)cuda_scratch(cuda, "relation", cuda_relation_bytes(rows, heads, relation->cols));
     if (!norm_x)
         return;
     float *norm_t = norm_x + rows * heads, *loss = norm_t + rows * heads;

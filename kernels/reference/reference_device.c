@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "kernels/host.h"
 
 static void reference_close(struct device *dev)
 {
@@ -76,6 +77,9 @@ static const struct device_ops reference_ops = {
     .act_upload = reference_act_upload,
     .act_download = reference_act_download,
     .sync = reference_sync,
+    .memory = host_memory,
+    .work_bytes = host_work_bytes,
+    .reserve = host_reserve,
     .describe = reference_describe,
     .linear_prepare = reference_linear_prepare,
     .linear_scale = reference_linear_scale,

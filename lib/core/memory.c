@@ -136,3 +136,34 @@ size_t memory_peak(void)
     struct rusage usage;
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
 }
+
+/* The number after `key` in a file of the kernel's, times `unit`; SIZE_MAX: there is none. */
+static size_t kernel_number(const char *path, const char *key, size_t unit)
+{
+    FILE *file = fopen(path, "re");
+    size_t found = SIZE_MAX, length = strlen(key);
+    char line[256];
+    while (file && found == SIZE_MAX && fgets(line, sizeof line, file)) {
+        char *end;
+        if (strncmp(line, key, length) != 0)
+            continue;
+        unsigned long long value = strtoull(line + length, &end, 10);
+        if (end != line + length && value < SIZE_MAX / unit)
+            found = (size_t)value * unit;
+    }
+    if (file)
+        fclose(file);
+    return found;
+}
+
+size_t memory_available(void)
+{
+    size_t free = kernel_number("/proc/meminfo", "MemAvailable:", 1024);
+    size_t most = kernel_number("/sys/fs/cgroup/memory.max", "", 1);
+    size_t used = kernel_number("/sys/fs/cgroup/memory.stat", "anon ", 1);
+    if (most != SIZE_MAX && used != SIZE_MAX) {
+        size_t left = most > used ? most - used : 0;
+        free = left < free ? left : free;
+    }
+    return free;
+}

@@ -229,6 +229,56 @@ static size_t padded(size_t bytes)
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
+static bool make_room(struct batch *batch, size_t bytes, struct error *err)
+{
+    struct device *dev = batch->dev;
+    if (batch->block)
+        dev->op->free(dev, batch->block);
+    batch->block_bytes = 0;
+    batch->block = dev->op->alloc(dev, bytes, err);
+    batch->block_bytes = batch->block ? bytes : 0;
+    return batch->block != NULL;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+size_t batch_most_words(const struct batch *batch, const struct batch_size *size,
+                        const struct shape *shape)
+{
+    return batch->word_rows ? batch->word_rows : least(size->tokens, shape->vocab);
+}
+
+size_t batch_most_places(const struct batch_size *size, const struct shape *shape)
+{
+    return least(size->longest, shape->positions);
+}
+
+/* The sizes are those of the pieces of batch_upload(). */
+size_t batch_bytes(const struct batch *batch, const struct batch_size *size,
+                   const struct shape *shape)
+{
+    const size_t word = sizeof(int32_t), n = size->records, t = size->tokens;
+    size_t bytes = 2 * padded(t * word) + 2 * padded((n + 1) * word) + padded(n * word) +
+                   padded(n * batch->n_classes * sizeof(float)) +
+                   padded(n * batch->n_targets * sizeof(float));
+    if (n == 0 || !batch->for_training)
+        return n == 0 ? 0 : bytes;
+    size_t rows[] = {batch_most_words(batch, size, shape), batch_most_places(size, shape)};
+    for (size_t i = 0; i < 2; i++)
+        bytes += padded(rows[i] * word) + padded(t * word) + padded((rows[i] + 1) * word);
+    return bytes;
+}
+
+bool batch_reserve(struct batch *batch, const struct batch_size *size, const struct shape *shape,
+                   struct error *err)
+{
+    size_t bytes = batch_bytes(batch, size, shape);
+    return bytes <= batch->block_bytes || make_room(batch, bytes, err);
+}
+
 static bool upload_pieces(struct batch *batch, const struct piece *piece, size_t n,
                           struct error *err)
 {
@@ -236,15 +286,8 @@ static bool upload_pieces(struct batch *batch, const struct piece *piece, size_t
     size_t total = 0;
     for (size_t i = 0; i < n; i++)
         total += padded(piece[i].bytes);
-    if (total > batch->block_bytes) {
-        if (batch->block)
-            dev->op->free(dev, batch->block);
-        batch->block_bytes = 0;
-        batch->block = dev->op->alloc(dev, total + total / 4, err);
-        if (!batch->block)
-            return false;
-        batch->block_bytes = total + total / 4;
-    }
+    if (total > batch->block_bytes && !make_room(batch, total + total / 4, err))
+        return false;
     char *at = batch->block;
     for (size_t i = 0; i < n; i++) {
         *piece[i].to = at;

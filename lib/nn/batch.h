@@ -70,6 +70,19 @@ bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t lab
  * n_targets. */
 bool batch_add_targets(struct batch *batch, const int32_t *id, size_t n, bool known,
                        struct error *err) MUST_CHECK;
+/* Device memory of batches of so many tokens and records, of which the longest has `longest`
+ * tokens, and room for them now. */
+struct batch_size {
+    size_t tokens, records, longest;
+};
+size_t batch_bytes(const struct batch *batch, const struct batch_size *size,
+                   const struct shape *shape);
+bool batch_reserve(struct batch *batch, const struct batch_size *size, const struct shape *shape,
+                   struct error *err) MUST_CHECK;
+/* The most rows of the tables that such a batch touches. */
+size_t batch_most_words(const struct batch *batch, const struct batch_size *size,
+                        const struct shape *shape);
+size_t batch_most_places(const struct batch_size *size, const struct shape *shape);
 bool batch_upload(struct batch *batch, struct error *err) MUST_CHECK;
 
 #endif

@@ -202,6 +202,8 @@ static bool identify(struct distil *d, struct model *teacher, struct error *err)
                                     .after_forward = distil_after_forward,
                                     .after_step = distil_after_step,
                                     .state = state,
+                                    .memory = distil_memory,
+                                    .reserve = distil_reserve,
                                     .identity = d->identity};
     return d->identity || error_set(err, "no memory for a checkpoint's identity");
 }

@@ -45,6 +45,10 @@ struct distil {
 };
 
 /* The hook's functions; context is a struct distil. */
+bool distil_memory(void *context, const struct shape *shape, const struct batch_size *size,
+                   size_t *bytes, size_t *work, struct error *err);
+bool distil_reserve(void *context, struct trainer *trainer, const struct batch_size *size,
+                    struct error *err);
 bool distil_after_forward(void *context, struct trainer *trainer, struct error *err);
 bool distil_after_step(void *context, struct trainer *trainer, struct error *err);
 

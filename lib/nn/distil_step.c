@@ -10,12 +10,26 @@ enum { PROJECTION_RATE = 10 }; /* W starts from nothing and is of no use at the 
 
 /* ---- room ---- */
 
+/* Columns of the student's query, where relations are matched. */
+static size_t relation_width(const struct distil *d)
+{
+    return d->options.relations > 0
+               ? d->student.layer[d->student.n_layers - 1].heads * d->student.head_size
+               : 0;
+}
+
+static bool arena_bytes(const struct distil *d, size_t tokens, size_t *bytes, struct error *err)
+{
+    size_t h = d->student.hidden, wide = d->shape.hidden, n;
+    size_t of_token = d->n_pairs * h + 2 * wide + 3 * relation_width(d);
+    return (memory_multiply(tokens, of_token + 2 * h + wide, &n) &&
+            memory_multiply(n, d->dev->act_bytes, bytes)) ||
+           error_set(err, "a batch of %zu tokens is too large for this machine", tokens);
+}
+
 static bool reserve(struct distil *d, size_t tokens, size_t records, struct error *err)
 {
-    size_t h = d->student.hidden, wide = d->shape.hidden, element = d->dev->act_bytes;
-    size_t inner = d->options.relations > 0
-                       ? d->student.layer[d->student.n_layers - 1].heads * d->student.head_size
-                       : 0;
+    size_t h = d->student.hidden, wide = d->shape.hidden, inner = relation_width(d), bytes;
     if (d->arena && tokens <= d->room_tokens && records <= d->room_records)
         return true;
     tokens = tokens > d->room_tokens ? tokens : d->room_tokens;
@@ -23,15 +37,13 @@ static bool reserve(struct distil *d, size_t tokens, size_t records, struct erro
     if (d->arena)
         d->dev->op->free(d->dev, d->arena);
     d->arena = NULL;
-    size_t pairs = d->n_pairs, of_token = pairs * h + 2 * wide + 3 * inner, n, bytes;
-    if (!memory_multiply(tokens, of_token + 2 * h + wide, &n) ||
-        !memory_multiply(n, element, &bytes))
-        return error_set(err, "a batch of %zu tokens is too large for this machine", tokens);
+    if (!arena_bytes(d, tokens, &bytes, err))
+        return false;
     d->arena = d->dev->op->alloc(d->dev, bytes, err);
     if (!d->arena)
         return false;
     act *at = d->arena;
-    for (size_t i = 0; i < pairs; i++, at = act_at(d->dev, at, tokens * h))
+    for (size_t i = 0; i < d->n_pairs; i++, at = act_at(d->dev, at, tokens * h))
         d->gradient[i] = at;
     d->projected = at;
     d->dprojected = act_at(d->dev, at, tokens * wide);
@@ -42,6 +54,39 @@ static bool reserve(struct distil *d, size_t tokens, size_t records, struct erro
     d->room_tokens = tokens;
     d->room_records = records;
     return true;
+}
+
+bool distil_memory(void *context, const struct shape *shape, const struct batch_size *size,
+                   size_t *bytes, size_t *work, struct error *err)
+{
+    const struct distil *d = context;
+    const struct device_job job[] = {
+        {WORK_LINEAR_BACKWARD, size->tokens, d->shape.hidden, d->student.hidden, DTYPE_F32},
+        {WORK_MATCH, size->tokens, 0, 0, DTYPE_F32},
+        {WORK_RELATION, size->tokens, relation_width(d), d->relation_heads, DTYPE_F32}};
+    size_t arena, activations;
+    (void)shape; /* d->student */
+    if (!arena_bytes(d, size->tokens, &arena, err) ||
+        !encoder_bytes(d->dev, &d->shape, true, size->tokens, size->records, &activations, err))
+        return false;
+    *bytes = arena + activations + batch_bytes(&d->batch, size, &d->shape);
+    *work = 0;
+    for (size_t i = 0; i < sizeof job / sizeof job[0]; i++) {
+        bool without = i < 2 ? d->n_pairs == 0 : !(d->options.relations > 0);
+        size_t of_job = without ? 0 : d->dev->op->work_bytes(d->dev, &job[i]);
+        *work = of_job > *work ? of_job : *work;
+    }
+    return true;
+}
+
+bool distil_reserve(void *context, struct trainer *trainer, const struct batch_size *size,
+                    struct error *err)
+{
+    struct distil *d = context;
+    (void)trainer;
+    return reserve(d, size->tokens, size->records, err) &&
+           batch_reserve(&d->batch, size, &d->shape, err) &&
+           encoder_reserve(d->encoder, size->tokens, size->records, err);
 }
 
 /* ---- the teacher ---- */

@@ -238,6 +238,24 @@ void encoder_close(struct encoder *encoder)
     free(encoder);
 }
 
+static bool too_large(size_t tokens, struct error *err)
+{
+    return error_set(err, "a batch of %zu tokens is too large for this machine", tokens);
+}
+
+bool encoder_bytes(struct device *dev, const struct shape *shape, bool tape, size_t n_tokens,
+                   size_t n_records, size_t *bytes, struct error *err)
+{
+    struct encoder *encoder = encoder_open(dev, shape, tape, err);
+    struct carver carver = {0};
+    if (!encoder)
+        return false;
+    carve_all(encoder, &carver, n_tokens, n_records);
+    encoder_close(encoder);
+    *bytes = carver.used;
+    return !carver.overflow || too_large(n_tokens, err);
+}
+
 bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records, struct error *err)
 {
     if (n_tokens <= encoder->room_tokens && n_records <= encoder->room_records)
@@ -247,7 +265,7 @@ bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
     struct carver carver = {0};
     carve_all(encoder, &carver, tokens, records);
     if (carver.overflow)
-        return error_set(err, "a batch of %zu tokens is too large for this machine", tokens);
+        return too_large(tokens, err);
     if (encoder->arena)
         encoder->dev->op->free(encoder->dev, encoder->arena);
     encoder->room_tokens = encoder->room_records = 0;

@@ -38,6 +38,10 @@ void encoder_close(struct encoder *encoder); /* NULL is fine */
 bool encoder_reserve(struct encoder *encoder, size_t n_tokens, size_t n_records,
                      struct error *err) MUST_CHECK;
 
+/* Device memory of that room. */
+bool encoder_bytes(struct device *dev, const struct shape *shape, bool tape, size_t n_tokens,
+                   size_t n_records, size_t *bytes, struct error *err) MUST_CHECK;
+
 /* What a batch that was filled needs before encoder_forward(): the rows of the word table that it
  * reads are verified, it is uploaded, room is made. */
 bool encoder_prepare(struct encoder *encoder, const struct weights *weights, struct batch *batch,

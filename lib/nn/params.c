@@ -372,19 +372,39 @@ void params_refresh(struct params *params)
         params->dev->op->linear_refresh(params->dev, params->linear[i]);
 }
 
+bool params_count(const struct shape *shape, size_t *n, struct error *err)
+{
+    struct params params = {0};
+    bool ok = shape_copy(shape, &params.shape, err) && lay_out(&params, err);
+    *n = params.n;
+    free(params.entry);
+    shape_free(&params.shape);
+    return ok;
+}
+
+static bool make_rows(struct params *p, struct params_table *table, size_t room, struct error *err)
+{
+    device_free(p->dev, table->grad);
+    table->room = 0;
+    table->grad = alloc_floats(p->dev, room, table->cols, err);
+    table->room = table->grad ? room : 0;
+    return table->grad != NULL;
+}
+
+bool params_reserve(struct params *params, size_t words, size_t positions, struct error *err)
+{
+    return (words <= params->word.room || make_rows(params, &params->word, words, err)) &&
+           (positions <= params->position.room ||
+            make_rows(params, &params->position, positions, err));
+}
+
 static bool zero_rows(struct params *p, struct params_table *table, size_t n, struct error *err)
 {
     if (n == 0)
         return true;
-    if (n > table->room) {
-        device_free(p->dev, table->grad);
-        table->room = 0;
-        size_t room = n + n / 4 < table->rows ? n + n / 4 : table->rows;
-        table->grad = alloc_floats(p->dev, room, table->cols, err);
-        if (!table->grad)
-            return false;
-        table->room = room;
-    }
+    size_t room = n + n / 4 < table->rows ? n + n / 4 : table->rows;
+    if (n > table->room && !make_rows(p, table, room, err))
+        return false;
     p->dev->op->zero(p->dev, table->grad, n * table->cols * sizeof *table->grad);
     return true;
 }

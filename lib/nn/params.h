@@ -68,6 +68,11 @@ struct params {
  * shape's initializer_range, biases 0, gains 1), from `seed`. */
 bool params_open(struct params *params, const struct shape *shape, struct model *model,
                  bool new_head, uint64_t seed, struct device *dev, struct error *err) MUST_CHECK;
+/* Elements of the block, without opening any. */
+bool params_count(const struct shape *shape, size_t *n, struct error *err) MUST_CHECK;
+/* Room for gradients of so many rows of the word and position tables. */
+bool params_reserve(struct params *params, size_t words, size_t positions,
+                    struct error *err) MUST_CHECK;
 void params_close(struct params *params); /* safe on a zeroed struct */
 
 /* Free the moments and the tables' gradients before writing: no step after this. */

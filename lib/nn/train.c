@@ -29,26 +29,6 @@ void train_defaults(struct train_options *options)
                                       .checkpoint_seconds = 60};
 }
 
-static bool plan(const struct trainer *t, size_t epoch, struct schedule *schedule,
-                 struct error *err)
-{
-    return schedule_plan(schedule, t->length, epoch == 1 ? t->rank : NULL, t->n_usable,
-                         t->options->batch_tokens, trainer_seed(t, TRAINER_ORDER, epoch), err);
-}
-
-/* Batches differ a little between epochs; the learning rate's end must be exact. */
-static bool count_steps(struct trainer *t, struct error *err)
-{
-    for (size_t epoch = 1; epoch <= t->options->epochs; epoch++) {
-        struct schedule schedule;
-        if (!plan(t, epoch, &schedule, err))
-            return false;
-        t->total_steps += schedule.n_batches;
-        schedule_free(&schedule);
-    }
-    return true;
-}
-
 /* A record without a label teaches nothing unless a teacher speaks; if it took part, it would only
  * thin out the gradients of its batch. */
 static bool choose_records(struct trainer *t, struct train_result *result, struct error *err)
@@ -99,24 +79,26 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
     t->batch.word_rows = o->mlm ? shape->vocab : 0;
     objective_init(&t->batch, &t->records->header, shape->n_labels);
     objective_init(&t->dev_batch, &t->records->header, shape->n_labels);
-    if (!params_open(&t->params, shape, from, o->new_head, trainer_seed(t, TRAINER_WEIGHTS, 0),
+    t->length = memory_array(n, sizeof *t->length, err);
+    if (!t->length || (o->curriculum && !train_rank(t, err)))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        t->length[i] = (uint32_t)records_get(t->records, t->usable[i]).n_ids;
+    if (!training_check_memory(t, shape, err) ||
+        !params_open(&t->params, shape, from, o->new_head, trainer_seed(t, TRAINER_WEIGHTS, 0),
                      t->dev, err) ||
         !optimizer_open(&t->optimizer, &t->params, o->clip, o->weight_decay, o->head_lr_factor,
                         err))
         return false;
     t->encoder = encoder_open(t->dev, &t->params.shape, true, err);
-    t->length = memory_array(n, sizeof *t->length, err);
     t->host_loss = memory_array(n, sizeof *t->host_loss, err);
     t->row_loss = t->dev->op->alloc(t->dev, n * sizeof *t->row_loss, err);
     t->optimizer.beta2 = o->beta2;
     if (!choose_precision(t, err))
         return false;
-    if (!t->encoder || !t->length || !t->host_loss || !t->row_loss || !train_weigh(t, err) ||
-        (o->curriculum && !train_rank(t, err)))
+    if (!t->encoder || !t->host_loss || !t->row_loss || !train_weigh(t, err))
         return false;
-    for (size_t i = 0; i < n; i++)
-        t->length[i] = (uint32_t)records_get(t->records, t->usable[i]).n_ids;
-    return count_steps(t, err);
+    return training_reserve(t, err);
 }
 
 static void close_trainer(struct trainer *t)
@@ -192,7 +174,7 @@ static bool run_epochs(struct trainer *t, struct error *err)
 {
     for (; t->epoch <= t->options->epochs; trainer_next_epoch(t)) {
         struct schedule schedule;
-        if (!plan(t, t->epoch, &schedule, err))
+        if (!training_plan(t, t->epoch, t->options->batch_tokens, &schedule, err))
             return false;
         bool ok = trainer_epoch(t, &schedule, err) && judge(t, err);
         schedule_free(&schedule);

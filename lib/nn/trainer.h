@@ -52,6 +52,13 @@ struct trainer_hook {
     /* Everything of the hook that the next step depends on; room for n. Returns how many. The same
      * buffers from the first step on: a resumed run gets its bytes back into them before it. */
     size_t (*state)(void *context, struct trainer_buffer *buffer, size_t n);
+    /* Device memory that the hook will yet allocate for batches of this size, in *bytes, and of its
+     * operations the most working memory, in *work; and that memory now, once the parameters are
+     * there. shape: of what is trained. NULL: next to none. */
+    bool (*memory)(void *context, const struct shape *shape, const struct batch_size *size,
+                   size_t *bytes, size_t *work, struct error *err);
+    bool (*reserve)(void *context, struct trainer *trainer, const struct batch_size *size,
+                    struct error *err);
     /* Options that the hook's work depends on, borrowed: checkpoints of other ones are refused. */
     const json_t *identity;
 };
@@ -66,7 +73,9 @@ struct trainer {
     struct optimizer optimizer;
     struct encoder *encoder;
     struct batch batch, dev_batch;
-    struct encoder_dropout dropout; /* rates; the seed changes with the step */
+    struct batch_size most, most_dev; /* the largest of the run */
+    size_t footprint; /* bytes that the run allocates on the device */
+    struct encoder_dropout dropout;   /* rates; the seed changes with the step */
     uint32_t *usable; /* [n_usable] records to learn from: all, or without a teacher the labelled */
     size_t n_usable;
     uint32_t *length;    /* [n_usable] */

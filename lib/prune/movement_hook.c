@@ -265,6 +265,27 @@ static size_t state(void *context, struct trainer_buffer *buffer, size_t n)
     return count;
 }
 
+/* A copy of the block of parameters. */
+static bool memory_of(void *context, const struct shape *shape, const struct batch_size *size,
+                      size_t *bytes, size_t *work, struct error *err)
+{
+    size_t n = 0;
+    (void)context;
+    (void)size;
+    (void)work;
+    if (!params_count(shape, &n, err))
+        return false;
+    *bytes = n * sizeof(float);
+    return true;
+}
+
+static bool reserve(void *context, struct trainer *trainer, const struct batch_size *size,
+                    struct error *err)
+{
+    (void)size;
+    return attach(context, &trainer->params, err);
+}
+
 /* ---- life ---- */
 
 static bool allocate(struct movement_hook *hook, struct error *err)
@@ -304,7 +325,9 @@ bool movement_hook_open(struct movement_hook *hook, const struct shape *shape,
                                        .before_evaluate = before_evaluate,
                                        .after_evaluate = after_evaluate,
                                        .ready = ready,
-                                       .state = state};
+                                       .state = state,
+                                       .memory = memory_of,
+                                       .reserve = reserve};
     if (movement_layout_open(&hook->layout, shape, variant, block_rows, block_cols, err) &&
         allocate(hook, err))
         return true;

@@ -62,10 +62,33 @@ static bool restore(void *context, struct trainer *trainer, struct error *err)
     return true;
 }
 
+/* A copy of the block of parameters, and a 1. */
+static bool memory_of(void *context, const struct shape *shape, const struct batch_size *size,
+                      size_t *bytes, size_t *work, struct error *err)
+{
+    size_t n = 0;
+    (void)context;
+    (void)size;
+    (void)work;
+    if (!params_count(shape, &n, err))
+        return false;
+    *bytes = (n + 1) * sizeof(float);
+    return true;
+}
+
+static bool make_room(void *context, struct trainer *trainer, const struct batch_size *size,
+                      struct error *err)
+{
+    (void)size;
+    return reserve(context, &trainer->params, err);
+}
+
 struct trainer_hook aware_hook(struct aware *aware)
 {
     return (struct trainer_hook){.name = "quantise",
                                  .context = aware,
+                                 .memory = memory_of,
+                                 .reserve = make_room,
                                  .before_forward = round_all,
                                  .after_backward = restore,
                                  .before_evaluate = round_all,
