@@ -110,6 +110,8 @@ static bool count_parameters(struct count *count, struct footprint *to, struct e
                     bytes_of(count, shape->positions, cols, sizeof(float));
     to->parameters = block + tables;
     to->moments = 2 * (block + tables) + sizeof(double) + sizeof(float);
+    if (run->precision == DTYPE_F16)
+        to->moments += sizeof(struct loss_scale);
     to->gradients =
         block +
         bytes_of(count, batch_most_words(run->batch, most, shape), shape->embed, sizeof(float)) +
