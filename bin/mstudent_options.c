@@ -69,7 +69,7 @@ const struct tool_option mstudent_option[] = {
     {0, "attention-dropout", "X", "of attention probabilities (as the others)",
      OPTION_ATTENTION_DROPOUT},
     {0, "beta2", "X", "of AdamW's second moment (0.999)", OPTION_BETA2},
-    {0, "precision", "FORMAT", "of what products multiply: fp32 (default), bf16, fp16",
+    {0, "precision", "FORMAT", "of what products multiply: fp32 (default), tf32, bf16, fp16",
      OPTION_PRECISION},
     {0, "label-smoothing", "X", "share of a label's weight that all share (0)",
      OPTION_LABEL_SMOOTHING},

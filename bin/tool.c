@@ -240,6 +240,10 @@ static bool check_device(struct tool *tool, const struct device *dev)
         return error_set(&tool->err,
                          "--precision %s: device %s computes in fp32; it goes with --device cuda",
                          precision_name(tool->precision), dev->name);
+    if (tool->tf32 && !cuda)
+        return error_set(&tool->err,
+                         "--precision tf32: device %s has no TF32; it goes with --device cuda",
+                         dev->name);
     return true;
 }
 
@@ -249,7 +253,8 @@ static struct device *choose_device(struct tool *tool)
     const struct device_choice choice = {.name = tool->device,
                                          .n_threads = tool->threads,
                                          .precision = tool->precision,
-                                         .max_memory = tool->max_memory};
+                                         .max_memory = tool->max_memory,
+                                         .tf32 = tool->tf32};
     struct error why = ERROR_INIT;
     struct device *dev = device_choose(&choice, &why, &tool->err);
     if (!dev)

@@ -45,6 +45,7 @@ struct tool {
     const char *output;   /* -o; NULL: standard output */
     const char *device;   /* --device, MILLET_DEVICE, "auto" */
     enum dtype precision; /* of activations on a GPU; F32 */
+    bool tf32;            /* --precision tf32; precision is F32 then */
     bool rounds; /* set by the tool: it rounds to `precision` itself where activations are floats */
     size_t max_memory; /* --max-memory; 0: all there is */
     size_t threads;    /* -j, MILLET_THREADS, else threads_available() */
@@ -102,7 +103,7 @@ void tool_check_stdin(struct tool *tool, bool default_stdin);
 /* The argument of the option just returned, as a number in [min, max], or kept in *value, which
  * must be NULL before; a mistake finishes the process (2) and names `what`. */
 int64_t tool_argument_integer(struct tool *tool, const char *what, int64_t min, int64_t max);
-/* fp32, bf16 or fp16. */
+/* fp32, bf16 or fp16; tf32 is fp32, and sets tool->tf32. */
 enum dtype tool_argument_precision(struct tool *tool);
 double tool_argument_real(struct tool *tool, const char *what, double min, double max);
 void tool_argument_once(struct tool *tool, const char *what, const char **value);

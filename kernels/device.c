@@ -28,13 +28,22 @@ bool device_is_cuda(const char *name)
     return cuda_index(name, &index);
 }
 
+static struct device *open_cuda(const struct device_choice *choice, int index, struct error *err)
+{
+    struct device *dev = device_cuda_open(index, choice->precision, choice->max_memory, err);
+    if (!dev || !choice->tf32 || device_cuda_tf32(dev, err))
+        return dev;
+    dev->op->close(dev);
+    return NULL;
+}
+
 struct device *device_choose(const struct device_choice *choice, struct error *why,
                              struct error *err)
 {
     const char *name = choice->name;
     int index;
     if (strcmp(name, "auto") == 0) {
-        struct device *dev = device_cuda_open(0, choice->precision, choice->max_memory, why);
+        struct device *dev = open_cuda(choice, 0, why);
         return dev ? dev : device_cpu_open(choice->n_threads, err);
     }
     if (strcmp(name, "cpu") == 0)
@@ -42,7 +51,7 @@ struct device *device_choose(const struct device_choice *choice, struct error *w
     if (strcmp(name, "reference") == 0)
         return device_reference_open(err);
     if (cuda_index(name, &index))
-        return device_cuda_open(index, choice->precision, choice->max_memory, err);
+        return open_cuda(choice, index, err);
     error_set(err, "device \"%s\" is not known; expected cpu, cuda, cuda:N, reference or auto",
               name);
     return NULL;

@@ -11,6 +11,7 @@ struct device_choice {
      * bytes (0: all). */
     enum dtype precision;
     size_t max_memory;
+    bool tf32; /* of a GPU with precision F32: device_cuda_tf32() */
 };
 
 /* Of "auto", `why` has afterwards the reason for which it is no GPU, if it is none. */

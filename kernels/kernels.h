@@ -415,6 +415,11 @@ struct device *device_cpu_open(size_t n_threads, struct error *err) MUST_CHECK;
 struct device *device_cuda_open(int index, enum dtype precision, size_t max_memory,
                                 struct error *err) MUST_CHECK;
 
+/* Asks a CUDA device of precision F32 for TF32: from now on products of floats with weights multiply
+ * numbers rounded to 11 significant bits, on tensor cores, and sum in float. Nothing else does.
+ * Fails on devices that have none (compute capability below 8.0). */
+bool device_cuda_tf32(struct device *dev, struct error *err) MUST_CHECK;
+
 /* The architectures of this build, "cuda sm_75 sm_90", or "no cuda". */
 const char *device_cuda_build(void);
 

@@ -13,6 +13,11 @@ struct device *device_cuda_open(int index, enum dtype precision, size_t max_memo
     return NULL;
 }
 
+bool device_cuda_tf32(struct device *dev, struct error *err)
+{
+    return error_set(err, "device %s is no CUDA device: it has no TF32", dev->name);
+}
+
 const char *device_cuda_build(void)
 {
     return "no cuda";

@@ -38,6 +38,8 @@ setup_file() {
     assert_fails "--max-memory limits the memory of a GPU; device cpu is none"
     run mteach --device cpu --precision bf16 -m "$T/model.tar" -o out "$T/data.tok"
     assert_fails "--precision bf16: device cpu computes in fp32"
+    run mstudent --device cpu --precision tf32 -m "$T/model.tar" -o out "$T/data.tok"
+    assert_fails "--precision tf32: device cpu has no TF32; it goes with --device cuda"
     run mprune --precision fp16 -m "$T/model.tar" --method fisher --keep 50% -o out "$T/data.tok"
     assert_status 2
     assert_says "use bf16"

@@ -108,7 +108,7 @@ END
     [ "$output" = 0 ]
     run mstudent "${small[@]}" --precision fp8 -o x.tar train.tok
     assert_status 2
-    assert_says "is not fp32, bf16 or fp16"
+    assert_says "is not fp32, tf32, bf16 or fp16"
 }
 
 @test "fp16 goes on from a checkpoint bit for bit, its loss scale included" {

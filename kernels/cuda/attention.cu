@@ -44,7 +44,7 @@ template <class T, int D>
 static __global__ void __launch_bounds__(ATTENTION_THREADS)
     attend(struct attention_sizes a, const int32_t *__restrict__ offset, const T *__restrict__ q,
            const T *__restrict__ k, const T *__restrict__ v, T *__restrict__ out,
-           float *__restrict__ lse)
+           float *__restrict__ lse, struct cuda_fault *fault)
 {
     constexpr int ROWS = attention_shape<D>::ROWS, COLS = attention_shape<D>::COLS,
                   OWN = attention_shape<D>::OWN, TILE = attention_shape<D>::TILE;
@@ -53,7 +53,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
     SHARED(float, value, [TILE][D + 1]);
     SHARED(float, weight, [OWN][TILE + 1]);
     struct attention_part part = attention_part_of(a, offset, a.n_queries, OWN);
-    if (part.begin >= part.n_queries)
+    if (!attention_length_fits(a, part, fault) || part.begin >= part.n_queries)
         return;
     int n_own = at_most(OWN, part.n_queries - part.begin), row = own_row<ROWS>();
     size_t first = part.query + part.begin;
@@ -100,11 +100,11 @@ void cuda_attention(struct device *dev, const struct attention *attention, const
     if (!attention_any(cuda, "attention", attention))
         return;
     struct attention_sizes a = attention_sizes_of(attention);
-    CUDA_PER_ACT(
-        cuda,
-        PER_HEAD_SIZE(
-            a.size, CUDA_LAUNCH(cuda, "attention", (attend<T, D>),
-                                attention_grid(attention, a.n_queries, attention_shape<D>::OWN),
-                                ATTENTION_THREADS, 0, a, attention->seqs.offset, cuda_values<T>(q),
-                                cuda_values<T>(k), cuda_values<T>(v), cuda_values<T>(out), lse)));
+    CUDA_PER_ACT(cuda, PER_HEAD_SIZE(a.size, CUDA_LAUNCH(cuda, "attention", (attend<T, D>),
+                                                         attention_grid(attention, a.n_queries,
+                                                                        attention_shape<D>::OWN),
+                                                         ATTENTION_THREADS, 0, a,
+                                                         attention->seqs.offset, cuda_values<T>(q),
+                                                         cuda_values<T>(k), cuda_values<T>(v),
+                                                         cuda_values<T>(out), lse, cuda->fault)));
 }

@@ -112,6 +112,20 @@ attention_part_of(const struct attention_sizes &a, const int32_t *offset, size_t
     return part;
 }
 
+/* The number of blocks rests on seqs.longest, which came from the host, the lengths themselves on
+ * offsets in device memory. false for all threads, and a report, where they do not agree: queries
+ * would be left out in silence. */
+static __device__ inline bool attention_length_fits(const struct attention_sizes &a,
+                                                    const struct attention_part &part,
+                                                    struct cuda_fault *fault)
+{
+    if (part.n_keys <= a.longest) /* offsets that fall make it huge */
+        return true;
+    if (threadIdx.x == 0)
+        report(fault, CUDA_FAULT_SEQUENCE, (int)part.n_keys, a.longest + 1);
+    return false;
+}
+
 static __device__ inline int at_most(int limit, size_t n)
 {
     return n < (size_t)limit ? (int)n : limit;

@@ -74,7 +74,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
     backward_queries(struct attention_sizes a, const int32_t *__restrict__ offset,
                      const T *__restrict__ q, const T *__restrict__ k, const T *__restrict__ v,
                      const T *__restrict__ out, const float *__restrict__ lse,
-                     const T *__restrict__ dout, T *__restrict__ dq, float *__restrict__ inner)
+                     const T *__restrict__ dout, T *__restrict__ dq, float *__restrict__ inner,
+                     struct cuda_fault *fault)
 {
     constexpr int ROWS = attention_shape<D>::ROWS, COLS = attention_shape<D>::COLS,
                   OWN = attention_shape<D>::OWN, TILE = attention_shape<D>::TILE;
@@ -84,7 +85,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
     SHARED(float, value, [TILE][D + 1]);
     SHARED(float, ds, [OWN][TILE + 1]);
     struct attention_part part = attention_part_of(a, offset, a.n_queries, OWN);
-    if (part.begin >= part.n_queries)
+    if (!attention_length_fits(a, part, fault) || part.begin >= part.n_queries)
         return;
     int n_own = at_most(OWN, part.n_queries - part.begin), row = own_row<ROWS>();
     size_t first = part.query + part.begin, own_out = first * a.out_stride + part.column;
@@ -129,7 +130,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
     backward_keys(struct attention_sizes a, const int32_t *__restrict__ offset,
                   const T *__restrict__ q, const T *__restrict__ k, const T *__restrict__ v,
                   const float *__restrict__ lse, const T *__restrict__ dout,
-                  const float *__restrict__ inner, T *__restrict__ dk, T *__restrict__ dv)
+                  const float *__restrict__ inner, T *__restrict__ dk, T *__restrict__ dv,
+                  struct cuda_fault *fault)
 {
     constexpr int ROWS = attention_shape<D>::ROWS, COLS = attention_shape<D>::COLS,
                   OWN = attention_shape<D>::OWN, TILE = attention_shape<D>::TILE;
@@ -142,7 +144,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
     SHARED(float, tile_lse, [TILE]);
     SHARED(float, tile_inner, [TILE]);
     struct attention_part part = attention_part_of(a, offset, a.n_keys, OWN);
-    if (part.begin >= part.n_keys)
+    if (!attention_length_fits(a, part, fault) || part.begin >= part.n_keys)
         return;
     int n_own = at_most(OWN, part.n_keys - part.begin);
     size_t own = (part.key + part.begin) * a.kv_stride + part.column;
@@ -202,10 +204,10 @@ void cuda_attention_backward(struct device *dev, const struct attention *attenti
                                   attention_grid(attention, a.n_queries, attention_shape<D>::OWN),
                                   ATTENTION_THREADS, 0, a, offset, cuda_values<T>(q),
                                   cuda_values<T>(k), cuda_values<T>(v), cuda_values<T>(out), lse,
-                                  cuda_values<T>(dout), cuda_values<T>(dq), inner);
+                                  cuda_values<T>(dout), cuda_values<T>(dq), inner, cuda->fault);
                       CUDA_LAUNCH(cuda, name, (backward_keys<T, D>),
                                   attention_grid(attention, a.n_keys, attention_shape<D>::OWN),
                                   ATTENTION_THREADS, 0, a, offset, cuda_values<T>(q),
                                   cuda_values<T>(k), cuda_values<T>(v), lse, cuda_values<T>(dout),
-                                  inner, cuda_values<T>(dk), cuda_values<T>(dv))));
+                                  inner, cuda_values<T>(dk), cuda_values<T>(dv), cuda->fault)));
 }

@@ -71,7 +71,7 @@ bool cuda_blas_open(struct cuda *cuda, struct error *err)
     if (status == CUBLAS_STATUS_SUCCESS) /* after the stream: that resets it */
         status = blas->set_workspace(blas->handle, blas->workspace, WORKSPACE_BYTES);
     if (status ==
-        CUBLAS_STATUS_SUCCESS) /* no TF32; sums of 16-bit products are floats to the end */
+        CUBLAS_STATUS_SUCCESS) /* no TF32 unasked; sums of 16-bit products are floats to the end */
         status = blas->set_math(blas->handle, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
     return status == CUBLAS_STATUS_SUCCESS ||
            error_set(err, "cuBLAS does not start on %s: status %d", cuda->name, (int)status);
@@ -103,6 +103,13 @@ static cudaDataType data_type(enum dtype type)
     }
 }
 
+static cublasComputeType_t compute_type(const struct cuda_blas *blas, const struct cuda_product *p)
+{
+    return p->type == DTYPE_I8                               ? CUBLAS_COMPUTE_32I
+           : p->type == DTYPE_F32 && blas->tf32 && !p->plain ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                             : CUBLAS_COMPUTE_32F;
+}
+
 /* Row-major c = a b is column-major cᵀ = bᵀ aᵀ: b comes first. */
 bool cuda_blas_run(struct cuda *cuda, const char *operation, const struct cuda_product *p)
 {
@@ -122,8 +129,7 @@ bool cuda_blas_run(struct cuda *cuda, const char *operation, const struct cuda_p
         p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k,
         whole ? (const void *)&one : &p->alpha, p->b, data_type(p->type), (int)p->b_stride, p->a,
         data_type(p->type), (int)p->a_stride, whole ? (const void *)&zero : &p->beta, p->c,
-        data_type(p->c_type), (int)p->c_stride, whole ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F,
-        CUBLAS_GEMM_DEFAULT);
+        data_type(p->c_type), (int)p->c_stride, compute_type(&cuda->blas, p), CUBLAS_GEMM_DEFAULT);
     return status == CUBLAS_STATUS_SUCCESS ||
            cuda_fail(cuda, "%s: a product of %zu × %zu × %zu on %s failed: cuBLAS status %d",
                      operation, p->m, p->k, p->n, cuda->name, (int)status);

@@ -18,7 +18,13 @@ struct cuda_blas {
                            int k, const void *alpha, const void *a, cudaDataType, int lda,
                            const void *b, cudaDataType, int ldb, const void *beta, void *c,
                            cudaDataType, int ldc, cublasComputeType_t, cublasGemmAlgo_t);
-    void *workspace; /* ours, so that results do not depend on what cuBLAS can get */
+    /* Working memory of our own, for this handle and its one stream. What cuBLAS computes may depend,
+     * in the last bits, on the workspace it finds: its own is a pool, of a size that differs between
+     * GPUs and with CUBLAS_WORKSPACE_CONFIG, out of which all streams in use take; the same bytes
+     * from run to run are promised beside other streams only with a workspace of the user's for each
+     * (cuBLAS documentation, "Results reproducibility"). And what is allocated is known beforehand. */
+    void *workspace;
+    bool tf32; /* asked for: device_cuda_tf32() */
 };
 
 /* A row-major product c [m, n] = alpha a b + beta c on the device's stream; a is [m, k] or, when
@@ -27,6 +33,7 @@ struct cuda_blas {
 struct cuda_product {
     size_t m, n, k;
     bool a_transposed, b_transposed;
+    bool plain;              /* in floats, also where TF32 was asked for */
     enum dtype type, c_type; /* of a and b: F32 F16 BF16 (c: the same or F32); I8 (c: I32) */
     const void *a, *b;
     void *c;

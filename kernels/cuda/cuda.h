@@ -55,7 +55,8 @@ enum cuda_fault_kind {
     CUDA_FAULT_TOKEN, /* value: id, limit: rows of the table */
     CUDA_FAULT_PLACE,
     CUDA_FAULT_FEATURE,
-    CUDA_FAULT_LABEL
+    CUDA_FAULT_LABEL,
+    CUDA_FAULT_SEQUENCE /* value: tokens, limit: those of seqs.longest, and 1 */
 };
 struct cuda_fault {
     int reports, kind, value, limit;
@@ -66,10 +67,10 @@ struct cuda {
     struct error error;             /* first failure, for sync */
     struct cuda_fault *fault, seen; /* on the device, and where sync fetches it */
     const char *latest;             /* operation launched last, for failures that show later */
-    int index;
-    enum dtype precision; /* of act: DTYPE_F32, DTYPE_F16, DTYPE_BF16 */
-    char name[16];        /* "cuda:0" */
-    char model[96];       /* "NVIDIA T4, sm_75" */
+    int index, capability;          /* 75: compute capability 7.5 */
+    enum dtype precision;           /* of act: DTYPE_F32, DTYPE_F16, DTYPE_BF16 */
+    char name[16];                  /* "cuda:0" */
+    char model[96];                 /* "NVIDIA T4, sm_75" */
     cudaStream_t stream;
     struct cuda_blas blas;
     struct cuda_memory memory;

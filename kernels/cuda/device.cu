@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-enum { OLDEST_CAPABILITY = 75, BF16_CAPABILITY = 80 };
+enum { OLDEST_CAPABILITY = 75, BF16_CAPABILITY = 80, TF32_CAPABILITY = 80 };
 
 bool cuda_fail(struct cuda *cuda, const char *format, ...)
 {
@@ -82,6 +82,7 @@ static bool choose(struct cuda *cuda, struct error *err)
         (status = cudaGetDeviceProperties(&properties, cuda->index)) != cudaSuccess)
         return error_set(err, "the device does not start: %s", cudaGetErrorString(status));
     int capability = properties.major * 10 + properties.minor;
+    cuda->capability = capability;
     snprintf(cuda->model, sizeof cuda->model, "%.64s, sm_%d, %.1f GB", properties.name, capability,
              (double)properties.totalGlobalMem / 1e9);
     if (capability < OLDEST_CAPABILITY)
@@ -144,7 +145,8 @@ static const char *precision_name(enum dtype precision)
 static void cuda_describe(const struct device *dev, char *text, size_t n)
 {
     const struct cuda *cuda = (const struct cuda *)(const void *)dev;
-    snprintf(text, n, "%s, %s, own kernels, cuBLAS", cuda->model, precision_name(cuda->precision));
+    snprintf(text, n, "%s, %s, own kernels, cuBLAS", cuda->model,
+             cuda->blas.tf32 ? "tf32" : precision_name(cuda->precision));
 }
 
 static const struct device_ops operations = {
@@ -236,4 +238,20 @@ extern "C" struct device *device_cuda_open(int index, enum dtype precision, size
     error_at(err, "device %s: ", cuda->name);
     cuda_close(&cuda->device);
     return NULL;
+}
+
+extern "C" bool device_cuda_tf32(struct device *dev, struct error *err)
+{
+    struct cuda *cuda = cuda_of(dev);
+    if (cuda->precision != DTYPE_F32)
+        return error_set(err, "device %s: TF32 is for products of floats; its activations are %s",
+                         cuda->name, precision_name(cuda->precision));
+    if (cuda->capability < TF32_CAPABILITY)
+        return error_set(err,
+                         "device %s: %s has compute capability %d.%d; products in tf32 need %d.%d "
+                         "or newer: use fp32 or fp16",
+                         cuda->name, cuda->model, cuda->capability / 10, cuda->capability % 10,
+                         TF32_CAPABILITY / 10, TF32_CAPABILITY % 10);
+    cuda->blas.tf32 = true;
+    return true;
 }

@@ -39,6 +39,11 @@ bool cuda_fault_check(struct cuda *cuda)
         return cuda_fail(cuda, "bag: feature %d, the table has %d", seen->value, seen->limit);
     case CUDA_FAULT_LABEL:
         return cuda_fail(cuda, "loss: label %d of %d classes", seen->value, seen->limit);
+    case CUDA_FAULT_SEQUENCE:
+        return cuda_fail(cuda,
+                         "attention: a sequence of %d tokens in a batch whose longest was said to "
+                         "have %d",
+                         seen->value, seen->limit - 1);
     }
     return cuda_fail(cuda, "%s: a report of no known kind, %d", cuda->name, seen->kind);
 }

@@ -72,6 +72,7 @@ void cuda_gram(struct device *dev, const act *x, size_t rows, size_t cols, float
     struct cuda *cuda = cuda_of(dev);
     for (size_t top = 0; top < cols && rows > 0; top += STRIP) {
         struct cuda_product product = {};
+        product.plain = true;
         product.m = cols - top < STRIP ? cols - top : STRIP;
         product.n = cols - top;
         product.k = rows;

@@ -43,13 +43,24 @@ struct cublasContext {
     cudaStream_t stream;
 };
 
+/* What TF32 keeps of a float: 11 significant bits, to the nearest. */
+static float tf32(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    if ((u & 0x7f800000) != 0x7f800000)
+        u = (u + 0x1000) & ~0x1fffu;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
 /* One matrix of a product. */
 struct Matrix {
     const void *p;
     cudaDataType type;
     int ld;
     long long stride;
-    bool transposed;
+    bool transposed, rounded; /* rounded: to TF32 */
 
     size_t width() const
     {
@@ -67,8 +78,8 @@ struct Matrix {
     }
     float at(size_t i) const
     {
-        return type == CUDA_R_32F   ? ((const float *)p)[i]
-               : type == CUDA_R_8I  ? (float)((const int8_t *)p)[i]
+        return type == CUDA_R_32F   ? rounded ? tf32(((const float *)p)[i]) : ((const float *)p)[i]
+                 : type == CUDA_R_8I ? (float)((const int8_t *)p)[i]
                : type == CUDA_R_16F ? __half2float(((const __half *)p)[i])
                                     : __bfloat162float(((const __nv_bfloat16 *)p)[i]);
     }
@@ -158,6 +169,8 @@ static bool types_fit(cublasComputeType_t compute, cudaDataType at, cudaDataType
 {
     if (compute == CUBLAS_COMPUTE_32I)
         return at == CUDA_R_8I && bt == CUDA_R_8I && ct == CUDA_R_32I;
+    if (compute == CUBLAS_COMPUTE_32F_FAST_TF32)
+        return at == CUDA_R_32F && bt == CUDA_R_32F && ct == CUDA_R_32F;
     return compute == CUBLAS_COMPUTE_32F && at == bt && at != CUDA_R_8I && at != CUDA_R_32I &&
            (ct == at || ct == CUDA_R_32F);
 }
@@ -170,8 +183,9 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t h, cublasOperation_t ta
                                           cudaDataType ct, int ldc, long long sc, int batches,
                                           cublasComputeType_t compute, cublasGemmAlgo_t)
 {
-    Matrix a = {A, at, lda, sa, ta != CUBLAS_OP_N}, b = {B, bt, ldb, sb, tb != CUBLAS_OP_N},
-           c = {C, ct, ldc, sc, false};
+    bool round = compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+    Matrix a = {A, at, lda, sa, ta != CUBLAS_OP_N, round},
+           b = {B, bt, ldb, sb, tb != CUBLAS_OP_N, round}, c = {C, ct, ldc, sc, false, false};
     int ra = ta ? k : m, rb = tb ? n : k; /* rows of A and B as stored */
     if (!types_fit(compute, at, bt, ct) || !a.aligned() || !b.aligned())
         return CUBLAS_STATUS_NOT_SUPPORTED;

@@ -71,9 +71,19 @@ repeats() {
     assert_fails "update the driver"
     EMU_CAPABILITY=75 run mteach --device cuda --precision bf16 -m model.tar -o out data.tok
     assert_fails "use fp16"
+    EMU_CAPABILITY=75 run mteach --device cuda --precision tf32 -m model.tar -o out data.tok
+    assert_fails "products in tf32 need 8.0 or newer: use fp32 or fp16"
     run mstudent --device cuda --max-memory 100K -m model.tar -o out data.tok
     assert_fails "training needs" "of memory on cuda:0" "no --batch-tokens makes it fit"
     [ ! -e out ]
+}
+
+@test "--precision tf32 is asked of products, and told" {
+    mscore --predict --device cuda -m model.tar data.tok > fp32
+    run --separate-stderr mscore -v --predict --device cuda --precision tf32 -m model.tar data.tok
+    assert_status 0
+    [[ $stderr == *"emulated GPU"*", tf32, own kernels"* ]]
+    [[ $output != "$(< fp32)" ]]
 }
 
 @test "mscore gives the CPU's table, also in bf16 and fp16; auto takes the GPU and says so" {
@@ -180,14 +190,15 @@ repeats() {
     close_tables cpu.2 cuda.2
 }
 
-@test "bf16 and fp16: losses near those of fp32; fp16 scales them, and repeats its bytes" {
+@test "bf16, fp16 and tf32: losses near those of fp32; fp16 scales them, and repeats its bytes" {
     learn cuda fp32 mstudent --log-every 1 -m model.tar data.tok
-    for precision in bf16 fp16; do
+    for precision in bf16 fp16 tf32; do
         learn cuda $precision mstudent --log-every 1 --precision $precision -m model.tar data.tok
     done
-    # A rounding of bf16 is 2^-9, of fp16 2^-12; some of them meet in each logit.
+    # A rounding of bf16 is 2^-9, of fp16 and tf32 2^-12; some of them meet in each logit.
     close_losses fp32.log bf16.log 2e-2
     close_losses fp32.log fp16.log 3e-3
+    close_losses fp32.log tf32.log 3e-3
     grep -q '"loss_scale"' fp16.log
     repeats fp16 mstudent --log-every 1 --precision fp16 -m model.tar data.tok
 }

@@ -1,6 +1,6 @@
 /* count_gpu: what a training step and an inference pass cost the CUDA engine: launches, bytes moved
- * and needed, arithmetic intensity, and the least time they take on cards of published speed; from
- * the shape alone (counting.h). --measure: also the time of the same steps on this machine's GPU. A
+ * and needed, arithmetic intensity, and the least time they take on two cards, whose speeds are
+ * those that pages about them repeat; from the shape alone (counting.h). --measure: also the time of the same steps on this machine's GPU. A
  * tab-separated table on stdout.
  *
  * usage: count_gpu [--measure] [SHAPE [RECORDS [LENGTH [VOCAB]]]]
@@ -170,6 +170,13 @@ int main(int argc, char **argv)
         return 2;
     }
     printf("# %s, %zu records of %zu tokens\n", task.shape, task.records, task.length);
+    for (size_t i = 0; i < COUNTING_CARDS; i++)
+        printf(
+            "# %s: %.0f TFLOP/s in 16 bits, %.0f TOP/s in int8, %.1f TFLOP/s in fp32, %.0f GB/s; "
+            "figures of secondary pages, not measured\n",
+            counting_card[i].name, counting_card[i].tensor16 * 1e-12,
+            counting_card[i].tensor8 * 1e-12, counting_card[i].single * 1e-12,
+            counting_card[i].bytes * 1e-9);
     bool ok = count(&task, true, FP16, &err) && count(&task, true, FP32, &err) &&
               count(&task, false, FP16, &err) && count(&task, false, INT8, &err) &&
               (!measured || measure_all(&task, &err));

@@ -1,7 +1,8 @@
 /* counting.h: a device that computes nothing and counts what the CUDA engine would do: launches,
  * operations and bytes of each kind of operation, and the time these take at the least on cards of
- * published speed. The library's own passes run on it, so that the order of operations is never
- * written down twice; test_cuda_count holds the launches against those the emulator sees.
+ * the speed that pages about them tell. The library's own passes run on it, so that the order of
+ * operations is never written down twice; test_cuda_count holds the launches against those the
+ * emulator sees.
  *
  * Bytes moved: each kernel's arrays once, keys and values of attention once for each block of
  * queries that reads them. Least bytes: what is left where bias, activation, dropout and sums were
@@ -17,7 +18,8 @@
 
 #include "kernels/kernels.h"
 
-/* NVIDIA's data sheets (A100 40 GB SXM; T4), without sparsity: operations and bytes a second. */
+/* Operations and bytes a second of an A100 (40 GB, SXM) and a T4, without sparsity, as pages about
+ * these cards repeat them: NVIDIA's own data sheets were not at hand, and no card was. */
 struct counting_card {
     const char *name;
     double tensor16, tensor8, single, bytes;
