@@ -366,11 +366,12 @@ struct device_ops {
      * first. A *factor below 0: nothing happens. */
     void (*adamw)(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                   const float *grad, float *m, float *v, float *w);
-    /* The same for rows row[0 … n_rows-1] of w, m, v [*, cols], with compact grad [n_rows,
-     * cols]. */
+    /* The same for rows row[0 … n_rows-1] of w [*, cols], with compact grad [n_rows, cols]. The
+     * moments of row r of w are row place[r] of m and v; place NULL: row r. row and place are
+     * device memory. */
     void (*adamw_rows)(struct device *dev, const struct adamw *adamw, const float *factor,
-                       const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
-                       float *v, float *w);
+                       const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
+                       const float *grad, float *m, float *v, float *w);
 
     /* ---- pruning ---- */
     /* slope [N, cols / group]: of sequence s and unit u the sum over rows of the sequence and the

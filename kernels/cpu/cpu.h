@@ -139,8 +139,8 @@ void cpu_clip_factor(struct device *dev, double *sum, float max_norm, struct los
 void cpu_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                const float *grad, float *m, float *v, float *w);
 void cpu_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
-                    const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
-                    float *v, float *w);
+                    const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
+                    const float *grad, float *m, float *v, float *w);
 void cpu_solve(struct device *dev, float *a, size_t n, float *b, size_t m);
 void cpu_unit_slope(struct device *dev, const act *x, const act *dx, const struct seqs *seqs,
                     size_t cols, size_t group, float *slope);

@@ -63,7 +63,7 @@ void cpu_clip_factor(struct device *dev, double *sum, float max_norm, struct los
 struct adamw_work {
     const struct update *kernel;
     struct update_step step;
-    const int32_t *row; /* NULL: all elements, n_rows = 1 */
+    const int32_t *row, *place; /* row NULL: all elements, n_rows = 1 */
     size_t n_rows, cols;
     const float *grad;
     float *m, *v, *w;
@@ -118,20 +118,22 @@ static void adamw_rows_job(void *context, size_t member, size_t n_members)
     size_t begin, end;
     threads_share(work->n_rows, member, n_members, &begin, &end);
     for (size_t r = begin; r < end; r++) {
-        size_t at = (size_t)work->row[r] * work->cols;
-        work->kernel->adamw(&work->step, work->cols, work->grad + r * work->cols, work->m + at,
-                            work->v + at, work->w + at);
+        size_t row = (size_t)work->row[r], at = row * work->cols;
+        size_t of = work->place ? (size_t)work->place[row] * work->cols : at;
+        work->kernel->adamw(&work->step, work->cols, work->grad + r * work->cols, work->m + of,
+                            work->v + of, work->w + at);
     }
 }
 
 void cpu_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
-                    const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
-                    float *v, float *w)
+                    const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
+                    const float *grad, float *m, float *v, float *w)
 {
     struct cpu *cpu = cpu_of(dev);
     struct adamw_work work = {.kernel = ISA_PICK(update, cpu->isa),
                               .step = adamw_step(adamw, *factor),
                               .row = row,
+                              .place = place,
                               .n_rows = n_rows,
                               .cols = cols,
                               .grad = grad,

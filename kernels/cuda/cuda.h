@@ -360,8 +360,8 @@ void cuda_clip_factor(struct device *dev, double *sum, float max_norm, struct lo
 void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                 const float *grad, float *m, float *v, float *w);
 void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
-                     const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
-                     float *v, float *w);
+                     const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
+                     const float *grad, float *m, float *v, float *w);
 
 /* ---- prune.cu; solve.cu ---- */
 void cuda_solve(struct device *dev, float *a, size_t n, float *b, size_t m);

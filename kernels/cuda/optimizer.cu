@@ -79,13 +79,13 @@ static __device__ void work_out(struct adamw_step *step, float lr, float beta1, 
     step->decay = (float)(1 - (double)lr * (double)weight_decay);
 }
 
-/* Rows of `cols`; row NULL: those of grad. */
+/* Rows of `cols`; row NULL: those of grad; place NULL: moments lie as w does. */
 static __global__ void __launch_bounds__(CUDA_BLOCK)
     update(float lr, float beta1, float beta2, float eps, float weight_decay, uint64_t n,
            const struct loss_scale *__restrict__ scaled, const float *__restrict__ factor,
            const int32_t *__restrict__ row, size_t n_rows, size_t cols,
-           const float *__restrict__ grad, float *__restrict__ m, float *__restrict__ v,
-           float *__restrict__ w)
+           const int32_t *__restrict__ place, const float *__restrict__ grad, float *__restrict__ m,
+           float *__restrict__ v, float *__restrict__ w)
 {
     SHARED(struct adamw_step, shared, [1]);
     float by = *factor;
@@ -96,14 +96,15 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     __syncthreads();
     const struct adamw_step step = shared[0];
     for (size_t r = blockIdx.y; r < n_rows; r += gridDim.y) {
-        size_t from = r * cols, at = (row ? (size_t)row[r] : r) * cols;
+        size_t of = row ? (size_t)row[r] : r, from = r * cols, at = of * cols;
+        size_t moment = place ? (size_t)place[of] * cols : at;
         for (size_t i = grid_first(); i < cols; i += grid_stride()) {
             float g = grad[from + i] * by;
-            float mean = step.beta1 * m[at + i] + (1.0f - step.beta1) * g;
-            float square = step.beta2 * v[at + i] + (1.0f - step.beta2) * g * g;
+            float mean = step.beta1 * m[moment + i] + (1.0f - step.beta1) * g;
+            float square = step.beta2 * v[moment + i] + (1.0f - step.beta2) * g * g;
             float root = sqrtf(square) * step.root_correction + step.eps;
-            m[at + i] = mean;
-            v[at + i] = square;
+            m[moment + i] = mean;
+            v[moment + i] = square;
             w[at + i] = w[at + i] * step.decay - step.rate * mean / root;
         }
     }
@@ -111,11 +112,11 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
 
 static void run(struct cuda *cuda, const char *operation, dim3 grid, const struct adamw *adamw,
                 const float *factor, const int32_t *row, size_t n_rows, size_t cols,
-                const float *grad, float *m, float *v, float *w)
+                const int32_t *place, const float *grad, float *m, float *v, float *w)
 {
     CUDA_LAUNCH(cuda, operation, update, grid, CUDA_BLOCK, 0, adamw->lr, adamw->beta1, adamw->beta2,
                 adamw->eps, adamw->weight_decay, adamw->step, adamw->scaled, factor, row, n_rows,
-                cols, grad, m, v, w);
+                cols, place, grad, m, v, w);
 }
 
 void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
@@ -124,15 +125,15 @@ void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *fact
     constexpr unsigned MOST = 4096; /* each works its step out once */
     unsigned blocks = cuda_blocks(n);
     if (n > 0)
-        run(cuda_of(dev), "adamw", blocks < MOST ? blocks : MOST, adamw, factor, NULL, 1, n, grad,
-            m, v, w);
+        run(cuda_of(dev), "adamw", blocks < MOST ? blocks : MOST, adamw, factor, NULL, 1, n, NULL,
+            grad, m, v, w);
 }
 
 void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
-                     const int32_t *row, size_t n_rows, size_t cols, const float *grad, float *m,
-                     float *v, float *w)
+                     const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
+                     const float *grad, float *m, float *v, float *w)
 {
     if (n_rows > 0 && cols > 0)
         run(cuda_of(dev), "adamw_rows", cuda_grid_rows(n_rows, cols), adamw, factor, row, n_rows,
-            cols, grad, m, v, w);
+            cols, place, grad, m, v, w);
 }

@@ -44,11 +44,11 @@ void reference_adamw(struct device *dev, const struct adamw *adamw, const float 
 }
 
 void reference_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
-                          const int32_t *row, size_t n_rows, size_t cols, const float *grad,
-                          float *m, float *v, float *w)
+                          const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
+                          const float *grad, float *m, float *v, float *w)
 {
     for (size_t r = 0; r < n_rows; r++) {
-        size_t at = (size_t)row[r] * cols;
-        reference_adamw(dev, adamw, factor, cols, grad + r * cols, m + at, v + at, w + at);
+        size_t at = (size_t)row[r] * cols, of = place ? (size_t)place[row[r]] * cols : at;
+        reference_adamw(dev, adamw, factor, cols, grad + r * cols, m + of, v + of, w + at);
     }
 }

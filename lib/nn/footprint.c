@@ -106,10 +106,13 @@ static bool count_parameters(struct count *count, struct footprint *to, struct e
             to->copies += bytes_of(count, part[i].rows, part[i].cols, 2);
     free(part);
     size_t block = bytes_of(count, n, 1, sizeof(float));
-    size_t tables = bytes_of(count, shape->vocab, shape->embed, sizeof(float)) +
-                    bytes_of(count, shape->positions, cols, sizeof(float));
-    to->parameters = block + tables;
-    to->moments = 2 * (block + tables) + sizeof(double) + sizeof(float);
+    size_t words = bytes_of(count, shape->vocab, shape->embed, sizeof(float));
+    size_t positions = bytes_of(count, shape->positions, cols, sizeof(float));
+    size_t learnt =
+        run->some_words ? bytes_of(count, run->n_words, shape->embed, sizeof(float)) : words;
+    to->parameters = block + words + positions;
+    to->moments = 2 * (block + learnt + positions) + sizeof(double) + sizeof(float) +
+                  (run->some_words ? shape->vocab * sizeof(int32_t) : 0);
     if (run->precision == DTYPE_F16)
         to->moments += sizeof(struct loss_scale);
     to->gradients =

@@ -19,7 +19,9 @@ struct footprint_run {
      * none; NULL: none). */
     const struct batch *batch, *batch_dev;
     struct batch_size most, most_dev;
-    size_t n_records;    /* whose losses wait on the device */
+    size_t n_records; /* whose losses wait on the device */
+    bool some_words;  /* moments are of n_words rows of the word table, not of all */
+    size_t n_words;
     size_t beside, work; /* of hooks: what they allocate, the most working memory they need */
 };
 

@@ -13,13 +13,14 @@ static bool open_moments(struct params *p, struct error *err)
     const struct device_ops *op = p->dev->op;
     struct params_table *table[] = {&p->word, &p->position};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        /* The size of table->w, which fitted. Not zeroed: a row's moments are when it is first
-         * touched. */
-        size_t bytes = table[i]->rows * table[i]->cols * sizeof(float);
+        /* No more than the size of table->w, which fitted. */
+        size_t bytes = table[i]->n_moments * table[i]->cols * sizeof(float);
         table[i]->m = op->alloc(p->dev, bytes, err);
         table[i]->v = table[i]->m ? op->alloc(p->dev, bytes, err) : NULL;
         if (!table[i]->v)
             return false;
+        op->zero(p->dev, table[i]->m, bytes);
+        op->zero(p->dev, table[i]->v, bytes);
     }
     p->m = op->alloc(p->dev, p->n * sizeof *p->m, err);
     p->v = p->m ? op->alloc(p->dev, p->n * sizeof *p->v, err) : NULL;
@@ -61,18 +62,10 @@ void optimizer_close(struct optimizer *optimizer)
     *optimizer = (struct optimizer){0};
 }
 
-/* Rows met for the first time get moments of zero. */
-static void touch(const struct params *p, struct params_table *table, const struct batch_rows *rows)
+static void touch(struct params_table *table, const struct batch_rows *rows)
 {
-    size_t h = table->cols;
-    for (size_t i = 0; i < rows->n; i++) {
-        size_t row = (size_t)rows->row[i];
-        if (table->touched[row])
-            continue;
-        table->touched[row] = 1;
-        p->dev->op->zero(p->dev, table->m + row * h, h * sizeof *table->m);
-        p->dev->op->zero(p->dev, table->v + row * h, h * sizeof *table->v);
-    }
+    for (size_t i = 0; i < rows->n; i++)
+        table->touched[rows->row[i]] = 1;
 }
 
 bool optimizer_scale(struct optimizer *optimizer, const struct loss_scale *start, struct error *err)
@@ -130,9 +123,10 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
                                     .weight_decay = (float)optimizer->weight_decay,
                                     .step = optimizer->step,
                                     .scaled = optimizer->scaled};
-        touch(p, table[i], rows[i]);
+        touch(table[i], rows[i]);
         op->adamw_rows(dev, &adamw, optimizer->factor, rows[i]->device_row, rows[i]->n,
-                       table[i]->cols, table[i]->grad, table[i]->m, table[i]->v, table[i]->w);
+                       table[i]->cols, table[i]->device_place, table[i]->grad, table[i]->m,
+                       table[i]->v, table[i]->w);
     }
     params_refresh(p);
 }

@@ -26,8 +26,8 @@ struct optimizer {
     float *factor; /* device: what it was multiplied by */
 };
 
-/* Allocates the moments inside params: twice the weights' memory for the block; for the tables only
- * what is touched. */
+/* Allocates the moments inside params: twice the weights' memory for the block and the position
+ * table; of the word table only for the rows that params_expect() names. */
 bool optimizer_open(struct optimizer *optimizer, struct params *params, double clip,
                     double weight_decay, double head_lr_factor, struct error *err) MUST_CHECK;
 void optimizer_close(struct optimizer *optimizer); /* safe on a zeroed struct */

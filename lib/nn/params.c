@@ -285,7 +285,7 @@ static float *alloc_floats(struct device *dev, size_t rows, size_t cols, struct 
 static bool open_table(struct params *p, const struct part *part, struct params_table *table,
                        struct error *err)
 {
-    *table = (struct params_table){.rows = part->rows, .cols = part->cols};
+    *table = (struct params_table){.rows = part->rows, .cols = part->cols, .n_moments = part->rows};
     parts_name(&p->shape, part, "weight", table->name);
     table->w = alloc_floats(p->dev, part->rows, part->cols, err);
     table->touched = memory_zeroed(part->rows, 1, err);
@@ -348,6 +348,9 @@ void params_close(struct params *params)
     struct params_table *table[] = {&params->word, &params->position};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         device_free(dev, table[i]->w);
+        if (table[i]->device_place)
+            dev->op->free(dev, table[i]->device_place);
+        free(table[i]->place);
         free(table[i]->touched);
     }
     device_free(dev, params->w);
@@ -380,6 +383,21 @@ bool params_count(const struct shape *shape, size_t *n, struct error *err)
     free(params.entry);
     shape_free(&params.shape);
     return ok;
+}
+
+bool params_expect(struct params *params, const uint8_t *words, struct error *err)
+{
+    struct params_table *table = &params->word;
+    size_t bytes = table->rows * sizeof *table->place; /* w has more */
+    table->place = memory_array(table->rows, sizeof *table->place, err);
+    table->device_place = table->place ? params->dev->op->alloc(params->dev, bytes, err) : NULL;
+    if (!table->device_place)
+        return false;
+    table->n_moments = 0;
+    for (size_t r = 0; r < table->rows; r++)
+        table->place[r] = words[r] ? (int32_t)table->n_moments++ : -1;
+    params->dev->op->upload(params->dev, table->device_place, table->place, bytes);
+    return true;
 }
 
 static bool make_rows(struct params *p, struct params_table *table, size_t room, struct error *err)

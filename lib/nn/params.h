@@ -1,7 +1,7 @@
 /* params.h: trainable parameters on a device: one flat block each of weights and gradients (and
  * moments, once optimised) for everything but the word and position tables, whose gradients exist
- * for touched rows only and whose moments are zeroed when a row is first touched, so that rows
- * never seen cost no memory and no time. Also their Hugging Face names, for reading and writing.
+ * for touched rows only and whose moments for those that may be, so that rows never seen cost no
+ * memory and no time. Also their Hugging Face names, for reading and writing.
  */
 #ifndef MILLET_NN_PARAMS_H
 #define MILLET_NN_PARAMS_H
@@ -42,9 +42,13 @@ struct params_entry {
 struct params_table {
     char name[PARTS_NAME_BYTES];
     size_t rows, cols;
-    float *w, *m, *v; /* device [rows, cols]; m and v uninitialised outside touched rows, NULL
-                         before optimisation */
-    float *grad;      /* device [room, cols], compact */
+    float *w;         /* device [rows, cols] */
+    float *m, *v;     /* device [n_moments, cols]; NULL before optimisation */
+    size_t n_moments; /* rows */
+    /* [rows] on the host and on the device: the row of m and v of each row, ascending; -1 where
+     * there is none. NULL: n_moments is rows, each its own. */
+    int32_t *place, *device_place;
+    float *grad; /* device [room, cols], compact */
     size_t room;
     uint8_t *touched; /* host [rows] */
 };
@@ -71,6 +75,9 @@ bool params_open(struct params *params, const struct shape *shape, struct model 
 /* Elements of the block, without opening any. */
 bool params_count(const struct shape *shape, size_t *n, struct error *err) MUST_CHECK;
 /* Room for gradients of so many rows of the word and position tables. */
+/* Only the rows of the word table that `words` [rows] marks will occur in batches: no others get
+ * moments. Before optimizer_open(). */
+bool params_expect(struct params *params, const uint8_t *words, struct error *err) MUST_CHECK;
 bool params_reserve(struct params *params, size_t words, size_t positions,
                     struct error *err) MUST_CHECK;
 void params_close(struct params *params); /* safe on a zeroed struct */
@@ -92,12 +99,12 @@ bool params_zero_grad(struct params *params, const struct batch *batch,
 
 /* How many rows are marked. */
 size_t params_touched(const uint8_t *touched, size_t rows);
-/* The touched rows of w, m or v of a table, one behind the other on the host, owned by the caller
- * (NULL: no memory); and the rows that `touched` marks back. */
+/* The touched rows of w, or with the table's `place` of m or v, one behind the other on the host,
+ * owned by the caller (NULL: no memory); and the rows that `touched` marks back. */
 float *params_gather(const struct params *params, const struct params_table *table,
-                     const float *values, struct error *err) MUST_CHECK;
+                     const int32_t *place, const float *values, struct error *err) MUST_CHECK;
 void params_scatter(const struct params *params, const struct params_table *table,
-                    const uint8_t *touched, const float *copy, float *values);
+                    const int32_t *place, const uint8_t *touched, const float *copy, float *values);
 
 /* A copy of the weights on the host: the block and the touched rows. Replaces what *copy held. */
 struct params_copy {

@@ -28,14 +28,20 @@ size_t params_touched(const uint8_t *touched, size_t rows)
     return n;
 }
 
+/* Touched rows that follow one another have moments that do. */
+static size_t place_of(const int32_t *place, size_t row)
+{
+    return place ? (size_t)place[row] : row;
+}
+
 float *params_gather(const struct params *params, const struct params_table *table,
-                     const float *values, struct error *err)
+                     const int32_t *place, const float *values, struct error *err)
 {
     size_t h = table->cols, begin = 0, end = 0;
     float *copy = memory_array(params_touched(table->touched, table->rows) * h, sizeof *copy, err),
           *to = copy;
     while (copy && next_run(table->touched, table->rows, &begin, &end)) {
-        params->dev->op->download(params->dev, to, values + begin * h,
+        params->dev->op->download(params->dev, to, values + place_of(place, begin) * h,
                                   (end - begin) * h * sizeof *to);
         to += (end - begin) * h;
     }
@@ -43,11 +49,11 @@ float *params_gather(const struct params *params, const struct params_table *tab
 }
 
 void params_scatter(const struct params *params, const struct params_table *table,
-                    const uint8_t *touched, const float *copy, float *values)
+                    const int32_t *place, const uint8_t *touched, const float *copy, float *values)
 {
     size_t h = table->cols, begin = 0, end = 0;
     while (next_run(touched, table->rows, &begin, &end)) {
-        params->dev->op->upload(params->dev, values + begin * h, copy,
+        params->dev->op->upload(params->dev, values + place_of(place, begin) * h, copy,
                                 (end - begin) * h * sizeof *copy);
         copy += (end - begin) * h;
     }
@@ -56,7 +62,7 @@ void params_scatter(const struct params *params, const struct params_table *tabl
 static bool save_table(const struct params *p, const struct params_table *table, float **copy,
                        uint8_t **touched, struct error *err)
 {
-    float *values = params_gather(p, table, table->w, err);
+    float *values = params_gather(p, table, NULL, table->w, err);
     void *mask = values ? memory_copy(table->touched, table->rows, err) : NULL;
     if (!mask) {
         free(values);
@@ -84,8 +90,8 @@ void params_restore(struct params *params, const struct params_copy *copy)
 {
     const struct device_ops *op = params->dev->op;
     op->upload(params->dev, params->w, copy->block, params->n * sizeof *params->w);
-    params_scatter(params, &params->word, copy->word_touched, copy->word, params->word.w);
-    params_scatter(params, &params->position, copy->position_touched, copy->position,
+    params_scatter(params, &params->word, NULL, copy->word_touched, copy->word, params->word.w);
+    params_scatter(params, &params->position, NULL, copy->position_touched, copy->position,
                    params->position.w);
     params_refresh(params);
 }

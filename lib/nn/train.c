@@ -84,9 +84,10 @@ static bool open_trainer(struct trainer *t, const struct shape *shape, struct mo
         return false;
     for (size_t i = 0; i < n; i++)
         t->length[i] = (uint32_t)records_get(t->records, t->usable[i]).n_ids;
-    if (!training_check_memory(t, shape, err) ||
+    if ((!o->mlm && !training_find_words(t, shape, err)) || !training_check_memory(t, shape, err) ||
         !params_open(&t->params, shape, from, o->new_head, trainer_seed(t, TRAINER_WEIGHTS, 0),
                      t->dev, err) ||
+        (t->words && !params_expect(&t->params, t->words, err)) ||
         !optimizer_open(&t->optimizer, &t->params, o->clip, o->weight_decay, o->head_lr_factor,
                         err))
         return false;
@@ -115,6 +116,7 @@ static void close_trainer(struct trainer *t)
     free(t->rank);
     free(t->host_loss);
     free(t->length);
+    free(t->words);
     free(t->usable);
     free(t->step_end);
     json_decref(t->identity);

@@ -200,15 +200,15 @@ static struct tensor_view floats(const char *name, const float *data, size_t n)
     return tensor_view_1d(name, DTYPE_F32, n, data);
 }
 
-/* One of w, m, v: of the block, and of the tables' touched rows. */
+/* One of w, m, v: of the block, and of the tables' touched rows; `place`: where the words' are. */
 static bool save_values(const struct trainer *t, struct checkpoint_writer *to, const char *part,
-                        const float *block, const float *word, const float *position,
-                        struct error *err)
+                        const float *block, const float *word, const int32_t *place,
+                        const float *position, struct error *err)
 {
     const struct params *p = &t->params;
     float *host = memory_array(p->n, sizeof *host, err);
-    float *words = host ? params_gather(p, &p->word, word, err) : NULL;
-    float *positions = words ? params_gather(p, &p->position, position, err) : NULL;
+    float *words = host ? params_gather(p, &p->word, place, word, err) : NULL;
+    float *positions = words ? params_gather(p, &p->position, NULL, position, err) : NULL;
     bool ok = positions != NULL;
     if (ok) {
         t->dev->op->download(t->dev, host, block, p->n * sizeof *host);
@@ -319,9 +319,9 @@ bool train_state_save(struct trainer *trainer, struct error *err)
         return false;
     json_t *state = make_state(t, err);
     struct checkpoint_writer *to = state ? checkpoint_create(t->options->checkpoint, err) : NULL;
-    bool ok = to && save_values(t, to, "weights", p->w, p->word.w, p->position.w, err) &&
-              save_values(t, to, "moment1", p->m, p->word.m, p->position.m, err) &&
-              save_values(t, to, "moment2", p->v, p->word.v, p->position.v, err) &&
+    bool ok = to && save_values(t, to, "weights", p->w, p->word.w, NULL, p->position.w, err) &&
+              save_values(t, to, "moment1", p->m, p->word.m, p->word.place, p->position.m, err) &&
+              save_values(t, to, "moment2", p->v, p->word.v, p->word.place, p->position.v, err) &&
               save_best(t, to, err);
     for (size_t i = 0; ok && i < t->options->n_hooks; i++)
         ok = save_hook(t, t->options->hook[i], to, err);
@@ -345,9 +345,11 @@ static const uint8_t *find_touched(const struct trainer *t, struct checkpoint *f
 {
     const uint8_t *touched = checkpoint_find(from, part, name, DTYPE_U8, table->rows, err);
     for (size_t r = 0; touched && r < table->rows; r++)
-        if (touched[r] > 1) {
-            error_set(err, "%s: %s: %s is neither 0 nor 1 at %zu", t->options->checkpoint, part,
-                      name, r);
+        if (touched[r] > 1 || (touched[r] && table->place && table->place[r] < 0)) {
+            error_set(err,
+                      touched[r] > 1 ? "%s: %s: %s is neither 0 nor 1 at %zu"
+                                     : "%s: %s: %s marks %zu, which is in no record of the run",
+                      t->options->checkpoint, part, name, r);
             return NULL;
         }
     return touched;
@@ -378,15 +380,16 @@ static bool find_values(const struct trainer *t, struct checkpoint *from, const 
 }
 
 static bool load_values(const struct trainer *t, struct checkpoint *from, const char *part,
-                        float *block, float *word, float *position, struct error *err)
+                        float *block, float *word, const int32_t *place, float *position,
+                        struct error *err)
 {
     const struct params *p = &t->params;
     struct stored s;
     if (!find_values(t, from, part, &s, err))
         return false;
     t->dev->op->upload(t->dev, block, s.block, p->n * sizeof *block);
-    params_scatter(p, &p->word, s.word_touched, s.word, word);
-    params_scatter(p, &p->position, s.position_touched, s.position, position);
+    params_scatter(p, &p->word, place, s.word_touched, s.word, word);
+    params_scatter(p, &p->position, NULL, s.position_touched, s.position, position);
     memcpy(p->word.touched, s.word_touched, p->word.rows);
     memcpy(p->position.touched, s.position_touched, p->position.rows);
     return true;
@@ -438,9 +441,9 @@ static bool load(struct trainer *t, struct checkpoint *from, struct train_result
     char device[sizeof result->other_device];
     bool ok = check_identity(t, state, err) &&
               take_numbers(t, json_object_get(state, "run"), err) &&
-              load_values(t, from, "weights", p->w, p->word.w, p->position.w, err) &&
-              load_values(t, from, "moment1", p->m, p->word.m, p->position.m, err) &&
-              load_values(t, from, "moment2", p->v, p->word.v, p->position.v, err) &&
+              load_values(t, from, "weights", p->w, p->word.w, NULL, p->position.w, err) &&
+              load_values(t, from, "moment1", p->m, p->word.m, p->word.place, p->position.m, err) &&
+              load_values(t, from, "moment2", p->v, p->word.v, p->word.place, p->position.v, err) &&
               load_best(t, from, err);
     for (size_t i = 0; ok && i < t->options->n_hooks; i++)
         ok = load_hook(t, t->options->hook[i], from, err);

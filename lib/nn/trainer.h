@@ -74,8 +74,11 @@ struct trainer {
     struct encoder *encoder;
     struct batch batch, dev_batch;
     struct batch_size most, most_dev; /* the largest of the run */
-    size_t footprint; /* bytes that the run allocates on the device */
-    struct encoder_dropout dropout;   /* rates; the seed changes with the step */
+    size_t footprint;                 /* bytes that the run allocates on the device */
+    /* [vocab] the rows of the word table that occur; owned; NULL: all of them may be touched. */
+    uint8_t *words;
+    size_t n_words;
+    struct encoder_dropout dropout; /* rates; the seed changes with the step */
     uint32_t *usable; /* [n_usable] records to learn from: all, or without a teacher the labelled */
     size_t n_usable;
     uint32_t *length;    /* [n_usable] */

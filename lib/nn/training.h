@@ -1,7 +1,6 @@
 /* training.h: what a run of train.h is made of. Private to train.c, which opens and runs it,
  * training_check.c, which refuses what cannot be trained, training_memory.c, which finds out
- * beforehand what it takes, and training_write.c, which says and
- * writes what came of it.
+ * beforehand what it takes, and training_write.c, which says and writes what came of it.
  */
 #ifndef MILLET_NN_TRAINING_H
 #define MILLET_NN_TRAINING_H
@@ -34,6 +33,9 @@ bool training_check_records(const struct trainer *trainer, const struct shape *s
 /* The batches of an epoch, by a budget of tokens. */
 bool training_plan(const struct trainer *trainer, size_t epoch, size_t batch_tokens,
                    struct schedule *schedule, struct error *err) MUST_CHECK;
+/* Which rows of the word table the records touch. */
+bool training_find_words(struct trainer *trainer, const struct shape *shape,
+                         struct error *err) MUST_CHECK;
 /* Steps and largest batches of the run, and whether the device has the memory for it: if not, says
  * how much it takes, how much is free, and which budget would fit. Lengths and ranks are there. */
 bool training_check_memory(struct trainer *trainer, const struct shape *shape,

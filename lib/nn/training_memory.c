@@ -1,6 +1,7 @@
 /* training_memory.c: what a run of training takes on its device, before it begins. */
 #include "nn/training.h"
 
+#include "core/memory.h"
 #include "nn/footprint.h"
 #include "nn/schedule.h"
 
@@ -9,6 +10,21 @@ bool training_plan(const struct trainer *t, size_t epoch, size_t batch_tokens,
 {
     return schedule_plan(schedule, t->length, epoch == 1 ? t->rank : NULL, t->n_usable,
                          batch_tokens, trainer_seed(t, TRAINER_ORDER, epoch), err);
+}
+
+bool training_find_words(struct trainer *t, const struct shape *shape, struct error *err)
+{
+    t->words = memory_zeroed(shape->vocab, 1, err);
+    if (!t->words)
+        return false;
+    for (size_t i = 0; i < t->n_usable; i++) {
+        struct record r = records_get(t->records, t->usable[i]);
+        for (size_t k = 0; k < r.n_ids; k++)
+            t->words[r.id[k]] = 1;
+    }
+    for (size_t row = 0; row < shape->vocab; row++)
+        t->n_words += t->words[row];
+    return true;
 }
 
 static void widen(struct batch_size *most, const struct batch_size *size)
@@ -84,7 +100,9 @@ static bool count_run(const struct trainer *t, const struct shape *shape,
                                 .batch_dev = &t->dev_batch,
                                 .most = *most,
                                 .most_dev = *most_dev,
-                                .n_records = t->n_usable};
+                                .n_records = t->n_usable,
+                                .some_words = t->words != NULL,
+                                .n_words = t->n_words};
     struct batch_size largest = both(most, most_dev);
     for (size_t i = 0; i < o->n_hooks; i++) {
         size_t bytes = 0, work = 0;

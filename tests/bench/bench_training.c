@@ -131,10 +131,10 @@ static void timed_adamw(struct device *dev, const struct adamw *adamw, const flo
 }
 
 static void timed_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
-                             const int32_t *row, size_t n_rows, size_t cols, const float *grad,
-                             float *m, float *v, float *w)
+                             const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
+                             const float *grad, float *m, float *v, float *w)
 {
-    TIME(OPTIMIZER, inner->adamw_rows(dev, adamw, factor, row, n_rows, cols, grad, m, v, w));
+    TIME(OPTIMIZER, inner->adamw_rows(dev, adamw, factor, row, n_rows, cols, place, grad, m, v, w));
 }
 
 static void timed_refresh(struct device *dev, struct linear *linear)

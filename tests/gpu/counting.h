@@ -497,9 +497,11 @@ static void counting_adamw(struct device *dev, const struct adamw *adamw, const 
         counting_kernel(dev, COUNT_ADAMW, 28 * (double)n, 28 * (double)n);
 }
 static void counting_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
-                                const int32_t *row, size_t n_rows, size_t cols, const float *grad,
-                                float *m, float *v, float *w)
+                                const int32_t *row, size_t n_rows, size_t cols,
+                                const int32_t *place, const float *grad, float *m, float *v,
+                                float *w)
 {
+    (void)place;
     (void)row;
     counting_adamw(dev, adamw, factor, n_rows * cols, grad, m, v, w);
 }

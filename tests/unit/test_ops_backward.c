@@ -359,19 +359,29 @@ static void adamw_case(struct trial *t, const void *context)
     t->dev->op->adamw(t->dev, &settings, clip, n, grad, m, v, w);
 }
 
+struct rows_case {
+    size_t cols;
+    bool compact;
+};
+
+/* With compact moments: of the rows that occur, in an order of their own. */
 static void adamw_rows_case(struct trial *t, const void *context)
 {
-    size_t cols = *(const size_t *)context;
-    enum { TABLE = 20, ROWS = 7 };
+    const struct rows_case *of = context;
+    enum { TABLE = 20, ROWS = 7, KEPT = 9 };
     static const int32_t row[ROWS] = {0, 3, 4, 11, 12, 18, 19};
+    static const int32_t place[TABLE] = {2,  -1, -1, 5, 4,  -1, 8,  -1, -1, -1,
+                                         -1, 0,  1,  3, -1, -1, -1, -1, 6,  7};
+    size_t cols = of->cols, moments = of->compact ? KEPT : TABLE;
+    int32_t *places = of->compact ? trial_ints(t, place, TABLE) : NULL;
     const float factor = 1;
     float *clip = trial_place(t, TRIAL_FLOAT, &factor, 1);
     int32_t *rows = trial_ints(t, row, ROWS);
     float *grad = trial_floats(t, ROWS * cols, 1, 0);
-    float *m = trial_change_floats(t, "m", TABLE * cols, 4 * EPSILON);
-    float *v = second_moment(t, TABLE * cols);
+    float *m = trial_change_floats(t, "m", moments * cols, 4 * EPSILON);
+    float *v = second_moment(t, moments * cols);
     float *w = trial_change_floats(t, "w", TABLE * cols, 8 * EPSILON);
-    t->dev->op->adamw_rows(t->dev, &settings, clip, rows, ROWS, cols, grad, m, v, w);
+    t->dev->op->adamw_rows(t->dev, &settings, clip, rows, ROWS, cols, places, grad, m, v, w);
 }
 
 /* The sum is a double, made of floats over at most 1024 elements each: relative error 64 ε (one
@@ -547,8 +557,11 @@ int main(void)
     test_bad_label();
     for (size_t i = 0; i < 5; i++)
         trial_everywhere(adamw_case, &sizes[i], "adamw");
-    for (size_t i = 0; i < 4; i++)
-        trial_everywhere(adamw_rows_case, &sizes[i], "adamw_rows");
+    for (size_t i = 0; i < 8; i++) {
+        const struct rows_case rows = {sizes[i / 2], i % 2 > 0};
+        trial_everywhere(adamw_rows_case, &rows,
+                         rows.compact ? "adamw_rows, compact moments" : "adamw_rows");
+    }
     for (size_t i = 0; i < 5; i++)
         trial_everywhere(clip_case, &sizes[i], "sum_squares and clip_factor");
     test_nan_clip();

@@ -84,7 +84,8 @@ static void update(const struct arrays *a, uint64_t step, bool with, float *w, f
         dev->op->upload(dev, a->m, zeros, sizeof zeros);
         dev->op->upload(dev, a->v, zeros, sizeof zeros);
         if (which)
-            dev->op->adamw_rows(dev, &adamw, factor, rows, ROWS, COLS, a->grad, a->m, a->v, a->w);
+            dev->op->adamw_rows(dev, &adamw, factor, rows, ROWS, COLS, NULL, a->grad, a->m, a->v,
+                                a->w);
         else
             dev->op->adamw(dev, &adamw, factor, N, a->grad, a->m, a->v, a->w);
         dev->op->download(dev, which ? of_rows : w, a->w, sizeof host);
