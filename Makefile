@@ -197,6 +197,10 @@ deps: ## install what is missing (Debian packages); does nothing when all is the
 	@sh tests/deps.sh
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
+# Test programs side by side.
+JOBS  ?= $(shell nproc)
+PROVE  = prove -j$(JOBS) $(if $(V),-v)
+
 check: deps ## unit tests, Bats, manual-page and shell lint; ASAN=1: with sanitizers
 	@$(MAKE) --no-print-directory check-built
 ifeq ($(CONFIG),release)
@@ -205,8 +209,8 @@ endif
 
 .PHONY: check-built
 check-built: tools $(UNIT) lint
-	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec '' $(sort $(UNIT))
-	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec bats $(sort $(wildcard tests/*.bats))
+	MILLET_BIN=$(abspath $(BIN_DIR)) $(PROVE) --exec '' $(sort $(UNIT))
+	MILLET_BIN=$(abspath $(BIN_DIR)) $(PROVE) --exec bats $(sort $(wildcard tests/*.bats))
 
 # ---- the CUDA engine on the emulator -----------------------------------------------------------------------------------
 # Operations in three orders of threads, whose results must have equal bytes, with ASan and UBSan, and with TSan; then
@@ -226,10 +230,10 @@ check-emu: ## operations of the CUDA engine on the emulator (no GPU, no CUDA nee
 check-emu-built: $(EMU_UNIT) $(B)/faults
 ifeq ($(CONFIG),emu)
 check-emu-built: tools
-	TRIAL_ONLY=cuda prove $(if $(V),-v) --exec 'sh tests/cuda-emu/orders.sh' $(EMU_UNIT)
-	MILLET_BIN=$(abspath $(BIN_DIR)) prove $(if $(V),-v) --exec bats tests/cuda-emu/whole.bats
+	TRIAL_ONLY=cuda $(PROVE) --exec 'sh tests/cuda-emu/orders.sh' $(EMU_UNIT)
+	MILLET_BIN=$(abspath $(BIN_DIR)) $(PROVE) --exec bats tests/cuda-emu/whole.bats
 else
-	TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 prove $(if $(V),-v) --exec '' $(EMU_UNIT)
+	TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 $(PROVE) --exec '' $(EMU_UNIT)
 endif
 
 # ---- the CUDA engine on hardware -------------------------------------------------------------------------------------

@@ -15,14 +15,16 @@
 
 namespace emu
 {
-/* ---- device memory: pages of its own, the end against a guard page; locked while host code runs.
- * ---- */
+/* ---- device memory: pages of its own between two fences, the end against the second; locked while
+ * host code runs. A fence is address space without memory: wide, so that far accesses hit it too ----
+ */
+constexpr size_t FENCE = 16 << 20;
 struct Allocation {
-    char *map, *base, *guard;
+    char *map, *base, *fence; /* fence: the second one */
     size_t bytes;
     int device;
 };
-static auto &allocations = *new std::map<const char *, Allocation>; /* by the guard page's end */
+static auto &allocations = *new std::map<const char *, Allocation>; /* by the second fence's end */
 static auto &pinned = *new std::set<void *>;
 static size_t memory_used, memory_size = (size_t)8 << 30;
 static int current; /* device of the calling thread; there is one thread */
@@ -54,6 +56,13 @@ static Allocation *find(const void *p)
     return it != allocations.end() && p >= it->second.map ? &it->second : nullptr;
 }
 
+/* Address space that no access is allowed to, and that costs no memory. */
+static char *reserve_pages(size_t n)
+{
+    void *p = mmap(nullptr, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? nullptr : (char *)p;
+}
+
 bool inside(const void *p, size_t n)
 {
     Allocation *a = find(p);
@@ -62,8 +71,8 @@ bool inside(const void *p, size_t n)
 
 static void set_access(const Allocation &a, bool on)
 {
-    mprotect(a.map, (size_t)(a.guard - a.map), on ? PROT_READ | PROT_WRITE : PROT_NONE);
-    __asan_poison_memory_region(a.map, a.guard - a.map);
+    mprotect(a.map, (size_t)(a.fence - a.map), on ? PROT_READ | PROT_WRITE : PROT_NONE);
+    __asan_poison_memory_region(a.map, a.fence - a.map);
     if (on)
         __asan_unpoison_memory_region(a.base, a.bytes);
 }
@@ -317,14 +326,15 @@ cudaError_t cudaMalloc(void **p, size_t n)
     if (!n)
         return cudaSuccess;
     size_t pages = (n + PAGE - 1) / PAGE * PAGE;
-    char *map = n <= memory_size - memory_used ? map_pages(pages + PAGE) : nullptr;
-    if (!map)
+    if (n > memory_size - memory_used)
+        return fail(cudaErrorMemoryAllocation);
+    char *map = reserve_pages(FENCE + pages + FENCE);
+    if (!map || mprotect(map += FENCE, pages, PROT_READ | PROT_WRITE))
         return fail(cudaErrorMemoryAllocation);
     Allocation a = {map, map + pages - (n + 15) / 16 * 16, map + pages, n, current};
     memset(map, 0xff, pages); /* NaN in every float format: use of unwritten memory shows */
-    mprotect(a.guard, PAGE, PROT_NONE);
     memory_used += n;
-    set_access(allocations[a.guard + PAGE] = a, open);
+    set_access(allocations[a.fence + FENCE] = a, open);
     *p = a.base;
     return cudaSuccess;
 }
@@ -338,14 +348,14 @@ cudaError_t cudaFree(void *p)
     if (!found || found->base != p)
         return fail(cudaErrorInvalidValue);
     Allocation a = *found;
-    allocations.erase(a.guard + PAGE);
+    allocations.erase(a.fence + FENCE);
     memory_used -= a.bytes;
     set_access(a, true);
-    __asan_unpoison_memory_region(a.map, a.guard - a.map);
+    __asan_unpoison_memory_region(a.map, a.fence - a.map);
     auto written = [](char c) { return c != (char)0xff; };
-    if (std::any_of(a.map, a.base, written) || std::any_of(a.base + a.bytes, a.guard, written))
+    if (std::any_of(a.map, a.base, written) || std::any_of(a.base + a.bytes, a.fence, written))
         die("write outside a device allocation of %zu bytes", a.bytes);
-    munmap(a.map, (size_t)(a.guard - a.map) + PAGE);
+    munmap(a.map - FENCE, FENCE + (size_t)(a.fence - a.map) + FENCE);
     STICKY; /* the memory is gone all the same: what is still there at the end was forgotten */
     return cudaSuccess;
 }
