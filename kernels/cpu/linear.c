@@ -10,7 +10,7 @@
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/packed_product.h"
 #include "kernels/cpu/rounded.h"
-#include "kernels/quantise.h"
+#include "kernels/weight.h"
 
 void cpu_linear_free(struct device *dev, struct linear *linear)
 {
@@ -28,30 +28,6 @@ void cpu_linear_free(struct device *dev, struct linear *linear)
 }
 
 /* ---- preparation ---- */
-
-static bool check_parts(const struct weight *part, size_t n_parts, size_t *out, struct error *err)
-{
-    *out = 0;
-    for (size_t i = 0; i < n_parts; i++) {
-        bool is_int8 = part[i].type == DTYPE_I8;
-        if (part[i].cols != part[0].cols || is_int8 != (part[0].type == DTYPE_I8))
-            return error_set(err,
-                             "linear: part %zu is %s with %zu columns, part 0 is %s with %zu; "
-                             "stacked parts must agree",
-                             i, dtype_name(part[i].type), part[i].cols, dtype_name(part[0].type),
-                             part[0].cols);
-        if (!is_int8 && !dtype_is_float(part[i].type))
-            return error_set(err, "linear: weights of type %s; expected F32, F16, BF16 or I8",
-                             dtype_name(part[i].type));
-        if (is_int8 && (!part[i].scale || part[i].cols > QUANTISE_MAX_COLUMNS))
-            return error_set(err,
-                             "linear: int8 weights need a scale for each row and at most %d "
-                             "columns, found %zu columns",
-                             (int)QUANTISE_MAX_COLUMNS, part[i].cols);
-        *out += part[i].rows;
-    }
-    return true;
-}
 
 /* Panels of some size lie in huge pages where the system lets us: they are filled in one go, and a
  * page fault costs as much as packing a thousand weights. */
@@ -103,7 +79,7 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
 {
     struct cpu *cpu = cpu_of(dev);
     size_t out;
-    if (!check_parts(part, n_parts, &out, err))
+    if (!weight_check_parts(part, n_parts, &out, err))
         return NULL;
     struct linear *linear = memory_zeroed(1, sizeof *linear, err);
     if (!linear)

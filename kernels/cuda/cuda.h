@@ -28,6 +28,7 @@ extern "C" {
 #include "kernels/kernels.h"
 #include "kernels/loss_scale.h"
 #include "kernels/quantise.h"
+#include "kernels/weight.h"
 }
 
 #include "kernels/cuda/blas.h"

@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "kernels/quantise.h"
+#include "kernels/weight.h"
 
 struct linear {
     size_t out, in;
@@ -31,38 +32,6 @@ void reference_linear_free(struct device *dev, struct linear *linear)
     free(linear->q);
     free(linear->q_scale);
     free(linear);
-}
-
-/* Shapes and types of the parts agree; gives rows in all and whether any part has a bias. */
-static bool linear_check(const struct weight *part, const float *const *bias, size_t n_parts,
-                         size_t *out, bool *any_bias, struct error *err)
-{
-    *out = 0;
-    *any_bias = false;
-    for (size_t i = 0; i < n_parts; i++) {
-        bool is_int8 = part[i].type == DTYPE_I8;
-        if (part[i].cols != part[0].cols)
-            return error_set(err,
-                             "linear: part %zu has %zu columns, part 0 has %zu; stacked parts "
-                             "must agree",
-                             i, part[i].cols, part[0].cols);
-        if (is_int8 != (part[0].type == DTYPE_I8))
-            return error_set(err,
-                             "linear: part %zu is %s, part 0 is %s; int8 and other types "
-                             "cannot be stacked",
-                             i, dtype_name(part[i].type), dtype_name(part[0].type));
-        if (!is_int8 && !dtype_is_float(part[i].type))
-            return error_set(err, "linear: weights of type %s; expected F32, F16, BF16 or I8",
-                             dtype_name(part[i].type));
-        if (is_int8 && (!part[i].scale || part[i].cols > QUANTISE_MAX_COLUMNS))
-            return error_set(err,
-                             "linear: int8 weights need a scale for each row and at most %d "
-                             "columns, found %zu columns",
-                             (int)QUANTISE_MAX_COLUMNS, part[i].cols);
-        *out += part[i].rows;
-        *any_bias |= bias && bias[i];
-    }
-    return true;
 }
 
 static bool linear_fill(struct linear *linear, const struct weight *part, const float *const *bias,
@@ -97,9 +66,11 @@ struct linear *reference_linear_prepare(struct device *dev, const struct weight 
                                         const float *const *bias, size_t n_parts, struct error *err)
 {
     size_t out;
-    bool any_bias;
-    if (!linear_check(part, bias, n_parts, &out, &any_bias, err))
+    bool any_bias = false;
+    if (!weight_check_parts(part, n_parts, &out, err))
         return NULL;
+    for (size_t i = 0; bias && i < n_parts; i++)
+        any_bias |= bias[i] != NULL;
     struct linear *linear = memory_zeroed(1, sizeof *linear, err);
     if (!linear)
         return NULL;

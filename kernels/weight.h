@@ -1,0 +1,11 @@
+/* weight.h: what every device demands of the weights it is given to prepare. */
+#ifndef MILLET_KERNELS_WEIGHT_H
+#define MILLET_KERNELS_WEIGHT_H
+
+#include "kernels/kernels.h"
+
+/* Parts stacked to one linear are of equal columns, and all int8 with a scale for each row or all of
+ * a float type; gives their rows in all. */
+bool weight_check_parts(const struct weight *part, size_t n_parts, size_t *rows, struct error *err);
+
+#endif
