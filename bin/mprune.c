@@ -77,12 +77,8 @@ static bool decide_units(const struct means *means, struct plan *plan)
                    .batch_tokens = opt->batch_tokens,
                    .seed = means->tool->seed},
     };
-    bool ok = plan_units(plan, means->model, means->records, means->budget, &options, means->dev,
-                         &means->tool->progress, &means->tool->err);
-    if (ok && plan->n_sample_labels == 1)
-        tool_note(means->tool, "all records of the sample have the same label; what matters for "
-                               "the others is not seen");
-    return ok;
+    return plan_units(plan, means->model, means->records, means->budget, &options, means->dev,
+                      &means->tool->progress, &means->tool->err);
 }
 
 static bool decide_second_order(const struct means *means, struct plan *plan)
@@ -123,6 +119,7 @@ static void tell_training(const struct means *means, const struct train_result *
     if (result->n_unlabelled)
         tool_note(tool, "%zu records without a label were left out; only --kd can use them",
                   result->n_unlabelled);
+    tool_train_tell_absent(tool, result);
     const struct train_options *train = &means->opt->movement.train;
     tool_train_tell_resumed(tool, train, result);
     if (!tool->verbose)
@@ -195,6 +192,9 @@ static bool decide(struct tool *tool, const struct options *opt, struct model *m
     ok = ok && decide_table[opt->method](&means, plan);
     if (ok)
         mprune_tell_speed(tool, opt, &budget);
+    if (ok && plan->one_label)
+        tool_note(tool, "all records of the sample have the same label; what matters for the "
+                        "others is not seen");
     tool_close_device(means.dev, budget.team);
     budget_free(&budget);
     if (reads)

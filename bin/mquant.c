@@ -218,6 +218,9 @@ static void tell_mixed(const struct tool *tool, const struct mixed *mixed)
     }
     tool_note(tool, "together: %.3f points of %s lost on %zu records", mixed->points, what,
               mixed->n_records);
+    if (mixed->one_label)
+        tool_note(tool, "all of these records have the same label; what the others lose is not "
+                        "seen");
 }
 
 /* Which matrices become int8, into mixed. */

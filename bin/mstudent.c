@@ -84,20 +84,6 @@ static void tell_training(const struct tool *tool, const struct train_result *re
                   result->dev_score, result->best_epoch, a->train.epochs);
 }
 
-/* Labels that nothing is learnt of, or nothing said. */
-static void tell_absent(const struct tool *tool, const struct train_result *result)
-{
-    if (result->n_absent)
-        tool_note(tool, "%zu label%s no record to learn from: \"%s\"%s", result->n_absent,
-                  result->n_absent > 1 ? "s have" : " has", result->absent,
-                  result->n_absent > 1 ? ", ..." : "");
-    if (result->n_absent_dev)
-        tool_note(tool, "%zu label%s no dev record, and the score says nothing of %s: \"%s\"%s",
-                  result->n_absent_dev, result->n_absent_dev > 1 ? "s have" : " has",
-                  result->n_absent_dev > 1 ? "them" : "it", result->absent_dev,
-                  result->n_absent_dev > 1 ? ", ..." : "");
-}
-
 static void tell(const struct tool *tool, const struct train_result *result,
                  const struct arguments *a, bool several)
 {
@@ -119,7 +105,7 @@ static void tell(const struct tool *tool, const struct train_result *result,
                   result->n_left_out > 1 ? "them" : "it", result->left_out,
                   result->n_left_out > 1 ? ", ..." : "");
     tool_train_tell_resumed(tool, &a->train, result);
-    tell_absent(tool, result);
+    tool_train_tell_absent(tool, result);
     if (tool->verbose && a->train.epochs)
         tell_training(tool, result, a, several);
     if (a->ngram.wanted)

@@ -164,3 +164,16 @@ void tool_train_tell_resumed(const struct tool *tool, const struct train_options
                   "from a run that was not interrupted",
                   result->other_device);
 }
+
+void tool_train_tell_absent(const struct tool *tool, const struct train_result *result)
+{
+    if (result->n_absent)
+        tool_note(tool, "%zu label%s no record to learn from: \"%s\"%s", result->n_absent,
+                  result->n_absent > 1 ? "s have" : " has", result->absent,
+                  result->n_absent > 1 ? ", ..." : "");
+    if (result->n_absent_dev)
+        tool_note(tool, "%zu label%s no dev record, and the score says nothing of %s: \"%s\"%s",
+                  result->n_absent_dev, result->n_absent_dev > 1 ? "s have" : " has",
+                  result->n_absent_dev > 1 ? "them" : "it", result->absent_dev,
+                  result->n_absent_dev > 1 ? ", ..." : "");
+}

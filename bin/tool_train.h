@@ -58,6 +58,9 @@ bool tool_train_log(struct tool *tool, const struct tool_train *given,
 void tool_train_tell_resumed(const struct tool *tool, const struct train_options *train,
                              const struct train_result *result);
 
+/* Labels that nothing is learnt of, or nothing said. */
+void tool_train_tell_absent(const struct tool *tool, const struct train_result *result);
+
 /* --kd: "alpha=0.9,temperature=2" of the option just returned, and what else a tool knows; a key
  * left out stays as it was. */
 struct tool_kd_key {

@@ -318,6 +318,17 @@ names() {
     assert_says multi_label_classification
 }
 
+@test "mquant --dense and --to onnx: an n-gram part alone is refused, floats and int8" {
+    mquant -q --to int8 -o int8.tar ngram.tar
+    for model in ngram.tar int8.tar; do
+        run mquant --dense -o x.tar $model
+        assert_fails "n-gram part alone" "runs in Millet only"
+        run mquant --to onnx -o x.tar $model
+        assert_fails "n-gram part alone" "runs in Millet only"
+    done
+    [ ! -e x.tar ]
+}
+
 @test "mquant: an n-gram part alone has nothing that --embeddings and --budget could choose" {
     run mquant --embeddings int8 -o x.tar ngram.tar
     assert_fails "is an n-gram part alone"

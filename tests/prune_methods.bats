@@ -106,9 +106,19 @@ answers() {
     label=$(sed -n 2p data.csv | sed 's/.*,//')
     grep ",$label\$" data.csv >> one.csv
     mtok -q -m deep.tar -o one.tok one.csv
-    run mprune -j 1 -m deep.tar --method fisher --keep 60% -o x.tar one.tok
+    for method in fisher importance second-order "layers --which search"; do
+        # shellcheck disable=SC2086
+        run mprune -j 1 -m deep.tar --method $method --keep 60% -o x.tar one.tok
+        assert_status 0
+        assert_says 'the same label'
+        # shellcheck disable=SC2086
+        run mprune -j 1 -m deep.tar --method $method --keep 60% -o x.tar data.tok
+        assert_status 0
+        [[ $output != *'the same label'* ]]
+    done
+    run mprune -j 1 -m deep.tar --method movement --epochs 1 --keep 60% --dev one.tok -o x.tar one.tok
     assert_status 0
-    assert_says 'the same label'
+    assert_says 'labels have no record to learn from' 'labels have no dev record'
     cut -d, -f1 data.csv | tail -n +2 > lines.txt
     mtok -q -m deep.tar --format plain lines.txt | mteach -q -j 1 -m deep.tar -o taught.tok
     mprune -q -j 1 -m deep.tar --method fisher --keep 60% --report r.json -o x.tar taught.tok

@@ -81,6 +81,17 @@ bytes() {
     assert_says "points of agreement"
 }
 
+@test "--budget: records of one label are said to be" {
+    grep -e '^text' -e ',money$' data.csv > one.csv
+    mtok -q -m good.tar -o one.tok one.csv
+    run --separate-stderr mquant -j 1 --budget 2 --on one.tok -o x.tar good.tar
+    assert_status 0
+    assert_says "all of these records have the same label"
+    run --separate-stderr mquant -j 1 --budget 2 --on data.tok -o y.tar good.tar
+    assert_status 0
+    [[ $stderr != *"the same label"* ]]
+}
+
 @test "--budget: what it refuses" {
     run mquant --budget 1 good.tar
     assert_status 2

@@ -75,7 +75,10 @@ run_timed() {
 @test "a speed that cannot be met says the nearest" {
     run mprune -j 1 -m deep.tar --method fisher --speedup 900x --dry-run data.tok
     assert_status 1
-    assert_says 'cannot be met' 'ask for at most'
+    assert_says 'cannot be met' 'one head and one neuron in each layer' 'ask for at most' 'or drop layers first'
+    run mprune -j 1 -m deep.tar --method layers --speedup 900x --dry-run
+    assert_status 1
+    assert_says 'cannot be met' 'one layer, is' 'ask for at most' 'or cut heads and neurons as well'
 }
 
 @test "what does not go together is refused" {

@@ -174,7 +174,11 @@ static bool keep_fast(struct budget *budget, const struct model *model, const st
                                             .directory = budget->directory};
     seek.unit = unit;
     seek.n_units = n_units;
-    struct speedup_job job = {.context = &seek, .choose = choose_units, .measure = measure_units};
+    struct speedup_job job = {.context = &seek,
+                              .smallest = "one head and one neuron in each layer",
+                              .remedy = ", or drop layers first (--method layers)",
+                              .choose = choose_units,
+                              .measure = measure_units};
     ok = latency_open(&budget->latency, shape, &options, budget->dev, budget->team,
                       budget->progress, &budget->source, err);
     if (ok) {
@@ -262,6 +266,8 @@ bool budget_layers(struct budget *budget, const struct model *model, const struc
     bool ok = time_layers(&seek, err);
     if (ok) {
         const struct speedup_job job = {.context = &seek,
+                                        .smallest = "one layer",
+                                        .remedy = ", or cut heads and neurons as well",
                                         .choose = choose_layers,
                                         .measure = measure_layers,
                                         .before = layers_seconds(&seek, shape->n_layers),

@@ -29,6 +29,8 @@ struct search {
     float *device_loss, *loss; /* of a batch's rows, device and host */
     const struct progress *progress;
     size_t done, total; /* batches, over all drops */
+    int32_t label;      /* of the first record */
+    bool differ;        /* others have another, or records may have several */
 };
 
 /* ---- the sample ---- */
@@ -47,6 +49,8 @@ static bool add_batches(struct search *s, const struct records_set *records, con
             if (!importance_add(batch, &s->shape, &record, sample[i], label_id, taught, err) ||
                 !weights_verify_rows(&s->weights, record.id, record.n_ids, err))
                 return false;
+            s->label = i == 0 ? record.label : s->label;
+            s->differ = s->differ || batch->n_targets > 0 || record.label != s->label;
         }
         if (!batch_upload(batch, err))
             return false;
@@ -217,6 +221,7 @@ bool layers_search(struct model *model, const struct shape *shape,
     for (size_t i = 0; ok && i < n_drops; i++)
         ok = drop_one(&s, &drop[i], &loss[i], err);
     result->n_records = s.n_records;
+    result->one_label = !s.differ;
     search_close(&s);
     return ok;
 }
@@ -262,6 +267,7 @@ static bool choose(struct plan *plan, struct model *model, const struct records_
                             loss, &result, err);
     if (ok) {
         leave(n, drop, n - k, layer);
+        plan->one_label = result.one_label;
         plan->how =
             json_pack("{s:s, s:s, s:I, s:b, s:f, s:o}", "method", "layers", "which", "search",
                       "samples", (json_int_t)result.n_records, "taught", (int)result.taught, "loss",

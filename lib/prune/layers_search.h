@@ -33,6 +33,7 @@ struct layers_search_options {
 struct layers_search_result {
     size_t n_records; /* of the sample */
     bool taught;      /* its labels are a teacher's */
+    bool one_label;   /* all of it has the same */
     double whole;     /* mean cross-entropy with all layers */
 };
 

@@ -31,8 +31,8 @@ struct plan {
     struct keep keep;
     size_t n_tokens;                /* multiply-adds below are of a text of so many tokens */
     double macs_before, macs_after; /* whole model, as shape_macs() */
-    json_t *how; /* {"method": …, "keep": …}: method, its options and what it measured */
-    size_t n_sample_labels;      /* different labels in the sample; 0: no sample was drawn */
+    json_t *how;    /* {"method": …, "keep": …}: method, its options and what it measured */
+    bool one_label; /* a sample was drawn, and all of it has the same label */
     struct compact_patch *patch; /* weights that changed: names and values are owned */
     size_t n_patches;
 };

@@ -147,7 +147,7 @@ static bool decide(struct work *work, struct error *err)
         !tune_plan(plan, work->model, work->records, &work->options->tune, work->dev,
                    work->progress, &tuned, err))
         return false;
-    plan->n_sample_labels = work->result.n_labels;
+    plan->one_label = work->result.n_labels == 1;
     plan->how = how(work);
     if (tuned && plan->how && json_object_set(plan->how, "tuned", tuned) != 0) {
         json_decref(plan->how);

@@ -275,6 +275,7 @@ bool second_order_plan(struct plan *plan, struct model *model, const struct reco
                        struct error *err)
 {
     struct moments moments = {.place = NULL};
+    struct importance_result found = {.n_labels = 0};
     struct unit *unit = NULL;
     size_t n_units = 0;
     bool gradients = options->weight == SECOND_ORDER_GRADIENTS;
@@ -295,9 +296,10 @@ bool second_order_plan(struct plan *plan, struct model *model, const struct reco
          moments_gather(&moments, model, &plan->before, records, sample, budget->dev,
                         budget->progress, err) &&
          (!gradients || importance_score(model, &plan->before, records, &slopes, budget->dev,
-                                         budget->progress, unit, n_units, NULL, err)) &&
+                                         budget->progress, unit, n_units, &found, err)) &&
          plan_from_moments(plan, model, &moments, matrix, unit, n_units, gradients, budget, err) &&
          tell_how(plan, &moments, options, budget, err);
+    plan->one_label = found.n_labels == 1;
     free_matrices(matrix, 2 * plan->before.n_layers);
     moments_free(&moments);
     free(unit);

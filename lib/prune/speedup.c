@@ -57,10 +57,10 @@ bool speedup_seek(const struct speedup_job *job, double factor, struct speedup_r
         bool enough = now.measured >= factor * below;
         if (!enough && seconds <= job->least)
             return error_set(err,
-                             "%.4gx cannot be met: the smallest choice, one head and one neuron in "
-                             "a layer or one layer, is %.3g times as fast here; ask for at most "
-                             "%.3gx, or drop layers first (--method layers)",
-                             factor, now.measured, floor(now.measured * 50) / 50);
+                             "%.4gx cannot be met: the smallest choice, %s, is %.3g times as fast "
+                             "here; ask for at most %.3gx%s",
+                             factor, job->smallest, now.measured, floor(now.measured * 50) / 50,
+                             job->remedy);
         if ((enough && now.measured <= factor * above) || (enough && seconds >= most))
             break;
         seconds = next_seconds(&before, &now, factor);

@@ -12,8 +12,10 @@
 
 struct speedup_job {
     void *context;
-    double before; /* predicted seconds of the whole */
-    double least;  /* … and of the smallest choice there is */
+    double before;        /* predicted seconds of the whole */
+    double least;         /* … and of the smallest choice there is */
+    const char *smallest; /* what that is, for messages */
+    const char *remedy;   /* what could be asked for to go below it; "": nothing */
     /* The best choice predicted to take at most `seconds` (at least `least`); *predicted gets what
      * it is predicted to take. */
     bool (*choose)(void *context, double seconds, double *predicted, struct error *err);

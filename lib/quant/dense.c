@@ -6,8 +6,8 @@
 
 #include "core/dtype.h"
 #include "core/memory.h"
-#include "nn/ngram.h"
 #include "nn/parts.h"
+#include "quant/encoder_alone.h"
 
 enum axis { ROWS, COLS };
 
@@ -218,11 +218,10 @@ bool dense_write(struct model *model, json_t *stage, struct output *output,
 {
     struct shape from = {.layer = NULL}, to = {.layer = NULL};
     struct padded padded = {NULL, NULL, 0};
-    if (!ngram_alone(model))
-        ngram_drop(model);
-    bool ok = model_check_weights(model, err) && check_types(model, err) &&
-              shape_from_model(&from, model, err) && check_pool(model, &from, err) &&
-              shape_copy(&from, &to, err) && padded_open(&padded, model, err) &&
+    bool ok = encoder_alone_take(model, err) && model_check_weights(model, err) &&
+              check_types(model, err) && shape_from_model(&from, model, err) &&
+              check_pool(model, &from, err) && shape_copy(&from, &to, err) &&
+              padded_open(&padded, model, err) &&
               target(model, &to, &result->heads, &result->neurons, err);
     if (ok) {
         measure(model->tensor, model->n_tensors, &result->weights_before, &result->bytes_before);

@@ -65,3 +65,14 @@ bool encoder_alone_measure(struct model *model, const struct records_set *set, s
     classifier_close(classifier);
     return ok;
 }
+
+bool encoder_alone_take(struct model *model, struct error *err)
+{
+    if (ngram_alone(model))
+        return error_set(err,
+                         "%s: is an n-gram part alone: neither Hugging Face's classes nor ONNX "
+                         "nodes hash n-grams; it runs in Millet only (mscore, mteach)",
+                         model->name);
+    ngram_drop(model);
+    return true;
+}

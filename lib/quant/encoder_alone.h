@@ -12,6 +12,9 @@ struct encoder_alone {
     double both, encoder; /* accuracy, or micro-F1 with any number of labels */
 };
 
+/* Leaves the n-gram part out of the model, which must have an encoder beside it. */
+bool encoder_alone_take(struct model *model, struct error *err) MUST_CHECK;
+
 /* On the labelled records of the set, of which there must be one; they carry the model's
  * n-grams. */
 bool encoder_alone_measure(struct model *model, const struct records_set *set, struct device *dev,

@@ -297,6 +297,14 @@ static bool list_choices(struct work *work, struct error *err)
     return mixed->choice != NULL;
 }
 
+static bool one_label(const struct mixed_trial *trial)
+{
+    bool same = trial->labelled && trial->n > 0;
+    for (size_t i = 1; same && i < trial->n; i++)
+        same = trial->truth[i] == trial->truth[0];
+    return same;
+}
+
 bool mixed_decide(struct mixed *mixed, struct model *model, const struct records_set *records,
                   const struct mixed_options *options, struct device *dev, struct threads *team,
                   const struct progress *progress, struct error *err)
@@ -307,6 +315,7 @@ bool mixed_decide(struct mixed *mixed, struct model *model, const struct records
               variants_open(&work, model, options->rest, err) &&
               mixed_trial_open(&work.trial, model, records, options->seed, dev, team, err);
     mixed->labelled = work.trial.labelled;
+    mixed->one_label = ok && one_label(&work.trial);
     mixed->n_records = work.trial.n;
     ok = ok && measure_alone(&work, options->samples, err) && search(&work, options, err) &&
          list_choices(&work, err);

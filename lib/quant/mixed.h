@@ -45,8 +45,9 @@ struct mixed {
     size_t n;
     struct format_choice *choice; /* [n_choices], owned: for a format_plan; names are the model's */
     size_t n_choices;
-    double points; /* what the choice costs, on all records */
-    bool labelled; /* points are of accuracy, not of answers that agree */
+    double points;  /* what the choice costs, on all records */
+    bool labelled;  /* points are of accuracy, not of answers that agree */
+    bool one_label; /* ... and all records have the same */
     size_t n_records;
 };
 

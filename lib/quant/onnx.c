@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nn/ngram.h"
 #include "nn/shape.h"
+#include "quant/encoder_alone.h"
 #include "quant/onnx_encoder.h"
 #include "quant/onnx_graph.h"
 
@@ -93,9 +93,7 @@ bool onnx_write(struct model *model, const char *version, json_t *stage, struct 
     struct shape shape = {.layer = NULL};
     struct onnx_graph *graph = NULL;
     uint64_t bytes = 0;
-    if (!ngram_alone(model))
-        ngram_drop(model);
-    bool ok = read_shape(&shape, model, err);
+    bool ok = encoder_alone_take(model, err) && read_shape(&shape, model, err);
     if (ok) {
         graph = onnx_graph_open("millet", err);
         ok = graph && onnx_encoder_build(graph, &shape, model, err) &&

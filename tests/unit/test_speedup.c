@@ -57,8 +57,13 @@ static struct speedup_result seek(struct fake *fake, double factor, bool expecte
 {
     struct error err = ERROR_INIT;
     struct speedup_result result;
-    const struct speedup_job job = {
-        .context = fake, .before = 1000, .least = 50, .choose = choose, .measure = measure};
+    const struct speedup_job job = {.context = fake,
+                                    .before = 1000,
+                                    .least = 50,
+                                    .smallest = "one",
+                                    .remedy = ", or none",
+                                    .choose = choose,
+                                    .measure = measure};
     bool ok = speedup_seek(&job, factor, &result, &err);
     tap_ok(ok == expected, "%gx: %s", factor, ok ? "met" : err.text);
     return result;
@@ -82,18 +87,29 @@ int main(void)
     tap_ok(hard.n_measured <= 4, "… and it does not try for ever");
     struct error err = ERROR_INIT;
     struct fake noise = {.slow = 1};
-    const struct speedup_job noisy = {
-        .context = &noise, .before = 1000, .least = 50, .choose = choose, .measure = raves};
+    const struct speedup_job noisy = {.context = &noise,
+                                      .before = 1000,
+                                      .least = 50,
+                                      .smallest = "one",
+                                      .remedy = ", or none",
+                                      .choose = choose,
+                                      .measure = raves};
     bool ok = speedup_seek(&noisy, 2, &result, &err);
     tap_ok(ok && noise.chosen <= 1000 / sqrt(2),
            "a clock that raves does not keep all: %.0f of 1000", noise.chosen);
-    struct speedup_job job = {
-        .context = &hard, .before = 1000, .least = 50, .choose = choose, .measure = measure};
-    tap_ok(!speedup_seek(&job, 5, &result, &err) && strstr(err.text, "at most 3.1x"),
+    struct speedup_job job = {.context = &hard,
+                              .before = 1000,
+                              .least = 50,
+                              .smallest = "one",
+                              .remedy = ", or none",
+                              .choose = choose,
+                              .measure = measure};
+    tap_ok(!speedup_seek(&job, 5, &result, &err) && strstr(err.text, "at most 3.1x, or none"),
            "the nearest is named: %s", err.text);
     error_clear(&err);
     job.measure = errs;
-    tap_ok(!speedup_seek(&job, 10, &result, &err) && strstr(err.text, "is 1.5 times as fast") &&
+    tap_ok(!speedup_seek(&job, 10, &result, &err) &&
+               strstr(err.text, "choice, one, is 1.5 times as fast") &&
                strstr(err.text, "at most 1.5x"),
            "of the smallest choice its own time is told: %s", err.text);
     error_clear(&err);
