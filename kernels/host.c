@@ -23,3 +23,34 @@ bool host_reserve(struct device *dev, size_t work_bytes, struct error *err)
     (void)err;
     return true;
 }
+
+/* Matrices are multiplied as they are bound. */
+bool host_block_bind(struct device *dev, float *w, size_t n, struct error *err)
+{
+    (void)dev;
+    (void)w;
+    (void)n;
+    (void)err;
+    return true;
+}
+
+void host_block_unbind(struct device *dev, float *w)
+{
+    (void)dev;
+    (void)w;
+}
+
+void host_adamw_block(struct device *dev, const struct adamw *adamw,
+                      const struct adamw_group *group, size_t n_groups, const float *factor,
+                      const float *grad, float *m, float *v, float *w, struct linear *const *linear,
+                      size_t n_linears)
+{
+    for (size_t g = 0, at = 0; g < n_groups; at = group[g++].end) {
+        struct adamw own = *adamw;
+        own.lr = group[g].lr;
+        own.weight_decay = group[g].weight_decay;
+        dev->op->adamw(dev, &own, factor, group[g].end - at, grad + at, m + at, v + at, w + at);
+    }
+    for (size_t i = 0; i < n_linears; i++)
+        dev->op->linear_refresh(dev, linear[i]);
+}

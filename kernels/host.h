@@ -8,4 +8,11 @@ void host_memory(struct device *dev, struct device_memory *memory);
 size_t host_work_bytes(const struct device *dev, const struct device_job *job);
 bool host_reserve(struct device *dev, size_t work_bytes, struct error *err);
 
+bool host_block_bind(struct device *dev, float *w, size_t n, struct error *err);
+void host_block_unbind(struct device *dev, float *w);
+void host_adamw_block(struct device *dev, const struct adamw *adamw,
+                      const struct adamw_group *group, size_t n_groups, const float *factor,
+                      const float *grad, float *m, float *v, float *w, struct linear *const *linear,
+                      size_t n_linears);
+
 #endif

@@ -164,6 +164,19 @@ struct adamw {
     const struct loss_scale *scaled;
 };
 
+/* Parameters of a block that learn alike: from the group before up to `end`. */
+struct adamw_group {
+    size_t end;
+    float lr, weight_decay;
+};
+enum { ADAMW_MAX_GROUPS = 4 };
+
+/* How linear_backward leaves its results; 0: dx written, dw added to. */
+enum {
+    BACKWARD_SET_DW = 1, /* dw is written: what it held may be anything */
+    BACKWARD_ADD_DX = 2  /* dx is added to */
+};
+
 /* A matrix [rows, cols] cut into blocks; those at the right and lower edges may be smaller. Values
  * of blocks lie row by row: block (i, j) is number i * blocks_across + j. */
 struct blocks {
@@ -239,6 +252,11 @@ struct device_ops {
     struct linear *(*linear_bind)(struct device *dev, float *w, float *b, size_t out, size_t in,
                                   struct error *err);
     void (*linear_refresh)(struct device *dev, struct linear *linear);
+    /* Before linear_bind: matrices will be bound to parts of w [n]. A device that multiplies copies
+     * of them in 16 bits lays all of these out as w is, so that adamw_block can write both. Ends
+     * with block_unbind, after linear_free. */
+    bool (*block_bind)(struct device *dev, float *w, size_t n, struct error *err);
+    void (*block_unbind)(struct device *dev, float *w);
     /* From now on products with a bound matrix round what they multiply to BF16 or F16 (nearest
      * even): x and W in linear; x, W and dy in linear_backward, for dx and dw. Sums, biases and
      * results stay float, and w itself does (the master weights of mixed precision; Micikevicius et
@@ -296,10 +314,10 @@ struct device_ops {
 
     /* ---- backward (gradients of activations are written, of parameters added to) ---- */
     /* dx [rows, in] = dy W (NULL: not wanted); dw += dyᵀ x (NULL: not wanted); db += column sums
-     * of dy (NULL: none). */
+     * of dy (NULL: none). how: BACKWARD_ of dx and dw. */
     void (*linear_backward)(struct device *dev, const struct linear *linear, const act *x,
                             size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
-                            size_t dx_stride, float *dw, float *db);
+                            size_t dx_stride, float *dw, float *db, unsigned how);
     /* dpre = dy * epilogue'(pre); may coincide with dy. For TANH `pre` holds the value before,
      * too. */
     void (*epilogue_backward)(struct device *dev, enum epilogue epilogue, const act *pre,
@@ -366,7 +384,13 @@ struct device_ops {
      * first. A *factor below 0: nothing happens. */
     void (*adamw)(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                   const float *grad, float *m, float *v, float *w);
-    /* The same for rows row[0 … n_rows-1] of w [*, cols], with compact grad [n_rows, cols]. The
+    /* The same for all groups of a block (adamw's lr and weight_decay are unused), and then
+     * linear_refresh of the matrices bound to parts of w. At most ADAMW_MAX_GROUPS. */
+    void (*adamw_block)(struct device *dev, const struct adamw *adamw,
+                        const struct adamw_group *group, size_t n_groups, const float *factor,
+                        const float *grad, float *m, float *v, float *w,
+                        struct linear *const *linear, size_t n_linears);
+    /* adamw for rows row[0 … n_rows-1] of w [*, cols], with compact grad [n_rows, cols]. The
      * moments of row r of w are row place[r] of m and v; place NULL: row r. row and place are
      * device memory. */
     void (*adamw_rows)(struct device *dev, const struct adamw *adamw, const float *factor,

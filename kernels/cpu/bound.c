@@ -148,9 +148,10 @@ struct backward {
     float *dx; /* NULL: not wanted, as dw and db */
     size_t dx_stride;
     float *dw, *db;
+    unsigned how;
 };
 
-/* dx [rows, in] = dy [rows, out] W */
+/* dx [rows, in] = (or +=) dy [rows, out] W */
 static void backward_x(const struct backward *call, size_t member, size_t n_members)
 {
     const struct linear *linear = call->linear;
@@ -162,12 +163,13 @@ static void backward_x(const struct backward *call, size_t member, size_t n_memb
                                        .a_stride = call->dy_stride,
                                        .b = factor(linear) + part.col,
                                        .b_stride = linear->in,
+                                       .beta = call->how & BACKWARD_ADD_DX ? 1.0f : 0.0f,
                                        .c = call->dx + part.row * call->dx_stride + part.col,
                                        .c_stride = call->dx_stride};
     openblas_run(linear->blas, &product);
 }
 
-/* dw [out, in] += dyᵀ x */
+/* dw [out, in] += (or =) dyᵀ x */
 static void backward_w(const struct backward *call, size_t member, size_t n_members)
 {
     const struct linear *linear = call->linear;
@@ -180,7 +182,7 @@ static void backward_w(const struct backward *call, size_t member, size_t n_memb
                                        .a_stride = call->dy_stride,
                                        .b = call->x + part.col,
                                        .b_stride = call->x_stride,
-                                       .beta = 1.0f,
+                                       .beta = call->how & BACKWARD_SET_DW ? 0.0f : 1.0f,
                                        .c = call->dw + part.row * linear->in + part.col,
                                        .c_stride = linear->in};
     openblas_run(linear->blas, &product);
@@ -231,7 +233,7 @@ static void backward(void *context, size_t member, size_t n_members)
 
 void cpu_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                          size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
-                         size_t dx_stride, float *dw, float *db)
+                         size_t dx_stride, float *dw, float *db, unsigned how)
 {
     struct backward call = {.cpu = cpu_of(dev),
                             .linear = linear,
@@ -245,9 +247,12 @@ void cpu_linear_backward(struct device *dev, const struct linear *linear, const 
                             .dx = (float *)dx,
                             .dx_stride = dx_stride,
                             .dw = dw,
-                            .db = db};
+                            .db = db,
+                            .how = how};
     if (linear->kind != LINEAR_BOUND)
         cpu_fail(call.cpu, "linear_backward: the weights were packed for inference, not bound");
+    else if (rows == 0 && dw && how & BACKWARD_SET_DW)
+        memset(dw, 0, linear->out * linear->in * sizeof *dw);
     else if (fits(call.cpu, "linear_backward", rows, x_stride, dy_stride) &&
              fits(call.cpu, "linear_backward", rows, dx_stride, dy_stride) && round_inputs(&call))
         run(call.cpu, linear, rows, backward, &call);

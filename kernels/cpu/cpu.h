@@ -65,7 +65,7 @@ void cpu_linear(struct device *dev, const struct linear *linear, const act *x, s
                 size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);
 void cpu_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                          size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
-                         size_t dx_stride, float *dw, float *db);
+                         size_t dx_stride, float *dw, float *db, unsigned how);
 void cpu_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
                            const act *dy, size_t n, act *dpre);
 

@@ -63,6 +63,13 @@ struct cuda_fault {
     int reports, kind, value, limit;
 };
 
+/* A block of parameters and the 16-bit copies of its matrices, at the same places. */
+struct cuda_weights {
+    float *w;
+    size_t n;
+    void *copy;
+};
+
 struct cuda {
     struct device device;           /* first: a struct device * of this device is a struct cuda * */
     struct error error;             /* first failure, for sync */
@@ -75,6 +82,8 @@ struct cuda {
     cudaStream_t stream;
     struct cuda_blas blas;
     struct cuda_memory memory;
+    struct cuda_weights *blocks; /* that are bound */
+    size_t n_blocks, room_blocks;
 };
 
 static inline struct cuda *cuda_of(struct device *dev)
@@ -284,6 +293,10 @@ void cuda_linear_scale(struct device *dev, struct linear *linear, float scale);
 struct linear *cuda_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                 struct error *err);
 void cuda_linear_refresh(struct device *dev, struct linear *linear);
+bool cuda_block_bind(struct device *dev, float *w, size_t n, struct error *err);
+void cuda_block_unbind(struct device *dev, float *w);
+/* The copies of the matrices of a block [n] from w on; NULL: it is not bound, or all is float. */
+void *cuda_block_copy(const struct cuda *cuda, const float *w, size_t n);
 bool cuda_linear_round(struct device *dev, struct linear *linear, enum dtype format,
                        struct error *err);
 void cuda_linear_free(struct device *dev, struct linear *linear);
@@ -291,7 +304,7 @@ void cuda_linear(struct device *dev, const struct linear *linear, const act *x, 
                  size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);
 void cuda_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                           size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
-                          size_t dx_stride, float *dw, float *db);
+                          size_t dx_stride, float *dw, float *db, unsigned how);
 void cuda_column_sum(struct device *dev, const act *d, size_t rows, size_t cols, float *grad);
 /* The same for rows `stride` apart, in the name of `operation`; uses the scratch. */
 void cuda_column_sum_of(struct cuda *cuda, const char *operation, const act *d, size_t stride,
@@ -360,6 +373,10 @@ void cuda_clip_factor(struct device *dev, double *sum, float max_norm, struct lo
                       float *factor);
 void cuda_adamw(struct device *dev, const struct adamw *adamw, const float *factor, size_t n,
                 const float *grad, float *m, float *v, float *w);
+void cuda_adamw_block(struct device *dev, const struct adamw *adamw,
+                      const struct adamw_group *group, size_t n_groups, const float *factor,
+                      const float *grad, float *m, float *v, float *w, struct linear *const *linear,
+                      size_t n_linears);
 void cuda_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
                      const int32_t *row, size_t n_rows, size_t cols, const int32_t *place,
                      const float *grad, float *m, float *v, float *w);

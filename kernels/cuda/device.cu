@@ -120,6 +120,7 @@ static void cuda_close(struct device *dev)
     cuda_blas_close(cuda);
     if (cuda->stream)
         cudaStreamDestroy(cuda->stream);
+    free(cuda->blocks);
     free(cuda);
 }
 
@@ -168,6 +169,8 @@ static const struct device_ops operations = {
     .linear_scale = cuda_linear_scale,
     .linear_bind = cuda_linear_bind,
     .linear_refresh = cuda_linear_refresh,
+    .block_bind = cuda_block_bind,
+    .block_unbind = cuda_block_unbind,
     .linear_round = cuda_linear_round,
     .linear_free = cuda_linear_free,
     .table_prepare = cuda_table_prepare,
@@ -201,6 +204,7 @@ static const struct device_ops operations = {
     .sum_squares = cuda_sum_squares,
     .clip_factor = cuda_clip_factor,
     .adamw = cuda_adamw,
+    .adamw_block = cuda_adamw_block,
     .adamw_rows = cuda_adamw_rows,
     .unit_slope = cuda_unit_slope,
     .gram = cuda_gram,

@@ -118,7 +118,7 @@ void cuda_linear_free(struct device *dev, struct linear *linear)
 {
     if (!linear)
         return;
-    if (linear->w != linear->master)
+    if (linear->w != linear->master && !linear->of_block)
         cuda_free(dev, linear->w);
     if (linear->kind != linear::LINEAR_BOUND)
         cuda_free(dev, linear->b);
@@ -135,6 +135,46 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
 {
     for (size_t i = grid_first(); i < n; i += grid_stride())
         store(to + i, from[i]);
+}
+
+bool cuda_block_bind(struct device *dev, float *w, size_t n, struct error *err)
+{
+    struct cuda *cuda = cuda_of(dev);
+    size_t bytes;
+    if (cuda->precision == DTYPE_F32)
+        return true;
+    if (!memory_multiply(n, dev->act_bytes, &bytes))
+        return error_set(err, "%zu weights are too many", n);
+    if (!memory_grow(&cuda->blocks, &cuda->room_blocks, cuda->n_blocks + 1, sizeof *cuda->blocks,
+                     err))
+        return false;
+    void *copy = cuda_alloc(dev, bytes, err);
+    if (copy)
+        cuda->blocks[cuda->n_blocks++] = {w, n, copy};
+    return copy != NULL;
+}
+
+void cuda_block_unbind(struct device *dev, float *w)
+{
+    struct cuda *cuda = cuda_of(dev);
+    for (size_t i = 0; i < cuda->n_blocks; i++)
+        if (cuda->blocks[i].w == w) {
+            cuda_free(dev, cuda->blocks[i].copy);
+            cuda->blocks[i] = cuda->blocks[--cuda->n_blocks];
+            return;
+        }
+}
+
+void *cuda_block_copy(const struct cuda *cuda, const float *w, size_t n)
+{
+    for (size_t i = 0; i < cuda->n_blocks; i++) {
+        const struct cuda_weights *block = &cuda->blocks[i];
+        uintptr_t begin = (uintptr_t)block->w, at = (uintptr_t)w;
+        size_t first = (at - begin) / sizeof *w;
+        if (at >= begin && first <= block->n && n <= block->n - first)
+            return (char *)block->copy + first * cuda->device.act_bytes;
+    }
+    return NULL;
 }
 
 /* The copy that is multiplied, in linear->format. */
@@ -163,7 +203,13 @@ struct linear *cuda_linear_bind(struct device *dev, float *w, float *b, size_t o
     linear->master = w;
     linear->w = w;
     linear->b = b;
-    if (linear->format == DTYPE_F32 || make_copy(dev, linear, err))
+    void *copy = cuda_block_copy(cuda_of(dev), w, out * in);
+    if (copy) {
+        linear->of_block = true;
+        linear->w = copy;
+        cuda_linear_refresh(dev, linear);
+    }
+    if (copy || linear->format == DTYPE_F32 || make_copy(dev, linear, err))
         return linear;
     cuda_linear_free(dev, linear);
     return NULL;

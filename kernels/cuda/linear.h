@@ -8,9 +8,12 @@ struct linear {
     enum { LINEAR_PREPARED, LINEAR_INT8, LINEAR_BOUND } kind;
     size_t out, in;
     enum dtype format; /* of what products multiply: that of activations, or linear_round's */
-    void *w;           /* [out, in] in that format: owned, or `master` itself where it is F32 */
-    float *master;     /* bound: the caller's; else NULL */
-    float *b;          /* [out] or NULL; owned unless bound */
+    /* [out, in] in that format: owned, `master` itself where it is F32, or a part of the copies that
+     * cuda_block_bind made */
+    void *w;
+    bool of_block;
+    float *master; /* bound: the caller's; else NULL */
+    float *b;      /* [out] or NULL; owned unless bound */
     /* int8: rows and columns are filled up with zeros, as cuBLAS demands */
     int8_t *q; /* [out_room, in_room] */
     size_t out_room, in_room;

@@ -109,9 +109,10 @@ struct factors {
 };
 
 static bool backward_x(struct cuda *cuda, const struct linear *linear, const struct factors *from,
-                       size_t rows, act *dx, size_t dx_stride)
+                       size_t rows, bool add, act *dx, size_t dx_stride)
 {
     struct cuda_product product = {};
+    product.beta = add ? 1.0f : 0.0f;
     product.m = rows;
     product.n = linear->in;
     product.k = linear->out;
@@ -127,9 +128,9 @@ static bool backward_x(struct cuda *cuda, const struct linear *linear, const str
     return cuda_blas_run(cuda, "linear_backward", &product);
 }
 
-/* dw [out, in] += dyᵀ x */
+/* dw [out, in] += (set: =) dyᵀ x */
 static bool backward_w(struct cuda *cuda, const struct linear *linear, const struct factors *from,
-                       size_t rows, float *dw)
+                       size_t rows, bool set, float *dw)
 {
     struct cuda_product product = {};
     product.m = linear->out;
@@ -145,7 +146,7 @@ static bool backward_w(struct cuda *cuda, const struct linear *linear, const str
     product.c = dw;
     product.c_stride = linear->in;
     product.alpha = 1.0f;
-    product.beta = 1.0f;
+    product.beta = set ? 0.0f : 1.0f;
     return cuda_blas_run(cuda, "linear_backward", &product);
 }
 
@@ -171,21 +172,25 @@ static bool round_factors(struct cuda *cuda, const struct linear *linear, size_t
 
 void cuda_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                           size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
-                          size_t dx_stride, float *dw, float *db)
+                          size_t dx_stride, float *dw, float *db, unsigned how)
 {
     struct cuda *cuda = cuda_of(dev);
     if (linear->kind != linear::LINEAR_BOUND) {
         cuda_fail(cuda, "linear_backward: the weights were prepared for inference, not bound");
         return;
     }
-    if (rows == 0)
+    bool set = how & BACKWARD_SET_DW;
+    if (rows == 0) {
+        if (dw && set)
+            cuda_zero(dev, dw, linear->out * linear->in * sizeof *dw);
         return;
+    }
     struct factors from = {x, dy, x_stride, dy_stride};
     if (rounds(cuda, linear) && !round_factors(cuda, linear, rows, x, dy, dw != NULL, &from))
         return;
-    if (dx && !backward_x(cuda, linear, &from, rows, dx, dx_stride))
+    if (dx && !backward_x(cuda, linear, &from, rows, how & BACKWARD_ADD_DX, dx, dx_stride))
         return;
-    if (dw && !backward_w(cuda, linear, &from, rows, dw))
+    if (dw && !backward_w(cuda, linear, &from, rows, set, dw))
         return;
     if (db)
         cuda_column_sum_of(cuda, "linear_backward", dy, dy_stride, rows, linear->out, db);

@@ -40,7 +40,7 @@ void reference_linear(struct device *dev, const struct linear *linear, const act
                       size_t y_stride);
 void reference_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                                size_t x_stride, const act *dy, size_t dy_stride, size_t rows,
-                               act *dx, size_t dx_stride, float *dw, float *db);
+                               act *dx, size_t dx_stride, float *dw, float *db, unsigned how);
 
 double reference_epilogue(enum epilogue epilogue, double x);
 double reference_epilogue_slope(enum epilogue epilogue, double x);

@@ -168,7 +168,7 @@ void reference_linear(struct device *dev, const struct linear *linear, const act
 }
 
 static void linear_backward_x(const struct linear *linear, const float *dy, size_t dy_stride,
-                              size_t rows, float *dx, size_t dx_stride)
+                              size_t rows, bool add, float *dx, size_t dx_stride)
 {
     for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < linear->in; i++) {
@@ -176,13 +176,13 @@ static void linear_backward_x(const struct linear *linear, const float *dy, size
             for (size_t o = 0; o < linear->out; o++)
                 sum += rounded(linear, dy[r * dy_stride + o]) *
                        rounded(linear, linear->w[o * linear->in + i]);
-            dx[r * dx_stride + i] = (float)sum;
+            dx[r * dx_stride + i] = (float)(sum + (add ? (double)dx[r * dx_stride + i] : 0));
         }
 }
 
 void reference_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                                size_t x_stride, const act *dy, size_t dy_stride, size_t rows,
-                               act *dx, size_t dx_stride, float *dw, float *db)
+                               act *dx, size_t dx_stride, float *dw, float *db, unsigned how)
 {
     const float *xs = reference_read(x), *dys = reference_read(dy);
     if (dx && !linear->w) {
@@ -195,7 +195,8 @@ void reference_linear_backward(struct device *dev, const struct linear *linear, 
             for (size_t r = 0; r < rows; r++)
                 sum +=
                     rounded(linear, dys[r * dy_stride + o]) * rounded(linear, xs[r * x_stride + i]);
-            dw[o * linear->in + i] += (float)sum;
+            float before = how & BACKWARD_SET_DW ? 0 : dw[o * linear->in + i];
+            dw[o * linear->in + i] = before + (float)sum;
         }
         double sum = 0;
         for (size_t r = 0; r < rows && db; r++)
@@ -204,5 +205,6 @@ void reference_linear_backward(struct device *dev, const struct linear *linear, 
             db[o] += (float)sum;
     }
     if (dx)
-        linear_backward_x(linear, dys, dy_stride, rows, reference_values(dx), dx_stride);
+        linear_backward_x(linear, dys, dy_stride, rows, how & BACKWARD_ADD_DX, reference_values(dx),
+                          dx_stride);
 }

@@ -145,7 +145,7 @@ static void match_rows(const struct pass *p, enum match_kind kind, double weight
     op->match(d->dev, &match, d->projected, target, seqs, wide, p->trainer->step_loss,
               d->dprojected);
     op->linear_backward(d->dev, d->projection.linear, x, h, d->dprojected, wide, rows, dx, h,
-                        d->projection.grad, NULL);
+                        d->projection.grad, NULL, 0);
 }
 
 static bool first_only(const struct pass *p, const struct distil_pair *pair)

@@ -18,18 +18,30 @@ struct pass {
     const struct encoder_probe *probe;
 };
 
-/* dx [rows, in] = dy W, and the gradients of W and b; dy has a stride of its own. */
-static void back_strided(const struct pass *p, const struct weights_matrix *w, const act *x,
-                         size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx)
+/* dx [rows, in] = (or +=) dy W, and the gradients of W and b; dy has a stride of its own. */
+static void back_product(const struct pass *p, const struct weights_matrix *w, const act *x,
+                         size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx,
+                         unsigned how)
 {
-    p->dev->op->linear_backward(p->dev, w->linear, x, in, dy, dy_stride, rows, dx, in, w->dw,
-                                w->db);
+    if (w->stale && *w->stale) {
+        how |= BACKWARD_SET_DW;
+        *w->stale = false;
+    }
+    p->dev->op->linear_backward(p->dev, w->linear, x, in, dy, dy_stride, rows, dx, in, w->dw, w->db,
+                                how);
 }
 
 static void back_linear(const struct pass *p, const struct weights_matrix *w, const act *x,
-                        size_t in, const act *dy, size_t out, size_t rows, act *dx)
+                        size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx)
 {
-    back_strided(p, w, x, in, dy, out, rows, dx);
+    back_product(p, w, x, in, dy, dy_stride, rows, dx, 0);
+}
+
+/* The same, with dx added to. */
+static void back_added(const struct pass *p, const struct weights_matrix *w, const act *x,
+                       size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx)
+{
+    back_product(p, w, x, in, dy, dy_stride, rows, dx, BACKWARD_ADD_DX);
 }
 
 static void back_norm(const struct pass *p, const struct weights_norm *w,
@@ -111,8 +123,7 @@ static void back_ffn(const struct pass *p, size_t l, size_t s, size_t rows, act 
     if (s + 1 == shape->stack)
         see(p, l, ENCODER_NEURONS, f->h, e->dh, ffn, 1);
     p->dev->op->epilogue_backward(p->dev, shape->activation, f->pre, e->dh, rows * ffn, e->dh);
-    back_linear(p, &w->in, s ? b->ffn[s - 1].out.y : b->one.y, width, e->dh, ffn, rows, dt);
-    p->dev->op->add(p->dev, dt, rows * width, ds);
+    back_added(p, &w->in, s ? b->ffn[s - 1].out.y : b->one.y, width, e->dh, ffn, rows, ds);
 }
 
 /* From the output of layer l back to attention's: ds = gradient of the residual inside (da that of
@@ -161,20 +172,17 @@ static void back_narrow(const struct pass *p, size_t l, const struct attention *
     const struct dropout none = {0};
 
     back_norm(p, &w->narrow_norm, &b->narrow, e->ds, none, rows, width, e->ds, NULL);
-    back_linear(p, &w->narrow, first ? b->first : b->x, h, e->ds, width, rows, e->db);
-    op->add(p->dev, e->db, rows * h, e->da);
+    back_added(p, &w->narrow, first ? b->first : b->x, h, e->ds, width, rows, e->da);
 
-    back_strided(p, &w->v, b->x, h, dv, attention->kv_stride, tokens, e->dx);
-    back_strided(p, &w->k, b->shared.y, width, dk, attention->kv_stride, tokens, e->ds);
-    back_strided(p, &w->q, first ? b->shared_first : b->shared.y, width, dq, attention->q_stride,
-                 rows, e->dt);
-    if (first)
+    back_linear(p, &w->v, b->x, h, dv, attention->kv_stride, tokens, e->dx);
+    back_linear(p, &w->k, b->shared.y, width, dk, attention->kv_stride, tokens, e->ds);
+    if (first) {
+        back_linear(p, &w->q, b->shared_first, width, dq, attention->q_stride, rows, e->dt);
         op->scatter_first_add(p->dev, e->dt, &p->batch->seqs, width, e->ds);
-    else
-        op->add(p->dev, e->dt, tokens * width, e->ds);
+    } else
+        back_added(p, &w->q, b->shared.y, width, dq, attention->q_stride, rows, e->ds);
     back_norm(p, &w->shared_norm, &b->shared, e->ds, none, tokens, width, e->ds, NULL);
-    back_linear(p, &w->shared, b->x, h, e->ds, width, tokens, e->db);
-    op->add(p->dev, e->db, tokens * h, e->dx);
+    back_added(p, &w->shared, b->x, h, e->ds, width, tokens, e->dx);
     if (first)
         op->scatter_first_add(p->dev, e->da, &p->batch->seqs, h, e->dx);
     else
@@ -204,12 +212,10 @@ static void back_attention(const struct pass *p, size_t l)
         return;
     }
     if (!first) {
-        back_linear(p, &w->qkv, b->x, h, dq, 3 * inner, tokens, e->db);
-        dev->op->add(dev, e->db, tokens * h, e->da);
+        back_added(p, &w->qkv, b->x, h, dq, 3 * inner, tokens, e->da);
         return;
     }
-    back_linear(p, &w->q, b->first, h, dq, inner, p->batch->n, e->db);
-    dev->op->add(dev, e->db, p->batch->n * h, e->da);
+    back_added(p, &w->q, b->first, h, dq, inner, p->batch->n, e->da);
     back_linear(p, &w->kv, b->x, h, dk, 2 * inner, tokens, e->dx);
     dev->op->scatter_first_add(dev, e->da, &p->batch->seqs, h, e->dx);
     swap(e);

@@ -100,8 +100,10 @@ static bool count_parameters(struct count *count, struct footprint *to, struct e
         free(part);
         return false;
     }
-    bool copies = run->precision != DTYPE_F32 || run->dev->act_bytes < sizeof(float);
-    for (size_t i = 0; copies && i < n_parts; i++)
+    bool of_block = run->dev->act_bytes < sizeof(float);
+    if (of_block) /* laid out as the block is */
+        to->copies = bytes_of(count, n, 1, run->dev->act_bytes);
+    for (size_t i = 0; !of_block && run->precision != DTYPE_F32 && i < n_parts; i++)
         if (part[i].kind == PART_MATRIX)
             to->copies += bytes_of(count, part[i].rows, part[i].cols, 2);
     free(part);

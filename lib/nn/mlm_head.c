@@ -166,7 +166,7 @@ void mlm_head_backward_logits(struct mlm_head *head, size_t first, size_t n)
     size_t e = shape->embed, at = first * e;
     head->dev->op->linear_backward(head->dev, head->decoder, act_at(head->dev, head->y, at), e,
                                    head->dlogits, shape->vocab, n, act_at(head->dev, head->dy, at),
-                                   e, head->params->word.grad, gradient_of(head, head->bias));
+                                   e, head->params->word.grad, gradient_of(head, head->bias), 0);
 }
 
 void mlm_head_backward(struct mlm_head *head, const struct seqs *places, act *gradient)
@@ -180,6 +180,7 @@ void mlm_head_backward(struct mlm_head *head, const struct seqs *places, act *gr
                                gradient_of(head, head->norm_bias));
     dev->op->epilogue_backward(dev, head->activation, head->pre, head->dh, n * e, head->dh);
     dev->op->linear_backward(dev, head->transform, head->x, h, head->dh, e, n, head->dx, h,
-                             gradient_of(head, head->dense), gradient_of(head, head->dense_bias));
+                             gradient_of(head, head->dense), gradient_of(head, head->dense_bias),
+                             0);
     dev->op->scatter_first_add(dev, head->dx, places, h, gradient);
 }

@@ -91,6 +91,7 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
     struct device *dev = p->dev;
     const struct device_ops *op = dev->op;
 
+    params_settle_grad(p);
     op->zero(dev, optimizer->sum, sizeof *optimizer->sum);
     op->sum_squares(dev, p->grad, p->n, optimizer->sum);
     op->sum_squares(dev, p->word.grad, batch->word.n * p->word.cols, optimizer->sum);
@@ -100,35 +101,32 @@ void optimizer_step(struct optimizer *optimizer, const struct batch *batch, doub
 
     float beta2 = (float)optimizer->beta2;
     optimizer->step++;
+    const struct adamw adamw = {.lr = (float)lr,
+                                .beta1 = beta1,
+                                .beta2 = beta2,
+                                .eps = epsilon,
+                                .weight_decay = (float)optimizer->weight_decay,
+                                .step = optimizer->step,
+                                .scaled = optimizer->scaled};
+    struct adamw_group group[PARAMS_GROUPS];
     for (size_t g = 0; g < PARAMS_GROUPS; g++) {
         bool head = g == PARAMS_HEAD_MATRICES || g == PARAMS_HEAD_VECTORS;
         bool matrices = g == PARAMS_MATRICES || g == PARAMS_HEAD_MATRICES;
-        size_t at = p->group_begin[g], n = p->group_begin[g + 1] - at;
-        const struct adamw adamw = {.lr = (float)(head ? lr * optimizer->head_lr_factor : lr),
-                                    .beta1 = beta1,
-                                    .beta2 = beta2,
-                                    .eps = epsilon,
-                                    .weight_decay = matrices ? (float)optimizer->weight_decay : 0,
-                                    .step = optimizer->step,
-                                    .scaled = optimizer->scaled};
-        op->adamw(dev, &adamw, optimizer->factor, n, p->grad + at, p->m + at, p->v + at, p->w + at);
+        group[g] =
+            (struct adamw_group){.end = p->group_begin[g + 1],
+                                 .lr = (float)(head ? lr * optimizer->head_lr_factor : lr),
+                                 .weight_decay = matrices ? (float)optimizer->weight_decay : 0};
     }
+    op->adamw_block(dev, &adamw, group, PARAMS_GROUPS, optimizer->factor, p->grad, p->m, p->v, p->w,
+                    p->linear, p->n_linears);
     struct params_table *table[] = {&p->word, &p->position};
     const struct batch_rows *rows[] = {&batch->word, &batch->position};
     for (size_t i = 0; i < 2; i++) {
-        const struct adamw adamw = {.lr = (float)lr,
-                                    .beta1 = beta1,
-                                    .beta2 = beta2,
-                                    .eps = epsilon,
-                                    .weight_decay = (float)optimizer->weight_decay,
-                                    .step = optimizer->step,
-                                    .scaled = optimizer->scaled};
         touch(table[i], rows[i]);
         op->adamw_rows(dev, &adamw, optimizer->factor, rows[i]->device_row, rows[i]->n,
                        table[i]->cols, table[i]->device_place, table[i]->grad, table[i]->m,
                        table[i]->v, table[i]->w);
     }
-    params_refresh(p);
 }
 
 double optimizer_grad_norm(const struct optimizer *optimizer)

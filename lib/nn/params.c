@@ -12,6 +12,11 @@ enum { MLM_ENTRIES = 5, ALIGN_FLOATS = 16, CHUNK_FLOATS = 1 << 18 };
 
 /* ---- layout ---- */
 
+static size_t aligned(size_t n)
+{
+    return (n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+}
+
 /* `joined`: the next entry follows without a gap. */
 static void add_entry(struct params *p, const struct part *part, const char *rest, bool matrix,
                       bool joined)
@@ -27,7 +32,7 @@ static void add_entry(struct params *p, const struct part *part, const char *res
     parts_name(&p->shape, part, rest, entry->name);
     p->n += entry->rows * (matrix ? part->cols : 1);
     if (!joined)
-        p->n = (p->n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+        p->n = aligned(p->n);
 }
 
 /* The matrix of a part, or its vectors. */
@@ -226,6 +231,7 @@ static bool bind_matrix(void *context, const struct part *part, size_t n_stacked
     struct params *p = context;
     size_t w = entry_of(p, part, true)->offset, b = entry_of(p, part, false)->offset;
     to->dw = p->grad + w;
+    to->stale = params_add_range(p, w, aligned(w + n_stacked * part->rows * part->cols));
     to->db = p->grad + b;
     to->linear = p->dev->op->linear_bind(p->dev, p->w + w, p->w + b, n_stacked * part->rows,
                                          part->cols, err);
@@ -261,9 +267,13 @@ static bool bind(struct params *p, struct error *err)
     const struct weights_maker maker = {
         .context = p, .table = bind_table, .matrix = bind_matrix, .norm = bind_norm};
     p->weights = (struct weights){.shape = &p->shape, .dev = p->dev};
-    p->linear =
-        memory_array(WEIGHTS_OF_LAYER * p->shape.n_layers + WEIGHTS_BESIDE, sizeof *p->linear, err);
-    if (!p->linear || !weights_make(&p->weights, &maker, err))
+    if (!p->dev->op->block_bind(p->dev, p->w, p->n, err))
+        return error_at(err, "room for the weights that are multiplied: ");
+    size_t most = WEIGHTS_OF_LAYER * p->shape.n_layers + WEIGHTS_BESIDE;
+    p->linear = memory_array(most, sizeof *p->linear, err);
+    p->range = p->linear ? memory_array(most, sizeof *p->range, err) : NULL;
+    p->stale = p->range ? memory_zeroed(most, sizeof *p->stale, err) : NULL;
+    if (!p->stale || !weights_make(&p->weights, &maker, err))
         return false;
     p->n_linears = weights_linears(&p->weights, p->linear);
     return true;
@@ -305,6 +315,7 @@ static bool open_all(struct params *p, struct model *model, bool new_head, uint6
     if (!p->w || !p->grad)
         return false;
     p->dev->op->zero(p->dev, p->w, p->n * sizeof *p->w); /* the gaps, too */
+    p->dev->op->zero(p->dev, p->grad, p->n * sizeof *p->grad);
     return start(p, model, new_head, seed, err) && bind(p, err);
 }
 
@@ -353,10 +364,14 @@ void params_close(struct params *params)
         free(table[i]->place);
         free(table[i]->touched);
     }
+    if (params->w)
+        dev->op->block_unbind(dev, params->w);
     device_free(dev, params->w);
     device_free(dev, params->grad);
     free(params->entry);
     free(params->linear);
+    free(params->range);
+    free(params->stale);
     shape_free(&params->shape);
     *params = (struct params){0};
 }
@@ -433,7 +448,7 @@ bool params_zero_grad(struct params *params, const struct batch *batch,
     if (!zero_rows(params, &params->word, batch->word.n, err) ||
         !zero_rows(params, &params->position, batch->position.n, err))
         return false;
-    params->dev->op->zero(params->dev, params->grad, params->n * sizeof *params->grad);
+    params_zero_rest(params);
     *rows = (struct encoder_rows_grad){
         .word = params->word.grad, .position = params->position.grad, .type = params->type_grad};
     return true;

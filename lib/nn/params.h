@@ -53,6 +53,12 @@ struct params_table {
     uint8_t *touched; /* host [rows] */
 };
 
+/* The gradient of a matrix, in the block, up to the next entry. */
+struct params_range {
+    size_t begin, end;
+    bool *stale; /* NULL: parts of it are several matrices', all of which add to it */
+};
+
 struct params {
     struct device *dev; /* borrowed */
     struct shape shape; /* owned copy */
@@ -65,6 +71,11 @@ struct params {
     struct weights weights; /* bound to w and grad */
     struct linear **linear; /* the matrices of weights */
     size_t n_linears;
+    /* Those that the first product of a step writes, so that nothing has to zero them, in ascending
+     * order; flags that weights point at, too. */
+    struct params_range *range;
+    size_t n_ranges;
+    bool *stale;
 };
 
 /* Values from the model (any float type, int8 with scales); a missing pooler or classifier starts
@@ -92,10 +103,20 @@ bool params_round(struct params *params, enum dtype format, struct error *err) M
 /* Tell the device that w has changed (after a step or a restore). */
 void params_refresh(struct params *params);
 
-/* Zero the gradients that a step on this batch will add to, making room for its rows; *rows gets
- * where encoder_backward() puts them. */
+/* Before the gradients of a step on this batch: those that will be added to are zeroed, with room
+ * for its rows; those of matrices are marked stale, for the first product to write. *rows gets where
+ * encoder_backward() puts them. */
 bool params_zero_grad(struct params *params, const struct batch *batch,
                       struct encoder_rows_grad *rows, struct error *err) MUST_CHECK;
+
+/* After encoder_backward(): zero what is still stale, of matrices that took no part. */
+void params_settle_grad(struct params *params);
+
+/* ---- params_gradient.c, for params.c ---- */
+/* The gradient of [begin, end) of the block is a matrix's; where its flag is, or NULL. */
+bool *params_add_range(struct params *params, size_t begin, size_t end);
+/* Zero all gradients of the block but those that are to be written. */
+void params_zero_rest(struct params *params);
 
 /* How many rows are marked. */
 size_t params_touched(const uint8_t *touched, size_t rows);

@@ -136,6 +136,7 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
     if (!call_hooks(t, AFTER_FORWARD, err))
         return false;
     encoder_backward(t->encoder, &t->params.weights, batch, &t->dropout, &rows, NULL);
+    params_settle_grad(&t->params);
     if (!call_hooks(t, AFTER_BACKWARD, err))
         return false;
     optimizer_step(&t->optimizer, batch,

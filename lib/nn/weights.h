@@ -23,6 +23,8 @@
 struct weights_matrix {
     struct linear *linear; /* owned by the struct weights */
     float *dw, *db;        /* gradients on the device, NULL in inference */
+    bool *stale; /* dw holds nothing of this step, so that the next product writes it and none has
+                    to zero it; NULL: dw is only added to */
 };
 
 struct weights_norm {

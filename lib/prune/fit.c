@@ -66,7 +66,7 @@ void fit_add(struct fit *fit, const act *x, const act *e, const float *e_host, s
     struct device *dev = fit->dev;
     scatter_add(&fit->x, x, rows);
     dev->op->linear_backward(dev, fit->product, x, fit->n, e, fit->m, rows, NULL, fit->n,
-                             fit->cross, fit->e_sum);
+                             fit->cross, fit->e_sum, 0);
     for (size_t i = 0; i < rows * fit->m; i++)
         fit->squares += (double)e_host[i] * (double)e_host[i];
 }

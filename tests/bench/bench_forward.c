@@ -205,10 +205,11 @@ static void timed_linear(struct device *dev, const struct linear *linear, const 
 
 static void timed_backward(struct device *dev, const struct linear *linear, const act *x,
                            size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
-                           size_t dx_stride, float *dw, float *db)
+                           size_t dx_stride, float *dw, float *db, unsigned how)
 {
     struct peak_time begin = peak_now();
-    plain->linear_backward(dev, linear, x, x_stride, dy, dy_stride, rows, dx, dx_stride, dw, db);
+    plain->linear_backward(dev, linear, x, x_stride, dy, dy_stride, rows, dx, dx_stride, dw, db,
+                           how);
     add_product(begin);
 }
 

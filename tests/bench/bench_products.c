@@ -48,7 +48,7 @@ static void once(struct bench *b, enum kind kind, const struct linear *linear,
     const struct device_ops *op = b->dev->op;
     if (kind == BACKWARD)
         op->linear_backward(b->dev, linear, (const act *)b->x, shape->in, (const act *)b->dy,
-                            shape->out, rows, (act *)b->dx, shape->in, b->dw, b->db);
+                            shape->out, rows, (act *)b->dx, shape->in, b->dw, b->db, 0);
     else
         op->linear(b->dev, linear, (const act *)b->x, shape->in, rows, EPILOGUE_NONE, NULL,
                    (act *)b->y, shape->out);

@@ -53,10 +53,10 @@ static void timed_linear(struct device *dev, const struct linear *linear, const 
 
 static void timed_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                                   size_t x_stride, const act *dy, size_t dy_stride, size_t rows,
-                                  act *dx, size_t dx_stride, float *dw, float *db)
+                                  act *dx, size_t dx_stride, float *dw, float *db, unsigned how)
 {
     TIME(PRODUCTS, inner->linear_backward(dev, linear, x, x_stride, dy, dy_stride, rows, dx,
-                                          dx_stride, dw, db));
+                                          dx_stride, dw, db, how));
 }
 
 static void timed_attention(struct device *dev, const struct attention *attention, const act *q,

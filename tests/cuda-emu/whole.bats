@@ -204,7 +204,7 @@ repeats() {
 }
 
 @test "a launch that fails ends training: the operation is named, the last checkpoint can be gone on from" {
-    EMU_FAIL_LAUNCH=700 run mstudent -q -j 1 --device cuda --epochs 4 --batch-tokens 256 --checkpoint state \
+    EMU_FAIL_LAUNCH=400 run mstudent -q -j 1 --device cuda --epochs 4 --batch-tokens 256 --checkpoint state \
         --checkpoint-every 1 -m model.tar -o out.tar data.tok
     assert_fails "cuda:0" "launched last"
     [ ! -e out.tar ]

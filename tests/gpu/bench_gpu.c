@@ -104,7 +104,7 @@ static double time_product(struct bench *b, enum kind kind, const struct linear 
         for (int i = 0; i < TOGETHER; i++)
             if (kind == BACKWARD)
                 op->linear_backward(b->dev, linear, b->x, in, b->dy, out, rows, b->dx, in, b->dw,
-                                    b->db);
+                                    b->db, 0);
             else
                 op->linear(b->dev, linear, b->x, in, rows, EPILOGUE_NONE, NULL, b->y, out);
         if (!op->sync(b->dev, err))

@@ -1,6 +1,7 @@
 /* count_gpu: what a training step and an inference pass cost the CUDA engine: launches, bytes moved
  * and needed, arithmetic intensity, and the least time they take on two cards, whose speeds are
- * those that pages about them repeat; from the shape alone (counting.h). --measure: also the time of the same steps on this machine's GPU. A
+ * those that pages about them repeat; from the shape alone (counting.h). --measure: also the time of
+ * the same steps on this machine's GPU. A
  * tab-separated table on stdout.
  *
  * usage: count_gpu [--measure] [SHAPE [RECORDS [LENGTH [VOCAB]]]]

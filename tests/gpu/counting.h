@@ -335,7 +335,7 @@ static void counting_column_sum_of(struct device *dev, size_t rows, size_t cols)
 
 static void counting_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                                      size_t x_stride, const act *dy, size_t dy_stride, size_t rows,
-                                     act *dx, size_t dx_stride, float *dw, float *db)
+                                     act *dx, size_t dx_stride, float *dw, float *db, unsigned how)
 {
     double r = (double)rows, in = (double)linear->in, out = (double)linear->out;
     double e = (double)dev->act_bytes, flops = 2 * r * in * out;
@@ -345,11 +345,12 @@ static void counting_linear_backward(struct device *dev, const struct linear *li
     (void)dy_stride;
     (void)dx_stride;
     if (dx) {
-        double bytes = e * (r * out + out * in + r * in);
+        double bytes = e * (r * out + out * in + (how & BACKWARD_ADD_DX ? 2 : 1) * r * in);
         counting_add(dev, COUNT_PRODUCT_BACK, 0, flops, bytes, bytes, false);
     }
     if (dw)
-        counting_add(dev, COUNT_PRODUCT_BACK, 0, flops, e * r * (out + in) + 8 * out * in,
+        counting_add(dev, COUNT_PRODUCT_BACK, 0, flops,
+                     e * r * (out + in) + (how & BACKWARD_SET_DW ? 4 : 8) * out * in,
                      e * r * (out + in) + 4 * out * in, false);
     if (db)
         counting_column_sum_of(dev, rows, linear->out);
@@ -496,6 +497,36 @@ static void counting_adamw(struct device *dev, const struct adamw *adamw, const 
     if (n > 0)
         counting_kernel(dev, COUNT_ADAMW, 28 * (double)n, 28 * (double)n);
 }
+/* The 16-bit copies of matrices are written with them. */
+static void counting_adamw_block(struct device *dev, const struct adamw *adamw,
+                                 const struct adamw_group *group, size_t n_groups,
+                                 const float *factor, const float *grad, float *m, float *v,
+                                 float *w, struct linear *const *linear, size_t n_linears)
+{
+    double bytes = (28 + (dev->act_bytes == 2 ? 2 : 0)) * (double)group[n_groups - 1].end;
+    (void)adamw;
+    (void)factor;
+    (void)grad;
+    (void)m;
+    (void)v;
+    (void)w;
+    (void)linear;
+    (void)n_linears;
+    counting_kernel(dev, COUNT_ADAMW, bytes, bytes);
+}
+static bool counting_block_bind(struct device *dev, float *w, size_t n, struct error *err)
+{
+    (void)dev;
+    (void)w;
+    (void)n;
+    (void)err;
+    return true;
+}
+static void counting_block_unbind(struct device *dev, float *w)
+{
+    (void)dev;
+    (void)w;
+}
 static void counting_adamw_rows(struct device *dev, const struct adamw *adamw, const float *factor,
                                 const int32_t *row, size_t n_rows, size_t cols,
                                 const int32_t *place, const float *grad, float *m, float *v,
@@ -547,6 +578,9 @@ static inline struct counting *counting_open(size_t act_bytes)
                                  .sum_squares = counting_sum_squares,
                                  .clip_factor = counting_clip_factor,
                                  .adamw = counting_adamw,
+                                 .adamw_block = counting_adamw_block,
+                                 .block_bind = counting_block_bind,
+                                 .block_unbind = counting_block_unbind,
                                  .adamw_rows = counting_adamw_rows};
     return c;
 }

@@ -60,7 +60,7 @@ static bool step(struct device *dev, struct error *err)
     if (int8) {
         float back[ROWS * OUT];
         op->linear(dev, bound, x, IN, ROWS, EPILOGUE_GELU, NULL, y, OUT);
-        op->linear_backward(dev, bound, x, IN, y, OUT, ROWS, NULL, 0, dw, dw);
+        op->linear_backward(dev, bound, x, IN, y, OUT, ROWS, NULL, 0, dw, dw, 0);
         op->linear(dev, int8, x, IN, ROWS, EPILOGUE_NONE, NULL, y, OUT);
         op->act_download(dev, back, y, ROWS * OUT);
     }

@@ -25,7 +25,7 @@ static bool products(struct device *dev, float *y, float *dx, float *dw, float *
     struct linear *linear = op->linear_bind(dev, w, NULL, 1, 1, err);
     if (linear) {
         op->linear(dev, linear, x, 1, 1, EPILOGUE_NONE, NULL, out, 1);
-        op->linear_backward(dev, linear, x, 1, x, 1, 1, back, 1, sum, NULL);
+        op->linear_backward(dev, linear, x, 1, x, 1, 1, back, 1, sum, NULL, 0);
         op->gram(dev, x, 1, 1, gram);
         op->download(dev, y, out, sizeof *y);
         op->download(dev, dx, back, sizeof *dx);

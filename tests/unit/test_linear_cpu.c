@@ -251,7 +251,7 @@ static void test_bound(struct device *dev, struct device *reference, size_t out,
         d->op->linear(d, linear, (const act *)x, in + 1, rows, EPILOGUE_GELU, (act *)pre[i],
                       (act *)y[i], out + 3);
         d->op->linear_backward(d, linear, (const act *)x, in + 1, (const act *)dy, out + 2, rows,
-                               (act *)dx[i], in + 4, dw[i], bias ? db[i] : NULL);
+                               (act *)dx[i], in + 4, dw[i], bias ? db[i] : NULL, 0);
         ran = d->op->sync(d, &err) && ran;
         d->op->linear_free(d, linear);
     }
@@ -292,7 +292,7 @@ static void test_refusals(struct device *dev)
     part[0].type = DTYPE_F32;
     struct linear *linear = dev->op->linear_prepare(dev, part, NULL, 1, &err);
     dev->op->linear_backward(dev, linear, (const act *)w, 2, (const act *)w, 2, 1, (act *)dx, 2,
-                             NULL, NULL);
+                             NULL, NULL, 0);
     tap_ok(!dev->op->sync(dev, &err) && strstr(err.text, "linear_backward"),
            "packed weights have no gradient");
     error_clear(&err);

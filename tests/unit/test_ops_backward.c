@@ -9,6 +9,7 @@ struct linear_shape {
     bool dx, dw, db;
     bool round; /* what is multiplied, to `format` */
     enum dtype format;
+    unsigned how;
 };
 
 /* Sums of n products of size 1: n roundings of partial sums of size √n; n √n allowed relative to 1,
@@ -23,8 +24,13 @@ static void linear_case(struct trial *t, const void *context)
     double by_in = (double)s->in * sqrt((double)s->in) + 4;
     double by_rows = (double)s->rows * sqrt((double)s->rows) + 4;
     act *x = trial_act(t, s->rows * x_stride, 1), *dy = trial_act(t, s->rows * dy_stride, 1);
-    act *dx = s->dx ? trial_out(t, "dx", s->rows * x_stride, by_out * EPSILON) : NULL;
-    float *dw = s->dw ? trial_change_floats(t, "dw", s->out * s->in, by_rows * EPSILON) : NULL;
+    bool add = s->how & BACKWARD_ADD_DX, set = s->how & BACKWARD_SET_DW;
+    act *dx = !s->dx ? NULL
+              : add  ? trial_change(t, "dx", s->rows * x_stride, by_out * EPSILON)
+                     : trial_out(t, "dx", s->rows * x_stride, by_out * EPSILON);
+    float *dw = !s->dw ? NULL
+                : set  ? trial_out_floats(t, "dw", s->out * s->in, by_rows * EPSILON)
+                       : trial_change_floats(t, "dw", s->out * s->in, by_rows * EPSILON);
     float *db = s->db ? trial_change_floats(t, "db", s->out, by_rows * EPSILON) : NULL;
     struct linear *linear = trial_bind(t, w, b, s->out, s->in, &err);
     enum dtype format = t->format == DTYPE_F32 ? s->format : t->format;
@@ -33,29 +39,35 @@ static void linear_case(struct trial *t, const void *context)
         t->dev->op->linear(t->dev, linear, x, x_stride, s->rows, EPILOGUE_NONE, NULL,
                            trial_out(t, "y", s->rows * s->out, by_in * EPSILON), s->out);
     t->dev->op->linear_backward(t->dev, linear, x, x_stride, dy, dy_stride, s->rows, dx, x_stride,
-                                dw, db);
+                                dw, db, s->how);
     t->dev->op->linear_free(t->dev, linear);
 }
 
 static void test_linear(void)
 {
     static const struct linear_shape shapes[] = {
-        {1, 1, 1, 0, true, true, true, false, DTYPE_F32},
-        {3, 17, 33, 0, true, true, true, false, DTYPE_F32},
-        {33, 3, 17, 1, true, true, false, false, DTYPE_F32},
-        {100, 33, 3, 2, false, true, true, false, DTYPE_F32},
-        {17, 100, 33, 3, true, false, true, false, DTYPE_F32},
-        {200, 64, 96, 0, true, true, true, false, DTYPE_F32},
-        {20, 64, 64, 4, true, false, false, false, DTYPE_F32},
-        {1, 130, 70, 0, true, true, true, false, DTYPE_F32},
-        {33, 17, 65, 1, true, true, true, true, DTYPE_BF16},
-        {200, 130, 96, 0, true, true, true, true, DTYPE_BF16},
-        {33, 17, 65, 1, true, true, true, true, DTYPE_F16},
-        {200, 130, 96, 0, true, true, true, true, DTYPE_F16}};
+        {1, 1, 1, 0, true, true, true, false, DTYPE_F32, 0},
+        {3, 17, 33, 0, true, true, true, false, DTYPE_F32, 0},
+        {33, 3, 17, 1, true, true, false, false, DTYPE_F32, 0},
+        {100, 33, 3, 2, false, true, true, false, DTYPE_F32, 0},
+        {17, 100, 33, 3, true, false, true, false, DTYPE_F32, 0},
+        {200, 64, 96, 0, true, true, true, false, DTYPE_F32, 0},
+        {20, 64, 64, 4, true, false, false, false, DTYPE_F32, 0},
+        {1, 130, 70, 0, true, true, true, false, DTYPE_F32, 0},
+        {33, 17, 65, 1, true, true, true, true, DTYPE_BF16, 0},
+        {200, 130, 96, 0, true, true, true, true, DTYPE_BF16, 0},
+        {33, 17, 65, 1, true, true, true, true, DTYPE_F16, 0},
+        {200, 130, 96, 0, true, true, true, true, DTYPE_F16, 0},
+        {33, 17, 65, 1, true, true, true, false, DTYPE_F32, BACKWARD_SET_DW | BACKWARD_ADD_DX},
+        {0, 17, 5, 0, true, true, true, false, DTYPE_F32, BACKWARD_SET_DW | BACKWARD_ADD_DX},
+        {100, 64, 33, 2, true, true, false, true, DTYPE_BF16, BACKWARD_ADD_DX},
+        {70, 130, 96, 0, false, true, true, true, DTYPE_F16, BACKWARD_SET_DW}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char what[96];
-        snprintf(what, sizeof what, "linear_backward %zu × %zu × %zu%s", shapes[i].rows,
-                 shapes[i].in, shapes[i].out, shapes[i].round ? dtype_name(shapes[i].format) : "");
+        snprintf(what, sizeof what, "linear_backward %zu × %zu × %zu%s%s%s", shapes[i].rows,
+                 shapes[i].in, shapes[i].out, shapes[i].round ? dtype_name(shapes[i].format) : "",
+                 shapes[i].how & BACKWARD_SET_DW ? ", dw written" : "",
+                 shapes[i].how & BACKWARD_ADD_DX ? ", dx added to" : "");
         trial_everywhere(linear_case, &shapes[i], what);
     }
 }
@@ -359,6 +371,36 @@ static void adamw_case(struct trial *t, const void *context)
     t->dev->op->adamw(t->dev, &settings, clip, n, grad, m, v, w);
 }
 
+/* Groups of a block, one of them empty, with a matrix that is multiplied in between: what products
+ * see afterwards are the weights as they are now, also after a step that is skipped. */
+static void adamw_block_case(struct trial *t, const void *context)
+{
+    enum { OUT = 5, IN = 17, AT = 13, N = AT + OUT * IN + 20, ROWS = 3 };
+    static const struct adamw_group groups[] = {
+        {AT, 0.1F, 0}, {AT + OUT * IN, 0.01F, 0.1F}, {AT + OUT * IN, 1, 1}, {N, 0.02F, 0}};
+    static const float factors[] = {0.5F, -1};
+    struct error err = ERROR_INIT;
+    const struct device_ops *op = t->dev->op;
+    float *grad = trial_floats(t, N, 1, 0), *m = trial_change_floats(t, "m", N, 4 * EPSILON);
+    float *v = second_moment(t, N), *w = trial_change_floats(t, "w", N, 8 * EPSILON);
+    act *x = trial_act(t, ROWS * IN, 1);
+    (void)context;
+    trial_must(op->block_bind(t->dev, w, N, &err), &err);
+    struct linear *linear = trial_bind(t, w + AT, NULL, OUT, IN, &err);
+    for (size_t i = 0; i < 2; i++) {
+        float *factor = trial_place(t, TRIAL_FLOAT, &factors[i], 1);
+        if (i > 0)
+            op->zero(t->dev, w + AT, IN * sizeof *w);
+        op->adamw_block(t->dev, &settings, groups, 4, factor, grad, m, v, w, &linear, 1);
+        op->linear(
+            t->dev, linear, x, IN, ROWS, EPILOGUE_NONE, NULL,
+            trial_out(t, i ? "y of a step that is skipped" : "y", ROWS * OUT, IN * 5 * 8 * EPSILON),
+            OUT);
+    }
+    op->linear_free(t->dev, linear);
+    op->block_unbind(t->dev, w);
+}
+
 struct rows_case {
     size_t cols;
     bool compact;
@@ -562,6 +604,7 @@ int main(void)
         trial_everywhere(adamw_rows_case, &rows,
                          rows.compact ? "adamw_rows, compact moments" : "adamw_rows");
     }
+    trial_everywhere(adamw_block_case, NULL, "adamw_block");
     for (size_t i = 0; i < 5; i++)
         trial_everywhere(clip_case, &sizes[i], "sum_squares and clip_factor");
     test_nan_clip();

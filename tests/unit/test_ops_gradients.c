@@ -115,7 +115,7 @@ static void test_linear(void)
     float *dx = fill(l.rows * l.in, 0, 0), *dw = fill(l.out * l.in, 0, 0), *db = fill(l.out, 0, 0);
     l.linear = dev->op->linear_bind(dev, w, b, l.out, l.in, &err);
     dev->op->linear_backward(dev, l.linear, as_act(l.x), l.in, as_act(l.c), l.out, l.rows,
-                             as_act(dx), l.in, dw, db);
+                             as_act(dx), l.in, dw, db, 0);
     check("linear", "dx", linear_loss, &l, l.x, dx, l.rows * l.in);
     check("linear", "dw", linear_loss, &l, w, dw, l.out * l.in);
     check("linear", "db", linear_loss, &l, b, db, l.out);
