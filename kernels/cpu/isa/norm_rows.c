@@ -5,21 +5,21 @@
 
 #include "kernels/cpu/isa/vec_part.h"
 
-/* z into y; its sum. */
-static float add_row(const struct norm_forward *norm, size_t row)
+/* Columns from i on, a register of them or `left`: steps of layer_rows(). */
+#define STEP static inline __attribute__((always_inline)) void
+
+/* z = x + residual into y; its sum. */
+STEP step_add(const struct norm_forward *norm, size_t row, bool drop, size_t i, size_t left,
+              vec *total)
 {
-    size_t n = norm->cols, at = row * n;
-    vec total = {0};
-    for (size_t i = 0; i < n; i += VEC_N) {
-        vec z = vec_load_part(norm->x + at + i, n - i);
-        if (norm->key.threshold)
-            z *= vec_dropout(&norm->key, (uint32_t)(at + i));
-        if (norm->residual)
-            z += vec_load_part(norm->residual + at + i, n - i);
-        total += z; /* zeros beyond n */
-        vec_store_part(norm->y + at + i, z, n - i);
-    }
-    return vec_sum(total);
+    size_t at = row * norm->cols + i;
+    vec z = vec_load_part(norm->x + at, left);
+    if (drop)
+        z *= vec_dropout(&norm->key, (uint32_t)at);
+    if (norm->residual)
+        z += vec_load_part(norm->residual + at, left);
+    *total += z; /* zeros beyond n */
+    vec_store_part(norm->y + at, z, left);
 }
 
 /* The row stays in the first-level cache between the two passes. */
@@ -28,7 +28,9 @@ static void affine_forward(const struct norm_forward *norm, size_t begin, size_t
     size_t n = norm->cols;
     for (size_t row = begin; row < end; row++) {
         float *y = norm->y + row * n, *sum = norm->sum ? norm->sum + row * n : NULL;
-        add_row(norm, row);
+        vec total = {0}; /* not wanted */
+        for (size_t i = 0; i < n; i += VEC_N)
+            step_add(norm, row, norm->key.threshold != 0, i, n - i, &total);
         for (size_t i = 0; i < n; i += VEC_N) {
             vec z = vec_load_part(y + i, n - i), gain = vec_load_part(norm->gain + i, n - i);
             if (sum)
@@ -38,34 +40,77 @@ static void affine_forward(const struct norm_forward *norm, size_t begin, size_t
     }
 }
 
+/* Of `rows` rows from number `row` on; a constant, so that loops over them unroll. */
+STEP step_squares(const struct norm_forward *norm, size_t row, size_t rows, size_t i, size_t left,
+                  const float *mean, vec *squares)
+{
+    VEC_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        vec z = vec_load_part(norm->y + (row + r) * norm->cols + i, left);
+        vec d = vec_first(z - mean[r], left, (vec){0});
+        squares[r] = vec_fma(d, d, squares[r]);
+    }
+}
+
+STEP step_put(const struct norm_forward *norm, size_t row, size_t rows, size_t i, size_t left,
+              const float *mean, const float *rstd)
+{
+    vec gain = vec_load_part(norm->gain + i, left), bias = vec_load_part(norm->bias + i, left);
+    VEC_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        size_t at = (row + r) * norm->cols + i;
+        vec z = vec_load_part(norm->y + at, left);
+        if (norm->sum)
+            vec_store_part(norm->sum + at, z, left);
+        vec_store_part(norm->y + at, vec_fma((z - mean[r]) * rstd[r], gain, bias), left);
+    }
+}
+
+/* Some rows side by side: each is a chain of sums, whose additions wait for one another. */
+enum { ROWS_AT_ONCE = 4 };
+
+STEP layer_rows(const struct norm_forward *norm, size_t row, size_t rows, bool drop)
+{
+    size_t n = norm->cols, whole = n - n % VEC_N;
+    vec total[ROWS_AT_ONCE] = {{0}}, squares[ROWS_AT_ONCE] = {{0}};
+    float mean[ROWS_AT_ONCE], rstd[ROWS_AT_ONCE];
+    for (size_t r = 0; r < rows; r++) { /* by rows: what comes from afar comes in order */
+        for (size_t i = 0; i < whole; i += VEC_N)
+            step_add(norm, row + r, drop, i, VEC_N, &total[r]);
+        if (whole < n)
+            step_add(norm, row + r, drop, whole, n - whole, &total[r]);
+    }
+    for (size_t r = 0; r < rows; r++)
+        mean[r] = vec_sum(total[r]) / (float)n;
+    for (size_t i = 0; i < whole; i += VEC_N)
+        step_squares(norm, row, rows, i, VEC_N, mean, squares);
+    if (whole < n)
+        step_squares(norm, row, rows, whole, n - whole, mean, squares);
+    for (size_t r = 0; r < rows; r++)
+        rstd[r] = 1.0F / sqrtf(vec_sum(squares[r]) / (float)n + norm->eps);
+    for (size_t i = 0; i < whole; i += VEC_N)
+        step_put(norm, row, rows, i, VEC_N, mean, rstd);
+    if (whole < n)
+        step_put(norm, row, rows, whole, n - whole, mean, rstd);
+    for (size_t r = 0; norm->stats && r < rows; r++) {
+        norm->stats[2 * (row + r)] = mean[r];
+        norm->stats[2 * (row + r) + 1] = rstd[r];
+    }
+}
+
 static void forward(const struct norm_forward *norm, size_t begin, size_t end)
 {
-    size_t n = norm->cols;
+    size_t row = begin;
     if (norm->norm == NORM_AFFINE) {
         affine_forward(norm, begin, end);
         return;
     }
-    for (size_t row = begin; row < end; row++) {
-        float *y = norm->y + row * n, *sum = norm->sum ? norm->sum + row * n : NULL;
-        float mean = add_row(norm, row) / (float)n;
-        vec squares = {0};
-        for (size_t i = 0; i < n; i += VEC_N) {
-            vec d = vec_first(vec_load_part(y + i, n - i) - mean, n - i, (vec){0});
-            squares = vec_fma(d, d, squares);
-        }
-        float rstd = 1.0F / sqrtf(vec_sum(squares) / (float)n + norm->eps);
-        for (size_t i = 0; i < n; i += VEC_N) {
-            vec z = vec_load_part(y + i, n - i), gain = vec_load_part(norm->gain + i, n - i);
-            vec bias = vec_load_part(norm->bias + i, n - i);
-            if (sum)
-                vec_store_part(sum + i, z, n - i);
-            vec_store_part(y + i, vec_fma((z - mean) * rstd, gain, bias), n - i);
-        }
-        if (norm->stats) {
-            norm->stats[2 * row] = mean;
-            norm->stats[2 * row + 1] = rstd;
-        }
-    }
+    for (; norm->key.threshold && row < end; row++)
+        layer_rows(norm, row, 1, true);
+    for (; row + ROWS_AT_ONCE <= end; row += ROWS_AT_ONCE)
+        layer_rows(norm, row, ROWS_AT_ONCE, false);
+    for (; row < end; row++)
+        layer_rows(norm, row, 1, false);
 }
 
 static void affine_backward(const struct norm_backward *norm, size_t begin, size_t end,

@@ -88,7 +88,8 @@ static void run_few(const struct product *p)
         default:
             break;
         }
-        finish(p, sum, stride, first, panels, PANEL, false);
+        finish(p, sum, stride, 0, p->rows, first * PANEL, finish_columns(p, first, panels, PANEL),
+               false);
     }
 }
 
@@ -140,7 +141,7 @@ static void run(const struct product *p)
                          runs ? runs : &block, n_runs, sum + r0 * PANEL, b > 0);
             }
         }
-        finish(p, sum, PANEL, panel, 1, PANEL, false);
+        finish(p, sum, PANEL, 0, p->rows, panel * PANEL, finish_columns(p, panel, 1, PANEL), false);
     }
 }
 

@@ -19,22 +19,31 @@ typedef int8_t quantised;
 enum { TILE_ROWS = 4, PANEL_VECS = 4, GROUP = 1, OFFSET = 0 };
 #endif
 enum { PANEL = PANEL_VECS * VEC_N };
+#if !defined(__AVX2__)
 typedef quantised quantised_vec __attribute__((vector_size(VEC_N * sizeof(quantised))));
+#endif
 
-/* Largest |x|; infinity when any element is NaN or infinite. */
+static float bits_value(int32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Largest |x|; NaN when any element is NaN. Without their signs floats are ordered as the integers
+ * of their bits, above infinity NaNs. Four at a time, so that none waits for the one before. */
 static float largest(const float *x, size_t n)
 {
-    vec best = {0};
-    vec_int finite = ~(vec_int){0};
-    for (size_t i = 0; i < n; i += VEC_N) {
-        vec size = vec_abs(i + VEC_N <= n ? vec_load(x + i) : vec_load_n(x + i, n - i));
-        best = vec_max(best, size);
-        finite &= size <= 3.0e38f;
-    }
-    for (size_t i = 0; i < VEC_N; i++)
-        if (!finite[i])
-            return INFINITY;
-    return vec_highest(best);
+    vec_int best[4] = {{0}};
+    size_t i = 0;
+    for (; i + 4 * VEC_N <= n; i += 4 * VEC_N)
+        VEC_UNROLL
+    for (size_t v = 0; v < 4; v++)
+        best[v] = vec_int_max(best[v], (vec_int)vec_abs(vec_load(x + i + v * VEC_N)));
+    for (; i < n; i += VEC_N)
+        best[0] = vec_int_max(best[0], (vec_int)vec_abs(vec_load_part(x + i, n - i)));
+    best[0] = vec_int_max(vec_int_max(best[0], best[1]), vec_int_max(best[2], best[3]));
+    return bits_value(vec_int_highest(best[0]));
 }
 
 static void set_zero(quantised *to, size_t k)
@@ -43,34 +52,49 @@ static void set_zero(quantised *to, size_t k)
         to[i] = OFFSET;
 }
 
-/* Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, as lrintf does. */
-FINISH_INLINE void put_rounded(vec value, quantised *to)
+/* The first n <= VEC_N of them. Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, as
+ * lrintf does. */
+FINISH_INLINE void put_rounded(vec value, size_t n, quantised *to)
 {
     vec_int integer = (vec_int)(value + VEC_ROUNDER) - (vec_int)vec_set(VEC_ROUNDER) + OFFSET;
+#if defined(__AVX512F__)
+    if (n < VEC_N)
+        _mm512_mask_cvtepi32_storeu_epi8(to, (__mmask16)((1u << n) - 1), (__m512i)integer);
+    else
+        _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8((__m512i)integer));
+#else
+#if defined(__AVX2__)
+    __m256i pairs = _mm256_packs_epi32((__m256i)integer, (__m256i)integer);
+    __m128i narrow = _mm256_castsi256_si128(_mm256_permute4x64_epi64(pairs, 0x08));
+#else
     quantised_vec narrow = __builtin_convertvector(integer, quantised_vec);
-    memcpy(to, &narrow, sizeof narrow);
+#endif
+    if (n < VEC_N)
+        memcpy(to, &narrow, n * sizeof *to);
+    else
+        memcpy(to, &narrow, sizeof narrow);
+#endif
 }
 
-/* With a scale found beforehand: one pass. */
+/* With a scale found beforehand: one pass. k is a multiple of the group, and so is VEC_N: what
+ * fills a row up fits the register of its last elements. */
 static float quantise_fixed(const float *x, size_t n, size_t k, float scale, quantised *to)
 {
     float factor = 1.0f / scale;
-    vec_int finite = ~(vec_int){0};
-    bool all = true;
+    vec highest = vec_set(127.0f), lowest = vec_set(-127.0f);
+    vec_int top = {0};
     size_t i = 0;
     for (; i + VEC_N <= n; i += VEC_N) {
         vec v = vec_load(x + i);
-        finite &= vec_abs(v) <= 3.0e38f;
-        put_rounded(vec_max(vec_min(v * factor, vec_set(127.0f)), vec_set(-127.0f)), to + i);
+        top = vec_int_max(top, (vec_int)vec_abs(v));
+        put_rounded(vec_max(vec_min(v * factor, highest), lowest), VEC_N, to + i);
     }
-    for (; i < n; i++) {
-        all = all && fabsf(x[i]) <= 3.0e38f;
-        to[i] = (quantised)(quantise_cut(x[i], factor) + OFFSET);
+    if (i < n) {
+        vec v = vec_load_n(x + i, n - i);
+        top = vec_int_max(top, (vec_int)vec_abs(v));
+        put_rounded(vec_max(vec_min(v * factor, highest), lowest), k - i, to + i);
     }
-    for (size_t lane = 0; lane < VEC_N; lane++)
-        all = all && finite[lane];
-    set_zero(to + n, k - n);
-    if (all)
+    if (bits_value(vec_int_highest(top)) <= 3.0e38f)
         return scale;
     set_zero(to, n);
     return NAN;
@@ -88,14 +112,19 @@ static float quantise(const float *x, size_t n, size_t k, float fixed, void *q)
         return scale;
     }
     for (; i + VEC_N <= n; i += VEC_N)
-        put_rounded(vec_load(x + i) * factor, to + i);
-    for (; i < n; i++)
-        to[i] = (quantised)(quantise_value(x[i], factor) + OFFSET);
-    set_zero(to + n, k - n);
+        put_rounded(vec_load(x + i) * factor, VEC_N, to + i);
+    if (i < n)
+        put_rounded(vec_load_n(x + i, n - i) * factor, k - i, to + i);
     return scale;
 }
 
-/* sum [rows, PANEL] = x · panel over the k of the runs; rows is a constant. */
+/* A panel of weights and the columns it gives. */
+struct panel {
+    const int8_t *w;
+    const struct product_run *run;
+    size_t n_runs, column, cols;
+};
+
 #if defined(__AVX512F__) || defined(__AVX2__)
 FINISH_INLINE vec_int multiply_add(vec_int sum, vec_int x, vec_int w)
 {
@@ -115,55 +144,95 @@ FINISH_INLINE vec_int load_weights(const int8_t *w)
 #endif
 }
 
-FINISH_INLINE void tile(size_t rows, const quantised *x, size_t x_stride, const int8_t *panel,
-                        const struct product_run *run, size_t n_runs, int32_t *sum)
+FINISH_INLINE void multiply(size_t rows, size_t vecs, const quantised *x, size_t x_stride,
+                            const struct panel *panel, vec_int c[TILE_ROWS][PANEL_VECS])
 {
-    vec_int c[TILE_ROWS][PANEL_VECS];
-    VEC_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        VEC_UNROLL
-    for (size_t v = 0; v < PANEL_VECS; v++)
-        c[r][v] = (vec_int){0};
-    for (const struct product_run *at = run; at < run + n_runs; at++)
+    for (const struct product_run *at = panel->run; at < panel->run + panel->n_runs; at++)
         for (size_t i = at->begin; i < at->end; i += GROUP) {
             vec_int b[PANEL_VECS];
             VEC_UNROLL
-            for (size_t v = 0; v < PANEL_VECS; v++)
-                b[v] = load_weights(panel + i * PANEL + v * VEC_N * GROUP);
+            for (size_t v = 0; v < vecs; v++)
+                b[v] = load_weights(panel->w + i * PANEL + v * VEC_N * GROUP);
             VEC_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 int32_t group; /* GROUP activations, 32 bits in all */
                 memcpy(&group, x + r * x_stride + i, sizeof group);
                 vec_int a = group - (vec_int){0};
                 VEC_UNROLL
-                for (size_t v = 0; v < PANEL_VECS; v++)
+                for (size_t v = 0; v < vecs; v++)
                     c[r][v] = multiply_add(c[r][v], a, b[v]);
             }
         }
-    VEC_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        memcpy(sum + r * PANEL, c[r], sizeof c[r]);
 }
 #else
-FINISH_INLINE void tile(size_t rows, const quantised *x, size_t x_stride, const int8_t *panel,
-                        const struct product_run *run, size_t n_runs, int32_t *sum)
+FINISH_INLINE void multiply(size_t rows, size_t vecs, const quantised *x, size_t x_stride,
+                            const struct panel *panel, vec_int c[TILE_ROWS][PANEL_VECS])
 {
-    memset(sum, 0, rows * PANEL * sizeof *sum);
-    for (const struct product_run *at = run; at < run + n_runs; at++)
+    int32_t sum[TILE_ROWS][PANEL];
+    memcpy(sum, c, sizeof sum);
+    for (const struct product_run *at = panel->run; at < panel->run + panel->n_runs; at++)
         for (size_t i = at->begin; i < at->end; i++)
             for (size_t r = 0; r < rows; r++)
-                for (size_t j = 0; j < PANEL; j++)
-                    sum[r * PANEL + j] += x[r * x_stride + i] * panel[i * PANEL + j];
+                for (size_t j = 0; j < vecs * VEC_N; j++)
+                    sum[r][j] += x[r * x_stride + i] * panel->w[i * PANEL + j];
+    memcpy(c, sum, sizeof sum);
 }
 #endif
 
+/* Sums become floats with their bias; the last register has `last` columns. */
+FINISH_INLINE void put(size_t rows, size_t vecs, size_t last, vec_int c[TILE_ROWS][PANEL_VECS],
+                       const float *x_scale, const vec *w_scale, const vec *bias, float *y,
+                       size_t y_stride)
+{
+    VEC_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        vec scale = vec_set(x_scale[r]);
+        VEC_UNROLL
+        for (size_t v = 0; v < vecs; v++) {
+            vec value = __builtin_convertvector(c[r][v], vec) * scale * w_scale[v] + bias[v];
+            vec_store_part(y + r * y_stride + v * VEC_N, value, v + 1 < vecs ? VEC_N : last);
+        }
+    }
+}
+
+/* Rows from number `row` on by `vecs` registers of columns, all that the panel has; the sums stay in
+ * registers until they are floats with their bias. rows and vecs are constants. */
+FINISH_INLINE void tile(size_t rows, size_t vecs, const struct product *p, size_t row,
+                        const struct panel *panel)
+{
+    vec_int c[TILE_ROWS][PANEL_VECS];
+    VEC_UNROLL
+    for (size_t v = 0; v < vecs; v++) {
+        vec_uint surplus; /* taken off modulo 2^32: the difference is exact, whatever overflows */
+        memcpy(&surplus, p->surplus + panel->column + v * VEC_N, sizeof surplus);
+        VEC_UNROLL
+        for (size_t r = 0; r < rows; r++)
+            c[r][v] = (vec_int)(0 - surplus);
+    }
+    multiply(rows, vecs, (const quantised *)p->x + row * p->x_stride, p->x_stride, panel, c);
+    size_t last = panel->cols - (vecs - 1) * VEC_N; /* columns of the last register */
+    const float *x_scale = p->x_scale + row;
+    float *y = p->y + row * p->y_stride + panel->column;
+    size_t y_stride = p->y_stride;
+    vec w_scale[PANEL_VECS], bias[PANEL_VECS];
+    VEC_UNROLL
+    for (size_t v = 0; v < vecs; v++) {
+        w_scale[v] = vec_load(p->w_scale + panel->column + v * VEC_N);
+        bias[v] = vec_load(p->bias + panel->column + v * VEC_N);
+    }
+    if (last == VEC_N)
+        put(rows, vecs, VEC_N, c, x_scale, w_scale, bias, y, y_stride);
+    else
+        put(rows, vecs, last, c, x_scale, w_scale, bias, y, y_stride);
+}
+
 #define ROWS(n)                                                                                    \
     case n:                                                                                        \
-        tile(n, x, p->x_stride, panel, run, n_runs, sum);                                          \
+        tile(n, vecs, p, row, panel);                                                              \
         break
 
-static void run_tile(const struct product *p, size_t rows, const quantised *x, const int8_t *panel,
-                     const struct product_run *run, size_t n_runs, int32_t *sum)
+FINISH_INLINE void run_rows(size_t vecs, const struct product *p, size_t row, size_t rows,
+                            const struct panel *panel)
 {
     switch (rows) {
         ROWS(1);
@@ -183,21 +252,39 @@ static void run_tile(const struct product *p, size_t rows, const quantised *x, c
     }
 }
 
+/* A last panel that is not full has as many registers as it needs. */
+static void run_tile(const struct product *p, size_t row, size_t rows, const struct panel *panel)
+{
+    size_t vecs = (panel->cols + VEC_N - 1) / VEC_N;
+    if (vecs == 1)
+        run_rows(1, p, row, rows, panel);
+    else if (PANEL_VECS > 2 && vecs == 2)
+        run_rows(2, p, row, rows, panel);
+    else if (PANEL_VECS > 3 && vecs == 3)
+        run_rows(3, p, row, rows, panel);
+    else
+        run_rows(PANEL_VECS, p, row, rows, panel);
+}
+
 static void run(const struct product *p)
 {
-    _Alignas(64) int32_t sum[PRODUCT_BLOCK_ROWS * PANEL];
     const struct product_run whole = {0, p->k};
     size_t n_tiles = (p->rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (size_t panel = p->begin; panel < p->end; panel++) {
-        const int8_t *w = (const int8_t *)p->panels + panel * p->k * PANEL;
-        const struct product_run *runs = p->run ? p->run + p->run_first[panel] : &whole;
-        size_t n_runs = p->run ? p->run_first[panel + 1] - p->run_first[panel] : 1;
+    for (size_t i = p->begin; i < p->end; i++) {
+        const struct panel panel = {
+            .w = (const int8_t *)p->panels + i * p->k * PANEL,
+            .run = p->run ? p->run + p->run_first[i] : &whole,
+            .n_runs = p->run ? p->run_first[i + 1] - p->run_first[i] : 1,
+            .column = i * PANEL,
+            .cols = finish_columns(p, i, 1, PANEL),
+        };
         for (size_t t = 0; t < n_tiles; t++) {
-            size_t r0 = p->rows * t / n_tiles, r1 = p->rows * (t + 1) / n_tiles;
-            run_tile(p, r1 - r0, (const quantised *)p->x + r0 * p->x_stride, w, runs, n_runs,
-                     sum + r0 * PANEL);
+            size_t row = p->rows * t / n_tiles, rows = p->rows * (t + 1) / n_tiles - row;
+            run_tile(p, row, rows, &panel);
+            if (p->epilogue != EPILOGUE_NONE || p->pre)
+                finish(p, p->y + row * p->y_stride + panel.column, p->y_stride, row, rows,
+                       panel.column, panel.cols, true);
         }
-        finish(p, sum, PANEL, panel, 1, PANEL, true);
     }
 }
 

@@ -134,6 +134,18 @@ static inline vec vec_min(vec a, vec b)
 #endif
 }
 
+static inline vec_int vec_int_max(vec_int a, vec_int b)
+{
+#if defined(__AVX512F__)
+    return (vec_int)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vec_int)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
+    vec_int mask = a > b;
+    return (mask & a) | (~mask & b);
+#endif
+}
+
 static inline vec vec_abs(vec a)
 {
     return (vec)((vec_int)a & 0x7fffffff);
@@ -184,6 +196,17 @@ static inline float vec_highest(vec v)
         v = vec_max(v, vec_upper(v, 4));
     v = vec_max(v, vec_upper(v, 2));
     v = vec_max(v, vec_upper(v, 1));
+    return v[0];
+}
+
+static inline int32_t vec_int_highest(vec_int v)
+{
+    if (VEC_N > 8)
+        v = vec_int_max(v, (vec_int)vec_upper((vec)v, 8));
+    if (VEC_N > 4)
+        v = vec_int_max(v, (vec_int)vec_upper((vec)v, 4));
+    v = vec_int_max(v, (vec_int)vec_upper((vec)v, 2));
+    v = vec_int_max(v, (vec_int)vec_upper((vec)v, 1));
     return v[0];
 }
 
