@@ -7,9 +7,10 @@
 #include "core/memory.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/table_row.h"
 
 enum {
-    PIECE = 256,    /* columns converted at a time, on the stack */
+    PIECE = 256,    /* columns converted at a time, on the stack; whole groups of int4 */
     SMALL = 8192,   /* elements: less is not worth waking a thread */
     SLOTS_TAKEN = 8 /* rows of the gradient a thread takes at a time */
 };
@@ -48,21 +49,22 @@ void cpu_table_free(struct device *dev, struct table_weights *table)
     free(table);
 }
 
-/* n columns of a row from `column` on, as floats. */
-static void table_row(const struct table_weights *table, size_t row, size_t column, size_t n,
-                      float *to)
+/* n columns of a row from `column`, a multiple of PIECE, on, as floats. */
+static void table_row(const struct table_weights *table, const struct table_row *kernel, size_t row,
+                      size_t column, size_t n, float *to)
 {
     const struct weight *weight = &table->weight;
     if (weight->type == DTYPE_U8) {
-        int4_decode((const uint8_t *)weight->data + row * int4_row_bytes(weight->cols),
-                    weight->scale + row * int4_groups(weight->cols), column, n, to);
+        const uint8_t *codes = (const uint8_t *)weight->data + row * int4_row_bytes(weight->cols);
+        const float *scale = weight->scale + row * int4_groups(weight->cols);
+        kernel->int4(codes + column / 2, scale + column / INT4_GROUP, n, to);
         return;
     }
     size_t at = (row * weight->cols + column) * dtype_bytes(weight->type);
-    dtype_to_float(weight->type, (const char *)weight->data + at, n, to);
     if (weight->type == DTYPE_I8)
-        for (size_t c = 0; c < n; c++)
-            to[c] *= weight->scale[row];
+        kernel->int8((const int8_t *)weight->data + at, weight->scale[row], n, to);
+    else
+        dtype_to_float(weight->type, (const char *)weight->data + at, n, to);
 }
 
 struct embed_work {
@@ -88,22 +90,22 @@ static bool embed_check(const struct embed_work *work, size_t t)
     return true;
 }
 
-static void embed_token(const struct embed_work *work, size_t t)
+/* `type` NULL, or row 0 of that table [cols]. */
+static void embed_token(const struct embed_work *work, const float *type, size_t t)
 {
     const struct elementwise *kernel = ISA_PICK(elementwise, work->cpu->isa);
+    const struct table_row *rows = ISA_PICK(table_row, work->cpu->isa);
     float piece[PIECE], *out = work->out + t * work->cols;
     for (size_t c = 0; c < work->cols; c += PIECE) {
         size_t n = work->cols - c < PIECE ? work->cols - c : PIECE;
         if (work->word)
-            table_row(work->word, (size_t)work->id[t], c, n, out + c);
+            table_row(work->word, rows, (size_t)work->id[t], c, n, out + c);
         if (work->position) {
-            table_row(work->position, (size_t)work->place[t], c, n, piece);
+            table_row(work->position, rows, (size_t)work->place[t], c, n, piece);
             kernel->add(piece, n, out + c);
         }
-        if (work->type) {
-            table_row(work->type, 0, c, n, piece);
-            kernel->add(piece, n, out + c);
-        }
+        if (type)
+            kernel->add(type + c, n, out + c);
     }
 }
 
@@ -111,9 +113,18 @@ static void embed_job(void *context, size_t member, size_t n_members)
 {
     const struct embed_work *work = context;
     size_t begin, end;
+    float *type = NULL;
+    if (work->type) {
+        type = cpu_scratch(work->cpu, member, work->cols * sizeof *type);
+        if (!type)
+            return;
+        for (size_t c = 0; c < work->cols; c += PIECE)
+            table_row(work->type, ISA_PICK(table_row, work->cpu->isa), 0, c,
+                      work->cols - c < PIECE ? work->cols - c : PIECE, type + c);
+    }
     threads_share(work->n_tokens, member, n_members, &begin, &end);
     for (size_t t = begin; t < end && embed_check(work, t); t++)
-        embed_token(work, t);
+        embed_token(work, type, t);
 }
 
 void cpu_embed(struct device *dev, const struct table_weights *word,
