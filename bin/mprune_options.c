@@ -30,8 +30,7 @@ const struct tool_option mprune_option_table[] = {
     {0, "ridge", "R", "how strongly --tune holds on to the weights there were (0.1)", OPTION_RIDGE},
     {0, "tune-samples", "N", "at most N records for --tune (1024)", OPTION_TUNE_SAMPLES},
     {0, "samples", "N", "at most N records of the stream (2048; layers 512)", OPTION_SAMPLES},
-    {0, "batch-tokens", "N", "tokens that run at a time (512), of one step (1024)",
-     OPTION_BATCH_TOKENS},
+    {0, "batch-tokens", "N", "tokens that run at a time (512; movement 1024)", OPTION_BATCH_TOKENS},
     {0, "variant", "VARIANT", "movement: hybrid (default), struct, filled or unstructured",
      OPTION_VARIANT},
     {0, "block", "RxC", "movement: blocks of query, key and value (32x32)", OPTION_BLOCK},
@@ -86,7 +85,7 @@ const struct method_entry method_table[N_METHODS] = {
                              OPTION_BIT(TOOL_TRAIN_DEV) | OPTION_BIT(TOOL_TRAIN_EPOCHS) |
                              OPTION_BIT(TOOL_TRAIN_LR) | OPTION_BIT(TOOL_TRAIN_WARMUP) |
                              OPTION_BIT(TOOL_TRAIN_LOG) | OPTION_BIT(TOOL_TRAIN_CURRICULUM) |
-                             OPTION_BIT(TOOL_TRAIN_CHECKPOINT) |
+                             OPTION_BIT(TOOL_TRAIN_ACCUMULATE) | OPTION_BIT(TOOL_TRAIN_CHECKPOINT) |
                              OPTION_BIT(TOOL_TRAIN_CHECKPOINT_EVERY) |
                              OPTION_BIT(TOOL_TRAIN_RESUME),
                          true},

@@ -57,7 +57,7 @@ const struct tool_option mstudent_option[] = {
     {0, "ngram", "[=KEYS]",
      "an n-gram part, too: apart (together, turn, gate), l2=1e-5, min-df=2, ...", OPTION_NGRAM},
     TOOL_TRAIN_TABLE("", "1e-4, from a shape 5e-4"),
-    {0, "batch-tokens", "N", "tokens of one step (1024)", OPTION_BATCH_TOKENS},
+    {0, "batch-tokens", "N", "tokens of one batch (1024)", OPTION_BATCH_TOKENS},
     {0, "head-lr", "X", "pooler and classifier learn X times faster (1)", OPTION_HEAD_LR},
     {0, "weight-decay", "X", "of matrices (0.01)", OPTION_WEIGHT_DECAY},
     {0, "clip", "X", "largest gradient norm (1); 0: any", OPTION_CLIP},

@@ -117,6 +117,9 @@ bool tool_train_option(struct tool *tool, int id, struct tool_train *given,
     case TOOL_TRAIN_LOG:
         given->log = tool_argument(tool);
         break;
+    case TOOL_TRAIN_ACCUMULATE:
+        train->accumulate = (size_t)tool_argument_integer(tool, "--accumulate", 1, 1 << 20);
+        break;
     case TOOL_TRAIN_CURRICULUM:
         train->curriculum = true;
         break;

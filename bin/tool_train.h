@@ -14,6 +14,7 @@ enum tool_train_id {
     TOOL_TRAIN_WARMUP,
     TOOL_TRAIN_LOG,
     TOOL_TRAIN_CURRICULUM,
+    TOOL_TRAIN_ACCUMULATE,
     TOOL_TRAIN_CHECKPOINT,
     TOOL_TRAIN_CHECKPOINT_EVERY,
     TOOL_TRAIN_RESUME,
@@ -30,6 +31,8 @@ enum tool_train_id {
         {0, "log", "FILE", of "one JSON object per logging step", TOOL_TRAIN_LOG},                 \
         {0, "curriculum", NULL, of "first pass from easy to hard, as the teacher finds",           \
          TOOL_TRAIN_CURRICULUM},                                                                   \
+        {0, "accumulate", "N", of "batches of one step; their gradients add up (1)",               \
+         TOOL_TRAIN_ACCUMULATE},                                                                   \
         {0, "checkpoint", "FILE", of "keep the state of the run in FILE", TOOL_TRAIN_CHECKPOINT},  \
         {0, "checkpoint-every", "N", of "steps between two, or 30s: seconds (60s)",                \
          TOOL_TRAIN_CHECKPOINT_EVERY},                                                             \

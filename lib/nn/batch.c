@@ -39,6 +39,8 @@ void batch_free(struct batch *batch)
     free(batch->target);
     rows_free(&batch->word);
     rows_free(&batch->position);
+    free(batch->shared.word);
+    free(batch->shared.place);
     *batch = (struct batch){0};
 }
 
@@ -131,6 +133,63 @@ bool batch_add_targets(struct batch *batch, const int32_t *id, size_t n, bool kn
     return true;
 }
 
+/* ---- rows of several batches ---- */
+
+void batch_share_nothing(struct batch *batch)
+{
+    batch->shared.there = false;
+}
+
+void batch_share_begin(struct batch *batch)
+{
+    batch->shared.there = false;
+    batch->shared.n_tokens = 0;
+}
+
+bool batch_share(struct batch *batch, const int32_t *id, size_t n_ids, struct error *err)
+{
+    struct batch_shared *s = &batch->shared;
+    size_t n = s->n_tokens + n_ids;
+    if (!memory_grow(&s->word, &s->room_words, n, sizeof *s->word, err) ||
+        !memory_grow(&s->place, &s->room_places, n, sizeof *s->place, err))
+        return false;
+    memcpy(s->word + s->n_tokens, id, n_ids * sizeof *id);
+    set_places(batch, id, n_ids, s->place + s->n_tokens);
+    s->n_tokens = n;
+    return true;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Ascending, each once, without `skip`. Returns how many. */
+static size_t distinct(int32_t *row, size_t n, int64_t skip)
+{
+    size_t kept = 0;
+    qsort(row, n, sizeof *row, compare_rows);
+    for (size_t i = 0; i < n; i++)
+        if (row[i] != skip && (kept == 0 || row[i] != row[kept - 1]))
+            row[kept++] = row[i];
+    return kept;
+}
+
+/* Which rows learn: not those of padding. */
+static int64_t skipped_place(const struct batch *batch)
+{
+    return batch->after_pad ? batch->pad : -1;
+}
+
+void batch_share_end(struct batch *batch)
+{
+    struct batch_shared *s = &batch->shared;
+    s->n_words = distinct(s->word, s->n_tokens, batch->pad);
+    s->n_places = distinct(s->place, s->n_tokens, skipped_place(batch));
+    s->there = true;
+}
+
 /* ---- orders of the embedding gradients ---- */
 
 static int compare_keys(const void *a, const void *b)
@@ -183,16 +242,18 @@ static void order_rows(uint64_t *key, size_t n, struct batch_rows *rows)
     rows->bound[rows->n] = (int32_t)n;
 }
 
-/* The rows in between, too, of no tokens. Backwards: a row moves to its own number or stays. */
-static void spread_rows(size_t all, struct batch_rows *rows)
+/* The rows of `row` [all], ascending, in place of some of them; NULL: 0 … all-1. The others are of
+ * no tokens. Backwards: a row moves behind where it was, or stays. */
+static void spread_rows(const int32_t *row, size_t all, struct batch_rows *rows)
 {
     int32_t begin = rows->bound[rows->n];
     size_t left = rows->n;
     rows->bound[all] = begin;
     for (size_t r = all; r-- > 0;) {
-        if (left && (size_t)rows->row[left - 1] == r)
+        int32_t of = row ? row[r] : (int32_t)r;
+        if (left && rows->row[left - 1] == of)
             begin = rows->bound[--left];
-        rows->row[r] = (int32_t)r;
+        rows->row[r] = of;
         rows->bound[r] = begin;
     }
     rows->n = all;
@@ -200,17 +261,22 @@ static void spread_rows(size_t all, struct batch_rows *rows)
 
 static bool build_rows(struct batch *batch, struct error *err)
 {
-    size_t n = batch->n_tokens;
+    const struct batch_shared *shared = &batch->shared;
+    size_t n = batch->n_tokens, room = batch->word_rows > n ? batch->word_rows : n;
     uint64_t *key = memory_array(n, sizeof *key, err);
-    if (!key || !grow_rows(batch, batch->word_rows > n ? batch->word_rows : n, err)) {
+    room = shared->there && shared->n_tokens > room ? shared->n_tokens : room;
+    if (!key || !grow_rows(batch, room, err)) {
         free(key);
         return false;
     }
     order_rows(key, row_keys(batch->id, n, batch->pad, key), &batch->word);
     if (batch->word_rows)
-        spread_rows(batch->word_rows, &batch->word);
-    order_rows(key, row_keys(batch->place, n, batch->after_pad ? batch->pad : -1, key),
-               &batch->position);
+        spread_rows(NULL, batch->word_rows, &batch->word);
+    else if (shared->there)
+        spread_rows(shared->word, shared->n_words, &batch->word);
+    order_rows(key, row_keys(batch->place, n, skipped_place(batch), key), &batch->position);
+    if (shared->there)
+        spread_rows(shared->place, shared->n_places, &batch->position);
     free(key);
     return true;
 }
@@ -248,7 +314,8 @@ static size_t least(size_t a, size_t b)
 size_t batch_most_words(const struct batch *batch, const struct batch_size *size,
                         const struct shape *shape)
 {
-    return batch->word_rows ? batch->word_rows : least(size->tokens, shape->vocab);
+    return batch->word_rows ? batch->word_rows
+                            : least(size->words ? size->words : size->tokens, shape->vocab);
 }
 
 size_t batch_most_places(const struct batch_size *size, const struct shape *shape)

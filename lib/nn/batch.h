@@ -25,6 +25,15 @@ struct batch_rows {
     const int32_t *device_row, *device_order, *device_bound;
 };
 
+/* The rows that several batches touch together, ascending, without padding's. */
+struct batch_shared {
+    bool there;
+    size_t n_words, n_places;
+    int32_t *word, *place; /* host */
+    size_t n_tokens;       /* of them, while they are collected */
+    size_t room_words, room_places;
+};
+
 struct batch {
     size_t n, n_tokens, longest;
     /* host, owned */
@@ -40,6 +49,7 @@ struct batch {
     size_t word_rows;
     struct batch_rows word, position;
     size_t room_rows;
+    struct batch_shared shared; /* where it is there, slots are its rows, touched or not */
     /* device, owned: one block */
     struct device *dev;
     void *block;
@@ -70,10 +80,21 @@ bool batch_add(struct batch *batch, const int32_t *id, size_t n_ids, int32_t lab
  * n_targets. */
 bool batch_add_targets(struct batch *batch, const int32_t *id, size_t n, bool known,
                        struct error *err) MUST_CHECK;
+/* Batches whose gradients of rows are to add up have the same slots: told all their texts first,
+ * from batch_share_begin() to batch_share_end(), then filled and uploaded one after the other, until
+ * batch_share_nothing(). */
+void batch_share_begin(struct batch *batch);
+bool batch_share(struct batch *batch, const int32_t *id, size_t n_ids,
+                 struct error *err) MUST_CHECK;
+void batch_share_end(struct batch *batch);
+void batch_share_nothing(struct batch *batch);
+
 /* Device memory of batches of so many tokens and records, of which the longest has `longest`
  * tokens, and room for them now. */
 struct batch_size {
     size_t tokens, records, longest;
+    size_t words; /* rows of the word table at most; of one batch or of those that share their rows;
+                   * 0: no more than tokens */
 };
 size_t batch_bytes(const struct batch *batch, const struct batch_size *size,
                    const struct shape *shape);

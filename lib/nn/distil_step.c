@@ -193,7 +193,7 @@ static void match_states(const struct pass *p)
 {
     struct distil *d = p->d;
     struct distil_projection *w = &d->projection;
-    if (d->n_pairs)
+    if (d->n_pairs && p->trainer->part == 0)
         d->dev->op->zero(d->dev, w->grad, w->n * sizeof *w->grad);
     for (size_t i = 0; i < d->n_pairs; i++) {
         bool hidden = d->options.hidden > 0, patient = i < d->n_patient;

@@ -136,7 +136,7 @@ bool mlm_before_forward(void *context, struct trainer *trainer, struct error *er
     struct mlm *m = context;
     struct batch *batch = &trainer->batch;
     struct rng rng;
-    rng_seed(&rng, rng_hash(rng_hash(m->options.seed, STREAM), trainer->step));
+    rng_seed(&rng, rng_hash(rng_hash(m->options.seed, STREAM), trainer->batch_number));
     m->places.n = 0;
     return ensure_head(m, trainer, err) && mlm_choose(m, batch, 0, batch->n_tokens, &rng, err) &&
            (m->places.n || choose_one(m, batch, &rng, err)) &&

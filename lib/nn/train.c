@@ -15,6 +15,7 @@ void train_defaults(struct train_options *options)
 {
     *options = (struct train_options){.epochs = 3,
                                       .batch_tokens = 1024,
+                                      .accumulate = 1,
                                       .head_lr_factor = 1,
                                       .warmup = 0.1,
                                       .weight_decay = 0.01,

@@ -22,7 +22,8 @@ struct trainer_hook;
 
 struct train_options {
     size_t epochs;            /* 3 */
-    size_t batch_tokens;      /* tokens of one optimizer step; 1024 */
+    size_t batch_tokens;      /* tokens of one batch; 1024 */
+    size_t accumulate;        /* batches of one optimizer step; 1 */
     double lr;                /* 0: 1e-4 for a model with weights, 5e-4 for one from scratch */
     double head_lr_factor;    /* pooler and classifier learn this many times faster; 1 */
     double warmup;            /* share of steps; 0.1 */

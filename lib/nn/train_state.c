@@ -50,6 +50,9 @@ static bool add_others(const struct trainer *t, json_t *identity)
     const struct hybrid_options *hybrid = t->options->hybrid;
     json_t *start = t->options->start ? json_deep_copy(t->options->start) : json_null();
     if (json_object_set_new(identity, "the start", start) != 0 ||
+        (t->options->accumulate > 1 &&
+         json_object_set_new(identity, "--accumulate",
+                             json_integer((json_int_t)t->options->accumulate)) != 0) ||
         (hybrid && json_object_set_new(identity, "--ngram", hybrid_identity(hybrid)) != 0))
         return false;
     for (size_t i = 0; i < t->options->n_hooks; i++) {

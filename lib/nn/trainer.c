@@ -61,6 +61,7 @@ static bool load_batch(struct trainer *t, const uint32_t *record, size_t n, stru
 }
 
 enum moment {
+    BEFORE_STEP,
     BEFORE_FORWARD,
     AFTER_FORWARD,
     AFTER_BACKWARD,
@@ -76,8 +77,8 @@ static bool call_hooks(struct trainer *t, enum moment moment, struct error *err)
         bool backwards = moment == AFTER_STEP || moment == AFTER_EVALUATE;
         const struct trainer_hook *hook = t->options->hook[backwards ? n - 1 - i : i];
         bool (*const call[])(void *, struct trainer *, struct error *) = {
-            hook->before_forward, hook->after_forward,   hook->after_backward,
-            hook->after_step,     hook->before_evaluate, hook->after_evaluate};
+            hook->before_step, hook->before_forward,  hook->after_forward, hook->after_backward,
+            hook->after_step,  hook->before_evaluate, hook->after_evaluate};
         if (call[moment] && !call[moment](hook->context, t, err))
             return false;
     }
@@ -108,18 +109,19 @@ static bool look_at_scale(struct trainer *t, struct error *err)
     return now.scale >= LOSS_SCALE_LEAST || diverged(t, "gradient at any loss scale", t->step, err);
 }
 
-/* Forward, loss, backward, update. row_loss: where on the device the losses of the batch's records
- * go. */
-static bool step(struct trainer *t, float *row_loss, struct error *err)
+/* Forward, loss, backward of the batch; gradients are added to those of the step's batches before
+ * it. row_loss: where on the device the losses of the batch's records go. */
+static bool run_batch(struct trainer *t, float *row_loss, struct encoder_rows_grad *rows,
+                      struct error *err)
 {
     struct device *dev = t->dev;
     const struct batch *batch = &t->batch;
-    struct encoder_rows_grad rows;
-    if (!call_hooks(t, BEFORE_FORWARD, err) || !params_zero_grad(&t->params, batch, &rows, err))
-        return false;
     t->step_loss = row_loss;
-    t->loss_scale = (float)(1 / (double)batch->n);
-    t->dropout.seed = trainer_seed(t, TRAINER_DROPOUT, t->step);
+    t->batch_number = t->step * t->options->accumulate + t->part;
+    if (!call_hooks(t, BEFORE_FORWARD, err) ||
+        (t->part == 0 && !params_zero_grad(&t->params, batch, rows, err)))
+        return false;
+    t->dropout.seed = trainer_seed(t, TRAINER_DROPOUT, t->batch_number);
     const act *logits = encoder_forward(t->encoder, &t->params.weights, batch, &t->dropout);
     const struct loss loss = {.kind = t->options->distil ? LOSS_DISTIL : LOSS_CROSS_ENTROPY,
                               .alpha = (float)t->options->alpha,
@@ -135,11 +137,46 @@ static bool step(struct trainer *t, float *row_loss, struct error *err)
         dev->op->zero(dev, row_loss, batch->n * sizeof *row_loss);
     if (!call_hooks(t, AFTER_FORWARD, err))
         return false;
-    encoder_backward(t->encoder, &t->params.weights, batch, &t->dropout, &rows, NULL);
+    encoder_backward(t->encoder, &t->params.weights, batch, &t->dropout, rows, NULL);
+    return true;
+}
+
+/* Batches of a step have the rows of all of them. */
+static bool share_rows(struct trainer *t, const struct schedule *schedule, size_t begin, size_t end,
+                       struct error *err)
+{
+    batch_share_begin(&t->batch);
+    for (size_t i = schedule->first[begin]; i < schedule->first[end]; i++) {
+        struct record r = records_get(t->records, t->usable[schedule->record[i]]);
+        if (!batch_share(&t->batch, r.id, r.n_ids, err))
+            return false;
+    }
+    batch_share_end(&t->batch);
+    return true;
+}
+
+/* Batches begin … end-1 of the epoch, and the update. */
+static bool step(struct trainer *t, const struct schedule *schedule, size_t begin, size_t end,
+                 struct error *err)
+{
+    const size_t *first = schedule->first;
+    struct encoder_rows_grad rows = {0};
+    t->loss_scale = (float)(1 / (double)(first[end] - first[begin]));
+    batch_share_nothing(&t->batch);
+    if ((end - begin > 1 && !share_rows(t, schedule, begin, end, err)) ||
+        !call_hooks(t, BEFORE_STEP, err))
+        return false;
+    for (size_t b = begin; b < end; b++) {
+        t->part = b - begin;
+        if (!load_batch(t, schedule->record + first[b], first[b + 1] - first[b], err) ||
+            !run_batch(t, t->row_loss + first[b], &rows, err))
+            return false;
+        t->window.tokens += t->batch.n_tokens;
+    }
     params_settle_grad(&t->params);
     if (!call_hooks(t, AFTER_BACKWARD, err))
         return false;
-    optimizer_step(&t->optimizer, batch,
+    optimizer_step(&t->optimizer, &t->batch,
                    schedule_lr(t->lr, t->options->warmup, t->step, t->total_steps));
     t->step++;
     return call_hooks(t, AFTER_STEP, err);
@@ -210,7 +247,6 @@ static bool wait_for(struct trainer *t, size_t end, struct error *err)
         return false;
     t->step_end[t->n_waiting++] = end;
     t->window.steps++;
-    t->window.tokens += t->batch.n_tokens;
     return true;
 }
 
@@ -245,17 +281,18 @@ static bool pause_step(struct trainer *t, bool last, struct error *err)
 bool trainer_epoch(struct trainer *trainer, const struct schedule *schedule, struct error *err)
 {
     if (trainer->next_batch > schedule->n_batches)
-        return error_set(err, "epoch %zu has %zu steps, and the checkpoint is of step %zu of it",
+        return error_set(err, "epoch %zu has %zu batches, and the checkpoint is of batch %zu of it",
                          trainer->epoch, schedule->n_batches, trainer->next_batch);
     trainer->seen = schedule->first[trainer->next_batch];
     trainer->n_waiting = 0;
     trainer->clock = progress_clock();
     while (trainer->next_batch < schedule->n_batches) {
-        size_t begin = schedule->first[trainer->next_batch];
-        size_t end = schedule->first[++trainer->next_batch];
-        bool last = trainer->next_batch == schedule->n_batches;
-        if (!load_batch(trainer, schedule->record + begin, end - begin, err) ||
-            !step(trainer, trainer->row_loss + begin, err) || !wait_for(trainer, end, err))
+        size_t begin = trainer->next_batch, left = schedule->n_batches - begin;
+        size_t most = trainer->options->accumulate, end = begin + (left < most ? left : most);
+        bool last = end == schedule->n_batches;
+        trainer->next_batch = end;
+        if (!step(trainer, schedule, begin, end, err) ||
+            !wait_for(trainer, schedule->first[end], err))
             return false;
         if ((trainer->window.steps >= trainer->options->log_every || last) && !look(trainer, err))
             return false;

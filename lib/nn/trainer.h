@@ -25,15 +25,20 @@ struct trainer_buffer {
 };
 
 /* What takes part in every step beside the trainer; each function may be NULL. Hooks run in the
- * order of train_options.hook; after_step in the opposite order. */
+ * order of train_options.hook; after_step in the opposite order. A step is of one batch or of
+ * several, whose gradients add up. */
 struct trainer_hook {
     const char *name; /* of its part of a checkpoint */
     void *context;
-    /* The batch is on the device; nothing has run. */
+    /* The weights are those the step begins with; no batch has run. */
+    bool (*before_step)(void *context, struct trainer *trainer, struct error *err);
+    /* Of each batch: it is on the device, and has not run. */
     bool (*before_forward)(void *context, struct trainer *trainer, struct error *err);
-    /* The logits and their gradient are there; further gradients can be added to the encoder's. */
+    /* Of each batch: the logits and their gradient are there; further gradients can be added to the
+     * encoder's. */
     bool (*after_forward)(void *context, struct trainer *trainer, struct error *err);
-    /* Gradients of all parameters are there; the optimizer has not run. */
+    /* Gradients of all parameters are there, of all batches of the step; the optimizer has not
+     * run. */
     bool (*after_backward)(void *context, struct trainer *trainer, struct error *err);
     /* The optimizer has run. */
     bool (*after_step)(void *context, struct trainer *trainer, struct error *err);
@@ -86,10 +91,12 @@ struct trainer {
     float *class_weight; /* device [n_labels] or NULL */
     double lr;
     size_t epoch;      /* from 1 */
-    size_t next_batch; /* of the epoch; that many steps of it are done */
+    size_t next_batch; /* of the epoch; that many batches of it are done */
     size_t step, total_steps;
-    /* while a step runs, for hooks: where on the device the losses of the batch's records are, and
-     * what gradients of losses are multiplied by */
+    /* while a step runs, for hooks: which of its batches this is, from 0; its number in the run,
+     * with which random numbers change; where on the device the losses of the batch's records are;
+     * and what gradients of losses are multiplied by, 1/records of the step */
+    size_t part, batch_number;
     float *step_loss, loss_scale;
     /* Logits [records->n, n_labels] that are added to the encoder's in the loss; owned; NULL:
      * none. */

@@ -32,6 +32,7 @@ static void widen(struct batch_size *most, const struct batch_size *size)
     most->tokens = size->tokens > most->tokens ? size->tokens : most->tokens;
     most->records = size->records > most->records ? size->records : most->records;
     most->longest = size->longest > most->longest ? size->longest : most->longest;
+    most->words = size->words > most->words ? size->words : most->words;
 }
 
 static void add_record(struct batch_size *size, size_t length)
@@ -41,24 +42,32 @@ static void add_record(struct batch_size *size, size_t length)
     size->longest = length > size->longest ? length : size->longest;
 }
 
+/* How records are cut up. */
+struct cut {
+    size_t batch_tokens, accumulate;
+};
+
 /* Batches differ a little between epochs; the learning rate's end must be exact, and the largest
  * batch must have room. */
-static bool look_ahead(const struct trainer *t, size_t batch_tokens, size_t *steps,
+static bool look_ahead(const struct trainer *t, const struct cut *cut, size_t *steps,
                        struct batch_size *most, struct error *err)
 {
     *steps = 0;
     *most = (struct batch_size){0};
     for (size_t epoch = 1; epoch <= t->options->epochs; epoch++) {
         struct schedule schedule;
-        if (!training_plan(t, epoch, batch_tokens, &schedule, err))
+        size_t of_step = 0; /* tokens */
+        if (!training_plan(t, epoch, cut->batch_tokens, &schedule, err))
             return false;
         for (size_t b = 0; b < schedule.n_batches; b++) {
             struct batch_size size = {0};
             for (size_t i = schedule.first[b]; i < schedule.first[b + 1]; i++)
                 add_record(&size, t->length[schedule.record[i]]);
+            of_step = b % cut->accumulate ? of_step + size.tokens : size.tokens;
+            size.words = t->words && t->n_words < of_step ? t->n_words : of_step;
             widen(most, &size);
         }
-        *steps += schedule.n_batches;
+        *steps += (schedule.n_batches + cut->accumulate - 1) / cut->accumulate;
         schedule_free(&schedule);
     }
     return true;
@@ -119,18 +128,26 @@ static bool count_run(const struct trainer *t, const struct shape *shape,
     return footprint_training(&run, footprint, err);
 }
 
-/* The largest power of two, below the budget asked for, with which the run fits; 0: none. */
+static struct cut cut_of(const struct trainer *t)
+{
+    return (struct cut){t->options->batch_tokens, t->options->accumulate};
+}
+
+/* The largest power of two, below the budget asked for, with which the run fits, and how many of
+ * such batches make steps as large as those asked for; batch_tokens 0: none. */
 static bool find_budget(const struct trainer *t, const struct shape *shape, size_t free,
-                        size_t *budget, struct error *err)
+                        struct cut *cut, struct error *err)
 {
     struct footprint footprint;
-    size_t steps, before = SIZE_MAX;
+    const struct cut asked = cut_of(t);
+    size_t steps, before = SIZE_MAX, *budget = &cut->batch_tokens;
     *budget = 1;
-    while (*budget < t->options->batch_tokens)
+    while (*budget < asked.batch_tokens)
         *budget *= 2;
     for (*budget /= 2; *budget > 0; *budget /= 2) {
         struct batch_size most, most_dev = look_at_dev(t, *budget);
-        if (!look_ahead(t, *budget, &steps, &most, err) ||
+        cut->accumulate = (asked.batch_tokens + *budget - 1) / *budget * asked.accumulate;
+        if (!look_ahead(t, cut, &steps, &most, err) ||
             !count_run(t, shape, &most, &most_dev, &footprint, err))
             return false;
         if (footprint.total <= free)
@@ -147,14 +164,17 @@ static bool refuse(const struct trainer *t, const struct shape *shape,
                    const struct footprint *footprint, size_t free, struct error *err)
 {
     char wanted[FOOTPRINT_TEXT], left[FOOTPRINT_TEXT], fixed[FOOTPRINT_TEXT];
-    size_t budget, held = footprint->parameters + footprint->moments + footprint->copies;
+    size_t held = footprint->parameters + footprint->moments + footprint->copies;
+    struct cut cut;
     footprint_text(footprint->total, wanted);
     footprint_text(free, left);
-    if (!find_budget(t, shape, free, &budget, err))
+    if (!find_budget(t, shape, free, &cut, err))
         return false;
-    if (budget)
-        return error_set(err, "training needs %s of memory on %s, %s free: try --batch-tokens %zu",
-                         wanted, t->dev->name, left, budget);
+    if (cut.batch_tokens)
+        return error_set(err,
+                         "training needs %s of memory on %s, %s free: try --batch-tokens %zu "
+                         "--accumulate %zu",
+                         wanted, t->dev->name, left, cut.batch_tokens, cut.accumulate);
     return error_set(err,
                      "training needs %s of memory on %s, %s free, and no --batch-tokens makes it "
                      "fit (%s are the model's and the optimizer's): train a smaller model, or on "
@@ -166,9 +186,9 @@ bool training_check_memory(struct trainer *t, const struct shape *shape, struct 
 {
     struct footprint footprint;
     struct device_memory memory;
-    size_t budget = t->options->batch_tokens;
-    t->most_dev = look_at_dev(t, budget);
-    if (!look_ahead(t, budget, &t->total_steps, &t->most, err) ||
+    const struct cut cut = cut_of(t);
+    t->most_dev = look_at_dev(t, cut.batch_tokens);
+    if (!look_ahead(t, &cut, &t->total_steps, &t->most, err) ||
         !count_run(t, shape, &t->most, &t->most_dev, &footprint, err))
         return false;
     t->footprint = footprint.total;

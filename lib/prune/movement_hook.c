@@ -158,7 +158,7 @@ static void take_off(struct movement_hook *hook, struct trainer *t)
 
 /* ---- the moments of a step ---- */
 
-static bool before_forward(void *context, struct trainer *t, struct error *err)
+static bool before_step(void *context, struct trainer *t, struct error *err)
 {
     return put_on(context, t, err);
 }
@@ -319,7 +319,7 @@ bool movement_hook_open(struct movement_hook *hook, const struct shape *shape,
     *hook = (struct movement_hook){.schedule = *schedule, .dev = dev};
     hook->hook = (struct trainer_hook){.name = "movement",
                                        .context = hook,
-                                       .before_forward = before_forward,
+                                       .before_step = before_step,
                                        .after_backward = after_backward,
                                        .after_step = after_step,
                                        .before_evaluate = before_evaluate,

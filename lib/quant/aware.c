@@ -89,7 +89,7 @@ struct trainer_hook aware_hook(struct aware *aware)
                                  .context = aware,
                                  .memory = memory_of,
                                  .reserve = make_room,
-                                 .before_forward = round_all,
+                                 .before_step = round_all,
                                  .after_backward = restore,
                                  .before_evaluate = round_all,
                                  .after_evaluate = restore};
