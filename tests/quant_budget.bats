@@ -92,6 +92,18 @@ bytes() {
     [[ $stderr != *"the same label"* ]]
 }
 
+@test "--budget: one that cannot be met says the nearest" {
+    labelled_rows 3000 | cut -d, -f1 | tail -n +2 | mtok -q -m vocab.tar --format plain -o many.tok
+    for seed in 5 1 2 3 4 6 7 8 9 10 11 12; do # weights as they begin: answers that the least change turns
+        mstudent -q -j 1 -m vocab.tar --shape layers=1,hidden=16,heads=1,ffn=16 --seed $seed --epochs 1 --lr 1e-4 \
+            -o weak.tar data.tok
+        mquant -q --to int8 --embeddings fp32 weak.tar > tables.tar
+        run mquant -q -j 1 --budget 0 --samples 60 --on many.tok -o x.tar tables.tar
+        [ "$status" -eq 0 ] || break
+    done
+    assert_fails "no change fits a budget of 0 points of agreement on 3000 records" "the nearest is" "as int8"
+}
+
 @test "--budget: what it refuses" {
     run mquant --budget 1 good.tar
     assert_status 2

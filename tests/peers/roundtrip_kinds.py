@@ -12,7 +12,8 @@ good. Where transformers' classes cannot hold the shape, mquant --dense pads it;
     logits      largest difference from mteach on the model that was opened (the encoder alone of a hybrid)
     answers     texts with the same label, of so many, as the model itself gives, all its parts and roundings included
 
-A refusal is printed as the tool words it. Exit status 1 when logits differ by more than --tolerance or ids differ.
+Matrices that fisher refits to a handful of texts are badly conditioned, and every engine's rounding shows in their logits:
+take --rows 1000 where a difference is to be judged. A refusal is printed as the tool words it. Exit status 1 when logits differ by more than --tolerance or ids differ.
 """
 import argparse
 import os

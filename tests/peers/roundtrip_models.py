@@ -5,7 +5,7 @@
 
 Each golden model (tests/golden/models) is trained for an epoch by mstudent on a small generated set and written; then
 AutoModelForSequenceClassification and AutoTokenizer must open it with no weight missing, unexpected or of another shape,
-give the same ids, and the logits that mteach gives. Differences of hidden states, logits and gradients from transformers
+give the same ids, and the logits that mteach gives; so must ONNX Runtime with what mquant --to onnx writes. Differences of hidden states, logits and gradients from transformers
 before training come from the unit test. Prints TSV; exit status 1 when something is above the tolerance.
 """
 import csv
@@ -71,21 +71,23 @@ def round_trip(name, rng):
         texts = [text_of(rng) for _ in range(COMPARED)]
         ids, ours = roundtrip.millet(opt, room, texts)
         their_ids, theirs = roundtrip.transformers_logits(opt, roundtrip.unpack(opt.model, room / "out"), texts)
+        subprocess.run([f"{opt.millet}/mquant", "-q", "--to", "onnx", "-o", room / "onnx.tar", opt.model], check=True)
+        onnx = roundtrip.onnx_logits(opt, roundtrip.unpack(room / "onnx.tar", room / "onnx"), texts)
     equal = sum(a == b for a, b in zip(ids, their_ids))
-    return equal, float(np.abs(ours - theirs).max())
+    return equal, float(np.abs(ours - theirs).max()), float(np.abs(ours - onnx).max())
 
 
 def main(names):
     rng = random.Random(4)
     before, ok = golden_differences(), True
-    print("model\thidden states\tlogits\tgradients (relative)\tround trip: ids equal\tround trip: logits")
+    print("model\thidden states\tlogits\tgradients (relative)\tround trip: ids equal\ttransformers: logits\tONNX Runtime: logits")
     for name in names or sorted(path.name for path in MODELS.iterdir() if path.is_dir()):
-        equal, difference = round_trip(name, rng)
-        ok = ok and equal == COMPARED and difference <= TOLERANCE
+        equal, *differences = round_trip(name, rng)
+        ok = ok and equal == COMPARED and max(differences) <= TOLERANCE
         hidden, *rest = before[name]
         if name.endswith("bare"):  # no head, so no logits before training
             rest = ["-", "-"]
-        print("\t".join([name, hidden, *rest, f"{equal} of {COMPARED}", f"{difference:.1e}"]), flush=True)
+        print("\t".join([name, hidden, *rest, f"{equal} of {COMPARED}", *[f"{d:.1e}" for d in differences]]), flush=True)
     return 0 if ok else 1
 
 
