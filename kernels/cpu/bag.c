@@ -9,6 +9,7 @@
 enum {
     GROUP = 4,      /* classes are padded to a multiple, so that the compiler's vectors fit */
     CLASSES = 64,   /* summed at a time, on the stack */
+    AHEAD = 16,     /* features: how far memory is asked for beforehand */
     SMALL = 1 << 14 /* terms: less is not worth waking a thread */
 };
 
@@ -101,8 +102,13 @@ struct bag_work {
 /* sum [n] += the classes [first, first + n) of text i; n is a multiple of GROUP. */
 static void sum_floats(const struct bag_work *work, size_t i, size_t first, size_t n, float *sum)
 {
-    for (int32_t k = work->offset[i]; k < work->offset[i + 1]; k++) {
-        const float *row = work->bag->w + (size_t)work->feature[k] * work->bag->stride + first;
+    const float *w = work->bag->w + first;
+    const size_t stride = work->bag->stride;
+    const int32_t end = work->offset[i + 1];
+    for (int32_t k = work->offset[i]; k < end; k++) {
+        const float *row = w + (size_t)work->feature[k] * stride;
+        if (k + AHEAD < end)
+            __builtin_prefetch(w + (size_t)work->feature[k + AHEAD] * stride);
         float value = work->value[k];
         for (size_t c = 0; c < n; c++)
             sum[c] += value * row[c];
@@ -111,8 +117,13 @@ static void sum_floats(const struct bag_work *work, size_t i, size_t first, size
 
 static void sum_codes(const struct bag_work *work, size_t i, size_t first, size_t n, float *sum)
 {
-    for (int32_t k = work->offset[i]; k < work->offset[i + 1]; k++) {
-        const int8_t *row = work->bag->code + (size_t)work->feature[k] * work->bag->stride + first;
+    const int8_t *code = work->bag->code + first;
+    const size_t stride = work->bag->stride;
+    const int32_t end = work->offset[i + 1];
+    for (int32_t k = work->offset[i]; k < end; k++) {
+        const int8_t *row = code + (size_t)work->feature[k] * stride;
+        if (k + AHEAD < end)
+            __builtin_prefetch(code + (size_t)work->feature[k + AHEAD] * stride);
         float value = work->value[k];
         for (size_t c = 0; c < n; c++)
             sum[c] += value * (float)row[c];

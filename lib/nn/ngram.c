@@ -10,6 +10,8 @@
 
 /* ---- features ---- */
 
+enum { AHEAD = 16 }; /* n-grams: how far memory is asked for beforehand */
+
 bool ngram_index_open(struct ngram_index *index, uint32_t buckets, const int32_t *bucket,
                       size_t rows, const float *idf, struct error *err)
 {
@@ -36,6 +38,8 @@ size_t ngram_features(const struct ngram_index *index, const int32_t *gram, size
     double squares = 0;
     for (size_t i = 0, end; i < n; i = end) {
         end = i + 1;
+        if (i + AHEAD < n) /* the index is large, and its entries are met in no order */
+            __builtin_prefetch(&index->row[gram[i + AHEAD]]);
         while (end < n && gram[end] == gram[i])
             end++;
         int32_t row = index->row[gram[i]];
