@@ -74,7 +74,7 @@ setup() {
 }
 
 @test "the same bytes with any number of threads, from a file and from a pipe" {
-    for i in {1..60}; do tail -n +2 "$W/data.csv"; done | sed '1i text,label' > big.csv # three parts
+    for i in {1..60}; do tail -n +2 "$W/data.csv"; done | sed '1i text,label' > big.csv # six parts
     [ "$(wc -l < big.csv)" -gt 8192 ]
     mtok -j 1 -m "$V" --keep-text big.csv > 1
     for j in 2 3 8; do
@@ -88,7 +88,7 @@ setup() {
     mtok -m "$V" --keep-text -o 2 big.csv
     assert_same 1 2
     run tar tf 1
-    [ "$output" = "$(printf 'stream.json\npart-00000000.safetensors\npart-00000001.safetensors\npart-00000002.safetensors\nend.json')" ]
+    [ "$output" = "$(printf 'stream.json\npart-00000000.safetensors\npart-00000001.safetensors\npart-00000002.safetensors\npart-00000003.safetensors\npart-00000004.safetensors\npart-00000005.safetensors\nend.json')" ]
 }
 
 @test "labels of a pipe without a model's labels are collected in a first pass and sorted" {

@@ -33,6 +33,7 @@ struct tokenise_block *tokenise_block_open(const struct tokenizer *tokenizer, si
     b->tokenizer = tokenizer;
     b->max_tokens = max_tokens;
     b->as_text = as_text;
+    b->n_most = BLOCK_FIRST_ROWS;
     b->n_workers = team ? threads_count(team) : 1;
     b->worker = memory_zeroed(b->n_workers, sizeof *b->worker, err);
     for (size_t i = 0; b->worker && i < b->n_workers; i++)
@@ -72,11 +73,12 @@ void tokenise_block_clear(struct tokenise_block *b)
 {
     b->n = b->n_text = b->n_ids = b->n_line = b->n_label_ids = b->n_grams = 0;
     b->truncated = b->empty = 0;
+    b->n_most = 2 * b->n_most < BLOCK_ROWS ? 2 * b->n_most : BLOCK_ROWS;
 }
 
 bool tokenise_block_full(const struct tokenise_block *b)
 {
-    return b->n == BLOCK_ROWS || b->n_text >= BLOCK_BYTES;
+    return b->n == b->n_most || b->n_text >= BLOCK_BYTES;
 }
 
 bool tokenise_block_add(struct tokenise_block *b, const char *text, size_t n, int32_t label,

@@ -14,13 +14,16 @@
 #include "text/tokenizer.h"
 
 enum {
-    BLOCK_ROWS = 4096,     /* records of a part of the stream */
+    /* Records of a part of the stream, of the first one and at most; each part may have twice as
+     * many as the one before, so that who reads the stream starts early. */
+    BLOCK_FIRST_ROWS = 512,
+    BLOCK_ROWS = 4096,
     BLOCK_BYTES = 16 << 20 /* a block of long texts is closed earlier */
 };
 
 struct tokenise_block {
     /* rows */
-    size_t n;
+    size_t n, n_most; /* full at n_most */
     char *text;
     size_t n_text, text_capacity;
     int64_t text_offset[BLOCK_ROWS + 1];
@@ -53,6 +56,7 @@ struct tokenise_block *tokenise_block_open(const struct tokenizer *tokenizer, si
                                            struct error *err) MUST_CHECK;
 void tokenise_block_close(struct tokenise_block *block); /* NULL is fine */
 
+/* For the next part. */
 void tokenise_block_clear(struct tokenise_block *block);
 bool tokenise_block_add(struct tokenise_block *block, const char *text, size_t n, int32_t label,
                         struct error *err) MUST_CHECK;
