@@ -12,7 +12,10 @@
 #include "nn/parts.h"
 #include "nn/weights.h"
 
-enum { DEFAULT_BATCH_TOKENS = 512 };
+enum {
+    DEFAULT_BATCH_TOKENS = 512,
+    SHORT_RUN = 96 /* tokens; shorter runs take longer for each */
+};
 
 /* One run of at least so many multiply-adds is worth sharing among all threads: a tenth of a
  * millisecond of one thread, some hundred times what the others cost for each operation of a layer
@@ -210,14 +213,21 @@ static bool check_records(const struct classifier *c, const struct classifier_te
     return true;
 }
 
-/* Cut [0, n) into runs of about batch_tokens tokens, fewer when there would be too few runs for all
- * lanes. */
+/* Tokens of the next run when `left` of them are left: batch_tokens, fewer towards the end, so that
+ * no lane is done long before the others, and fewer when there would be too few runs for all. */
+static size_t run_tokens(const struct classifier *c, size_t total, size_t left)
+{
+    size_t share = (total + c->n_lanes - 1) / c->n_lanes, half = left / (2 * c->n_lanes);
+    size_t least = share < SHORT_RUN ? share : SHORT_RUN;
+    size_t tokens = c->n_lanes == 1 ? share : half > least ? half : least;
+    return tokens < c->batch_tokens ? tokens : c->batch_tokens;
+}
+
+/* Cut [0, n) into runs. */
 static bool cut_runs(struct classifier *c, const int64_t *offset, size_t n, size_t *n_runs,
                      struct error *err)
 {
-    size_t total = (size_t)(offset[n] - offset[0]);
-    size_t share = (total + c->n_lanes - 1) / c->n_lanes;
-    size_t budget = share < c->batch_tokens ? share : c->batch_tokens, tokens = 0;
+    size_t total = (size_t)(offset[n] - offset[0]), budget = 0, tokens = 0;
     *n_runs = 0;
     if (!memory_grow(&c->run, &c->room_runs, n + 1, sizeof *c->run, err))
         return false;
@@ -228,6 +238,7 @@ static bool cut_runs(struct classifier *c, const int64_t *offset, size_t n, size
             tokens > 0 && (tokens + length > c->batch_tokens || tokens + length / 2 >= budget);
         if (i == 0 || full) {
             c->run[(*n_runs)++] = i;
+            budget = run_tokens(c, total, (size_t)(offset[n] - offset[i]));
             tokens = 0;
         }
         tokens += length;
