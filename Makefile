@@ -44,11 +44,12 @@ endif
 # sources are those of build/release, so only the .cu files and the tests are made anew, with the sanitizer.
 NVCC      ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_ARCH ?= 75 80 86 89 90 100 120
-ifneq ($(filter emu emu-asan emu-tsan,$(CONFIG)),)
+ifneq ($(filter emu emu-asan emu-tsan emu-cov,$(CONFIG)),)
 override CUDA := emu
 C_B      := build/release
 SANITIZE_emu-asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
 SANITIZE_emu-tsan := -fsanitize=thread -O1
+SANITIZE_emu-cov := --coverage -O0
 SANITIZE := $(SANITIZE_$(CONFIG))
 else
 CUDA     ?= $(if $(filter release,$(CONFIG)),$(if $(NVCC),1,0),0)
@@ -216,9 +217,8 @@ check-built: tools $(UNIT) lint
 # Operations in three orders of threads, whose results must have equal bytes, with ASan and UBSan, and with TSan; then
 # that each planted defect is noticed as it was.
 EMU_UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_ops_*.c tests/unit/test_cuda_*.c)))
-ifeq ($(CONFIG),emu-tsan) # 200 times slower: not the two programs with the large cases, which take minutes there
-EMU_UNIT := $(filter-out %/test_ops_backward %/test_ops_forward,$(EMU_UNIT))
-endif
+# 200 times slower: not the large cases, which take minutes there.
+TRIAL_SMALL_emu-tsan := TRIAL_SMALL=8000
 
 check-emu: ## operations of the CUDA engine on the emulator (no GPU, no CUDA needed): orders of threads, ASan, TSan
 	@$(MAKE) --no-print-directory CONFIG=emu check-emu-built
@@ -233,7 +233,7 @@ check-emu-built: tools
 	TRIAL_ONLY=cuda $(PROVE) --exec 'sh tests/cuda-emu/orders.sh' $(EMU_UNIT)
 	MILLET_BIN=$(abspath $(BIN_DIR)) $(PROVE) --exec bats tests/cuda-emu/whole.bats
 else
-	TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 $(PROVE) --exec '' $(EMU_UNIT)
+	$(TRIAL_SMALL_$(CONFIG)) TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 $(PROVE) --exec '' $(EMU_UNIT)
 endif
 
 # ---- the CUDA engine on hardware -------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ struct loss {
 /* Rows x of a student brought near rows of its teacher. The loss of a row is
  *   MATCH_SQUARED    the mean over its columns of (x - target)²
  *   MATCH_DIRECTION  |x/|x| - target/|target||² = 2 - 2 cos, 0 where one has no length
- * that of a sequence the mean over its rows. */
+ * that of a sequence the mean over its rows. Where a value is NaN, the loss is. */
 enum match_kind { MATCH_SQUARED, MATCH_DIRECTION };
 struct match {
     enum match_kind kind;

@@ -46,7 +46,7 @@ static double match_squared(const float *x, const float *t, size_t cols, float f
 static double match_direction(const float *x, const float *t, size_t cols, float factor, float *dx)
 {
     double xx = (double)dot(x, x, cols), tt = (double)dot(t, t, cols);
-    if (!(xx > 0 && tt > 0)) {
+    if (xx <= 0 || tt <= 0) { /* not where one is NaN: that is to show */
         memset(dx, 0, cols * sizeof *dx);
         return 0;
     }

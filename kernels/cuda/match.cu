@@ -34,7 +34,7 @@ static __global__ void __launch_bounds__(MATCH_WARPS *WARP)
             xx = warp_sum(xx);
             tt = warp_sum(tt);
             xt = warp_sum(xt);
-            bool none = !(xx > 0.0f && tt > 0.0f);
+            bool none = xx <= 0.0f || tt <= 0.0f; /* not where one is NaN: that is to show */
             float both = sqrtf(xx) * sqrtf(tt), cosine = none ? 1.0f : xt / both;
             value = 2.0f - 2.0f * cosine;
             of_x = none ? 0.0f : 2.0f * factor * cosine / xx;

@@ -24,7 +24,7 @@ static double match_direction(const float *x, const float *t, size_t cols, doubl
         tt += (double)t[c] * (double)t[c];
         xt += (double)x[c] * (double)t[c];
     }
-    bool none = !(xx > 0 && tt > 0);
+    bool none = xx <= 0 || tt <= 0; /* not where one is NaN: that is to show */
     double lx = sqrt(xx), lt = sqrt(tt), cosine = none ? 1 : xt / (lx * lt);
     for (size_t c = 0; c < cols; c++)
         dx[c] =

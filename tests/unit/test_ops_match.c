@@ -147,6 +147,52 @@ static void empty_case(struct trial *t, const void *context)
     t->dev->op->relation(t->dev, &relation, x, target, loss, dx);
 }
 
+/* A NaN in the second of three sequences, in the student's rows or in the teacher's: that sequence's
+ * loss is NaN, the others' are not. Match by both kinds, then relation. */
+static void test_nan(struct device *dev, const char *name)
+{
+    enum { N = 3, COUNT = 5 * COLS };
+    static const int32_t host_offset[] = {0, 2, 3, 5};
+    struct error err = ERROR_INIT;
+    int32_t *at = dev->op->alloc(dev, sizeof host_offset, &err);
+    act *side[2] = {dev->op->alloc(dev, COUNT * dev->act_bytes, &err),
+                    dev->op->alloc(dev, COUNT * dev->act_bytes, &err)};
+    act *dx = dev->op->alloc(dev, COUNT * dev->act_bytes, &err);
+    float *loss = dev->op->alloc(dev, N * sizeof *loss, &err);
+    trial_must(at && side[0] && side[1] && dx && loss, &err);
+    dev->op->upload(dev, at, host_offset, sizeof host_offset);
+    const struct seqs seqs = {N, 5, 2, at};
+    const struct relation relation = {seqs, 3, COLS, COLS, COLS, COLS, 0.7F, 1};
+    bool seen = true, alone = true;
+    for (int i = 0; i < 6; i++) {
+        float host[COUNT], found[N], slope[COUNT];
+        for (int k = 0; k < 2; k++) {
+            for (int c = 0; c < COUNT; c++)
+                host[c] = c == 2 * COLS + 7 && k == i % 2 ? NAN : (float)((c + k) % 7 - 3);
+            dev->op->act_upload(dev, side[k], host, COUNT);
+        }
+        dev->op->zero(dev, loss, N * sizeof *loss);
+        const struct match match = {(enum match_kind)(i / 2), 0.7F, 1};
+        if (i < 4)
+            dev->op->match(dev, &match, side[0], side[1], &seqs, COLS, loss, dx);
+        else
+            dev->op->relation(dev, &relation, side[0], side[1], loss, dx);
+        dev->op->download(dev, found, loss, sizeof found);
+        dev->op->act_download(dev, slope, dx, COUNT);
+        seen = seen && isnan(found[1]);
+        alone = alone && isfinite(found[0]) && isfinite(found[2]);
+        for (int c = 0; c < COUNT; c++)
+            alone = alone && (c / COLS == 2 || isfinite(slope[c]));
+    }
+    tap_ok(seen && alone && dev->op->sync(dev, &err), "%s: a NaN shows%s%s %s", name,
+           seen ? "" : ", but not in every loss", alone ? "" : ", elsewhere, too", err.text);
+    dev->op->free(dev, at);
+    dev->op->free(dev, side[0]);
+    dev->op->free(dev, side[1]);
+    dev->op->free(dev, dx);
+    dev->op->free(dev, loss);
+}
+
 int main(void)
 {
     static const struct match_case matches[] = {{MATCH_SQUARED, 1},    {MATCH_SQUARED, 33},
@@ -167,6 +213,10 @@ int main(void)
     for (p.kind = 0; p.kind < 3; p.kind++)
         test_gradient(&p, name[p.kind]);
     test_by_hand(trial_reference);
+    test_nan(trial_reference, "reference");
+    for (size_t i = 0; i < trial_n_devices; i++)
+        if (trial_devices[i].dev)
+            test_nan(trial_devices[i].dev, trial_devices[i].name);
     trial_close_devices();
     return tap_done();
 }
