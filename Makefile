@@ -236,6 +236,13 @@ else
 	$(TRIAL_SMALL_$(CONFIG)) TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 $(PROVE) --exec '' $(EMU_UNIT)
 endif
 
+cover-emu: ## lines of kernels/cuda/*.cu that those tests run, by gcov; fails below 95 %
+	@$(MAKE) --no-print-directory CONFIG=emu-cov cover-emu-built
+
+.PHONY: cover-emu cover-emu-built
+cover-emu-built: $(EMU_UNIT)
+	sh tests/cuda-emu/coverage.sh $(B) $(EMU_UNIT)
+
 # ---- the CUDA engine on hardware -------------------------------------------------------------------------------------
 check-gpu: ## the same tests on a GPU, with compute-sanitizer where it is installed; exit 77 without a GPU
 	@$(MAKE) --no-print-directory CUDA=1 check-gpu-built

@@ -363,10 +363,9 @@ static inline void trial_on(size_t i, trial_case *run, const void *context,
         *first = now;
     if (d->alone)
         trial_mix(&now);
-    bool ok = trial_agrees(&now, expected) &&
-              (!twice || trial_repeats(&now, &again, "a second run")) &&
-              trial_repeats(&now, first, "another number of threads") &&
-              d->dev->op->sync(d->dev, &err);
+    bool ok =
+        trial_agrees(&now, expected) && (!twice || trial_repeats(&now, &again, "a second run")) &&
+        trial_repeats(&now, first, "another number of threads") && d->dev->op->sync(d->dev, &err);
     tap_ok(ok, "%s: %s %s", d->name, what, err.text);
     if (twice)
         trial_release(&again);
