@@ -140,7 +140,8 @@ static void run_linear(struct world *w)
 static void run_backward(struct world *w)
 {
     w->dev->op->linear_backward(w->dev, w->rounded, act_piece(w, 0), COLS, act_piece(w, 1), COLS,
-                                ROWS, act_piece(w, 2), COLS, float_piece(w, 3), float_piece(w, 4));
+                                ROWS, act_piece(w, 2), COLS, float_piece(w, 3), float_piece(w, 4),
+                                0);
 }
 static void run_gram(struct world *w)
 {
@@ -165,7 +166,7 @@ static void run_many_rows(struct world *w)
 static void run_backward_prepared(struct world *w)
 {
     w->dev->op->linear_backward(w->dev, w->prepared, act_piece(w, 0), COLS, act_piece(w, 1), COLS,
-                                ROWS, act_piece(w, 2), COLS, float_piece(w, 3), NULL);
+                                ROWS, act_piece(w, 2), COLS, float_piece(w, 3), NULL, 0);
 }
 static void run_wide_heads(struct world *w)
 {
