@@ -54,3 +54,13 @@ void host_adamw_block(struct device *dev, const struct adamw *adamw,
     for (size_t i = 0; i < n_linears; i++)
         dev->op->linear_refresh(dev, linear[i]);
 }
+
+void host_linear_norm(struct device *dev, const struct linear *linear, const act *x,
+                      size_t x_stride, size_t rows, act *product, enum norm norm,
+                      const act *residual, struct dropout dropout, const float *gain,
+                      const float *bias, float eps, size_t cols, act *sum, float *stats, act *y)
+{
+    dev->op->linear(dev, linear, x, x_stride, rows, EPILOGUE_NONE, NULL, product, cols);
+    dev->op->add_norm(dev, norm, product, residual, dropout, gain, bias, eps, rows, cols, sum,
+                      stats, y);
+}

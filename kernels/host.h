@@ -15,4 +15,9 @@ void host_adamw_block(struct device *dev, const struct adamw *adamw,
                       const float *grad, float *m, float *v, float *w, struct linear *const *linear,
                       size_t n_linears);
 
+void host_linear_norm(struct device *dev, const struct linear *linear, const act *x,
+                      size_t x_stride, size_t rows, act *product, enum norm norm,
+                      const act *residual, struct dropout dropout, const float *gain,
+                      const float *bias, float eps, size_t cols, act *sum, float *stats, act *y);
+
 #endif

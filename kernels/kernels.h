@@ -296,6 +296,12 @@ struct device_ops {
     void (*add_norm)(struct device *dev, enum norm norm, const act *x, const act *residual,
                      struct dropout dropout, const float *gain, const float *bias, float eps,
                      size_t rows, size_t cols, act *sum, float *stats, act *y);
+    /* add_norm of linear's y [rows, cols] without epilogue, for which there is room in `product`:
+     * nothing is to be expected there afterwards, unless sum or y is the same place. */
+    void (*linear_norm)(struct device *dev, const struct linear *linear, const act *x,
+                        size_t x_stride, size_t rows, act *product, enum norm norm,
+                        const act *residual, struct dropout dropout, const float *gain,
+                        const float *bias, float eps, size_t cols, act *sum, float *stats, act *y);
     /* out = softmax(q kᵀ scale) v per head; head h uses columns h*head_size…; lse (NULL or
      * [query rows, heads]) keeps log-sum-exp. */
     void (*attention)(struct device *dev, const struct attention *attention, const act *q,
@@ -318,17 +324,19 @@ struct device_ops {
     void (*linear_backward)(struct device *dev, const struct linear *linear, const act *x,
                             size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
                             size_t dx_stride, float *dw, float *db, unsigned how);
-    /* dpre = dy * epilogue'(pre); may coincide with dy. For TANH `pre` holds the value before,
-     * too. */
+    /* dpre [rows, cols] = dy * epilogue'(pre); may coincide with dy. For TANH `pre` holds the value
+     * before, too. db [cols] (NULL: not wanted) += column sums of dpre: linear_backward of the product
+     * need not do it. */
     void (*epilogue_backward)(struct device *dev, enum epilogue epilogue, const act *pre,
-                              const act *dy, size_t n, act *dpre);
+                              const act *dy, size_t rows, size_t cols, act *dpre, float *db);
     /* From sum z and stats (NORM_AFFINE: unused): dz [rows, cols] (the residual's gradient), dx =
      * dropout'(dz) (may coincide with dz only at rate 0; NULL when not wanted); dgain, dbias added
-     * to (NULL: not wanted). dy and dz may coincide. */
+     * to (NULL: not wanted). dy and dz may coincide. db [cols] (NULL: not wanted) += column sums of
+     * dx, or of dz where dx is NULL (then at rate 0): the gradient of a bias that x came with. */
     void (*add_norm_backward)(struct device *dev, enum norm norm, const act *sum,
                               const float *stats, const float *gain, const act *dy,
                               struct dropout dropout, size_t rows, size_t cols, act *dz, act *dx,
-                              float *dgain, float *dbias);
+                              float *dgain, float *dbias, float *db);
     /* All of dq, dk, dv are written, with the strides of q and k/v. */
     void (*attention_backward)(struct device *dev, const struct attention *attention, const act *q,
                                const act *k, const act *v, const act *out, const float *lse,

@@ -174,6 +174,7 @@ static const struct device_ops operations = {
     .embed = cpu_embed,
     .linear = cpu_linear,
     .add_norm = cpu_add_norm,
+    .linear_norm = host_linear_norm,
     .attention = cpu_attention,
     .gather_first = cpu_gather_first,
     .trigram = cpu_trigram,

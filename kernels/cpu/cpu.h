@@ -67,7 +67,7 @@ void cpu_linear_backward(struct device *dev, const struct linear *linear, const 
                          size_t x_stride, const act *dy, size_t dy_stride, size_t rows, act *dx,
                          size_t dx_stride, float *dw, float *db, unsigned how);
 void cpu_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                           const act *dy, size_t n, act *dpre);
+                           const act *dy, size_t rows, size_t cols, act *dpre, float *db);
 
 /* ---- sparse features: bag.c ---- */
 struct bag_weights *cpu_bag_prepare(struct device *dev, const struct weight *weight,
@@ -108,7 +108,7 @@ void cpu_add_norm(struct device *dev, enum norm norm, const act *x, const act *r
                   size_t rows, size_t cols, act *sum, float *stats, act *y);
 void cpu_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
                            const float *gain, const act *dy, struct dropout dropout, size_t rows,
-                           size_t cols, act *dz, act *dx, float *dgain, float *dbias);
+                           size_t cols, act *dz, act *dx, float *dgain, float *dbias, float *db);
 void cpu_dropout(struct device *dev, act *x, size_t n, struct dropout dropout);
 
 /* ---- attention.c ---- */

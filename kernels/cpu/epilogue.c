@@ -20,8 +20,9 @@ static void backward(void *context, size_t member, size_t n_members)
 }
 
 void cpu_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                           const act *dy, size_t n, act *dpre)
+                           const act *dy, size_t rows, size_t cols, act *dpre, float *db)
 {
+    size_t n = rows * cols;
     struct cpu *cpu = cpu_of(dev);
     struct epilogue_job job = {.kernel = ISA_PICK(elementwise, cpu->isa),
                                .epilogue = epilogue,
@@ -30,4 +31,6 @@ void cpu_epilogue_backward(struct device *dev, enum epilogue epilogue, const act
                                .dpre = (float *)dpre,
                                .n = n};
     cpu_run(cpu, backward, &job);
+    if (db)
+        cpu_column_sum(dev, dpre, rows, cols, db);
 }

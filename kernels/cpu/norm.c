@@ -82,7 +82,7 @@ static void norm_backward_job(void *context, size_t member, size_t n_members)
 
 void cpu_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
                            const float *gain, const act *dy, struct dropout dropout, size_t rows,
-                           size_t cols, act *dz, act *dx, float *dgain, float *dbias)
+                           size_t cols, act *dz, act *dx, float *dgain, float *dbias, float *db)
 {
     struct cpu *cpu = cpu_of(dev);
     struct norm_backward backward = {.norm = norm,
@@ -108,6 +108,8 @@ void cpu_add_norm_backward(struct device *dev, enum norm norm, const act *sum, c
         if (dbias)
             kernel->add(work.partial + (chunk * 2 + 1) * cols, cols, dbias);
     }
+    if (db)
+        cpu_column_sum(dev, dx ? dx : dz, rows, cols, db);
 }
 
 struct dropout_work {

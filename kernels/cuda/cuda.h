@@ -309,6 +309,12 @@ void cuda_column_sum(struct device *dev, const act *d, size_t rows, size_t cols,
 /* The same for rows `stride` apart, in the name of `operation`; uses the scratch. */
 void cuda_column_sum_of(struct cuda *cuda, const char *operation, const act *d, size_t stride,
                         size_t rows, size_t cols, float *grad);
+/* For operations that sum columns on the way: room for partial sums [runs, cols] of *run rows each,
+ * in the scratch (NULL: there is none), and the addition of these to grad. */
+double *cuda_column_partial(struct cuda *cuda, const char *operation, size_t rows, size_t cols,
+                            size_t *run);
+void cuda_column_add(struct cuda *cuda, const char *operation, const double *partial, size_t rows,
+                     size_t cols, float *grad);
 
 /* ---- sparse features: bag.cu; tables and rows: rows.cu, sequence.cu ---- */
 struct bag_weights *cuda_bag_prepare(struct device *dev, const struct weight *weight,
@@ -342,12 +348,16 @@ void cuda_mean_pool_backward(struct device *dev, const act *dy, const struct seq
 void cuda_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
                    struct dropout dropout, const float *gain, const float *bias, float eps,
                    size_t rows, size_t cols, act *sum, float *stats, act *y);
+void cuda_linear_norm(struct device *dev, const struct linear *linear, const act *x,
+                      size_t x_stride, size_t rows, act *product, enum norm norm,
+                      const act *residual, struct dropout dropout, const float *gain,
+                      const float *bias, float eps, size_t cols, act *sum, float *stats, act *y);
 void cuda_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
                             const float *gain, const act *dy, struct dropout dropout, size_t rows,
-                            size_t cols, act *dz, act *dx, float *dgain, float *dbias);
+                            size_t cols, act *dz, act *dx, float *dgain, float *dbias, float *db);
 void cuda_dropout(struct device *dev, act *x, size_t n, struct dropout dropout);
 void cuda_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                            const act *dy, size_t n, act *dpre);
+                            const act *dy, size_t rows, size_t cols, act *dpre, float *db);
 
 /* ---- attention.cu ---- */
 void cuda_attention(struct device *dev, const struct attention *attention, const act *q,

@@ -182,6 +182,7 @@ static const struct device_ops operations = {
     .trigram = cuda_trigram,
     .linear = cuda_linear,
     .add_norm = cuda_add_norm,
+    .linear_norm = cuda_linear_norm,
     .attention = cuda_attention,
     .gather_first = cuda_gather_first,
     .mean_pool = cuda_mean_pool,

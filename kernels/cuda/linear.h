@@ -21,6 +21,10 @@ struct linear {
     float x_scale;  /* of all x; 0: each row's own */
 };
 
+/* y [rows, out] = x Wᵀ, without the bias; of weights that are not int8. */
+bool cuda_linear_plain(struct cuda *cuda, const struct linear *linear, const act *x,
+                       size_t x_stride, size_t rows, act *y, size_t y_stride);
+
 /* The product of int8 weights: linear_int8.cu. */
 void cuda_linear_int8(struct cuda *cuda, const struct linear *linear, const act *x, size_t x_stride,
                       size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);

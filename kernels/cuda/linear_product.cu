@@ -58,6 +58,34 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
     }
 }
 
+bool cuda_linear_plain(struct cuda *cuda, const struct linear *linear, const act *x,
+                       size_t x_stride, size_t rows, act *y, size_t y_stride)
+{
+    struct cuda_product product = {};
+    product.m = rows;
+    product.n = linear->out;
+    product.k = linear->in;
+    product.type = linear->format;
+    product.c_type = cuda->precision;
+    product.a = x;
+    product.a_stride = x_stride;
+    product.b = linear->w;
+    product.b_stride = linear->in;
+    product.b_transposed = true;
+    product.c = y;
+    product.c_stride = y_stride;
+    product.alpha = 1.0f;
+    if (rounds(cuda, linear)) {
+        void *rounded = cuda_scratch(cuda, "linear", rows * linear->in * sizeof(__half));
+        if (!rounded)
+            return false;
+        cuda_round_into(cuda, "linear", linear, x, x_stride, rows, linear->in, rounded);
+        product.a = rounded;
+        product.a_stride = linear->in;
+    }
+    return cuda_blas_run(cuda, "linear", &product);
+}
+
 void cuda_linear(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
                  size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride)
 {
@@ -70,29 +98,7 @@ void cuda_linear(struct device *dev, const struct linear *linear, const act *x, 
     }
     act *sum = pre ? pre : y;
     size_t sum_stride = pre ? linear->out : y_stride;
-    struct cuda_product product = {};
-    product.m = rows;
-    product.n = linear->out;
-    product.k = linear->in;
-    product.type = linear->format;
-    product.c_type = cuda->precision;
-    product.a = x;
-    product.a_stride = x_stride;
-    product.b = linear->w;
-    product.b_stride = linear->in;
-    product.b_transposed = true;
-    product.c = sum;
-    product.c_stride = sum_stride;
-    product.alpha = 1.0f;
-    if (rounds(cuda, linear)) {
-        void *rounded = cuda_scratch(cuda, "linear", rows * linear->in * sizeof(__half));
-        if (!rounded)
-            return;
-        cuda_round_into(cuda, "linear", linear, x, x_stride, rows, linear->in, rounded);
-        product.a = rounded;
-        product.a_stride = linear->in;
-    }
-    if (!cuda_blas_run(cuda, "linear", &product) ||
+    if (!cuda_linear_plain(cuda, linear, x, x_stride, rows, sum, sum_stride) ||
         (!linear->b && epilogue == EPILOGUE_NONE && !pre))
         return;
     CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "linear", finish<T>, cuda_grid_rows(rows, linear->out),

@@ -6,9 +6,12 @@
  * that read it, after all its reads, so arrays may coincide.
  */
 #include "kernels/cuda/epilogue.h"
+#include "kernels/cuda/linear.h"
 
+constexpr size_t WIDE = 32 * WARP;                          /* rows of more columns are not kept */
 constexpr int NORM_WARPS = 4;                               /* rows of a block at a time */
 constexpr size_t ROWS_OF_WARP = 4, MOST_PARTIAL_SUMS = 512; /* of gradients by gain and bias */
+constexpr int SUMS = 3;                                     /* dgain, dbias, and of dx */
 
 /* The statement with PER columns for each lane, 0: any number. */
 #define PER_WIDTH(cols, ...)                                                                       \
@@ -69,17 +72,18 @@ static __device__ inline float factor_of(uint32_t first, uint32_t second, uint32
 
 template <class T, int PER>
 static __global__ void __launch_bounds__(NORM_WARPS *WARP)
-    add_norm(bool layer, const T *x, const T *residual, uint32_t first, uint32_t second,
-             uint32_t threshold, float keep_scale, const float *__restrict__ gain,
-             const float *__restrict__ bias, float eps, size_t rows, size_t cols, T *sum,
-             float *stats, T *y)
+    add_norm(bool layer, const T *x, const float *__restrict__ before, const T *residual,
+             uint32_t first, uint32_t second, uint32_t threshold, float keep_scale,
+             const float *__restrict__ gain, const float *__restrict__ bias, float eps, size_t rows,
+             size_t cols, T *sum, float *stats, T *y)
 {
     size_t row = blockIdx.x * (size_t)NORM_WARPS + threadIdx.x / WARP, at = row * cols;
     if (row >= rows)
         return;
     auto make = [&](size_t c) {
         float factor = factor_of(first, second, threshold, keep_scale, at + c);
-        return load(x + at + c) * factor + (residual ? load(residual + at + c) : 0.0f);
+        float value = load(x + at + c) + (before ? before[c] : 0.0f);
+        return value * factor + (residual ? load(residual + at + c) : 0.0f);
     };
     kept<PER> z;
     float mean = 0.0f, rstd = 1.0f, total = 0.0f, squares = 0.0f;
@@ -105,27 +109,53 @@ static __global__ void __launch_bounds__(NORM_WARPS *WARP)
     }
 }
 
-void cuda_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
-                   struct dropout dropout, const float *gain, const float *bias, float eps,
-                   size_t rows, size_t cols, act *sum, float *stats, act *y)
+/* before: a bias that x lacks, or NULL. */
+static void run_norm(struct cuda *cuda, enum norm norm, const act *x, const float *before,
+                     const act *residual, struct dropout dropout, const float *gain,
+                     const float *bias, float eps, size_t rows, size_t cols, act *sum, float *stats,
+                     act *y)
 {
-    struct cuda *cuda = cuda_of(dev);
     struct dropout_key key = dropout_key(dropout);
     if (rows == 0 || cols == 0)
         return;
     CUDA_PER_ACT(cuda,
                  PER_WIDTH(cols, CUDA_LAUNCH(cuda, "add_norm", (add_norm<T, PER>),
                                              cuda_ceil(rows, NORM_WARPS), NORM_WARPS * WARP, 0,
-                                             norm == NORM_LAYER, cuda_values<T>(x),
+                                             norm == NORM_LAYER, cuda_values<T>(x), before,
                                              cuda_values<T>(residual), key.first, key.second,
                                              key.threshold, key.keep_scale, gain, bias, eps, rows,
                                              cols, cuda_values<T>(sum), stats, cuda_values<T>(y))));
 }
 
+void cuda_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
+                   struct dropout dropout, const float *gain, const float *bias, float eps,
+                   size_t rows, size_t cols, act *sum, float *stats, act *y)
+{
+    run_norm(cuda_of(dev), norm, x, NULL, residual, dropout, gain, bias, eps, rows, cols, sum,
+             stats, y);
+}
+
+void cuda_linear_norm(struct device *dev, const struct linear *linear, const act *x,
+                      size_t x_stride, size_t rows, act *product, enum norm norm,
+                      const act *residual, struct dropout dropout, const float *gain,
+                      const float *bias, float eps, size_t cols, act *sum, float *stats, act *y)
+{
+    struct cuda *cuda = cuda_of(dev);
+    bool whole = linear->kind == linear::LINEAR_INT8; /* scaling it back adds the bias */
+    if (rows == 0 || cols == 0)
+        return;
+    if (whole)
+        cuda_linear_int8(cuda, linear, x, x_stride, rows, EPILOGUE_NONE, NULL, product, cols);
+    else if (!cuda_linear_plain(cuda, linear, x, x_stride, rows, product, cols))
+        return;
+    run_norm(cuda, norm, product, whole ? NULL : linear->b, residual, dropout, gain, bias, eps,
+             rows, cols, sum, stats, y);
+}
+
 /* ---- backward ---- */
 
-/* Adds the warps' sums of the gradients by gain (which 0) or bias (1), in the order of warps, into
- * partial [blocks, 2, cols]. total: NORM_WARPS * cols floats, free before and after. */
+/* Adds the warps' sums of the gradients by gain (which 0), by bias (1) or of dx (2), in the order of
+ * warps, into partial [blocks, SUMS, cols]. total: NORM_WARPS * cols floats, free before and after. */
 template <int PER>
 static __device__ inline void add_warps(const kept<PER> &own, int which, size_t cols, float *total,
                                         float *partial)
@@ -137,7 +167,7 @@ static __device__ inline void add_warps(const kept<PER> &own, int which, size_t 
         float sum = 0.0f;
         for (size_t w = 0; w < NORM_WARPS; w++)
             sum += total[w * cols + c];
-        partial[(blockIdx.x * (size_t)2 + (size_t)which) * cols + c] = sum;
+        partial[(blockIdx.x * (size_t)SUMS + (size_t)which) * cols + c] = sum;
     }
     __syncthreads();
 }
@@ -154,9 +184,10 @@ static __global__ void __launch_bounds__(NORM_WARPS *WARP)
 {
     SHARED_DYNAMIC(float, total);
     size_t begin = blockIdx.x * run, end = begin + run < rows ? begin + run : rows;
-    kept<PER> by_gain, by_bias, d, xhat;
+    kept<PER> by_gain, by_bias, of_dx, d, xhat;
     by_gain.fill(cols, [](size_t) { return 0.0f; });
     by_bias.fill(cols, [](size_t) { return 0.0f; });
+    of_dx.fill(cols, [](size_t) { return 0.0f; });
     for (size_t row = begin + threadIdx.x / WARP; row < end; row += NORM_WARPS) {
         size_t at = row * cols;
         float mean = layer ? stats[2 * row] : 0.0f, rstd = layer ? stats[2 * row + 1] : 1.0f;
@@ -179,11 +210,13 @@ static __global__ void __launch_bounds__(NORM_WARPS *WARP)
             if (layer)
                 value = rstd * (value - mean_g - x * mean_gx);
             store(dz + at + c, value);
+            value *= factor_of(first, second, threshold, keep_scale, at + c);
             if (dx)
-                store(dx + at + c, value * factor_of(first, second, threshold, keep_scale, at + c));
+                store(dx + at + c, value);
             if constexpr (PER > 0) {
                 by_gain.value[i] += d_y * x;
                 by_bias.value[i] += d_y;
+                of_dx.value[i] += value;
             }
         });
     }
@@ -191,6 +224,7 @@ static __global__ void __launch_bounds__(NORM_WARPS *WARP)
         if (partial) {
             add_warps(by_gain, 0, cols, total, partial);
             add_warps(by_bias, 1, cols, total, partial);
+            add_warps(of_dx, 2, cols, total, partial);
         }
     }
 }
@@ -213,24 +247,25 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
         by_gain += d * ((load(z + row * cols + c) - mean) * rstd);
         by_bias += d;
     }
-    partial[blockIdx.y * 2 * cols + c] = by_gain;
-    partial[(blockIdx.y * 2 + 1) * cols + c] = by_bias;
+    partial[blockIdx.y * (size_t)SUMS * cols + c] = by_gain;
+    partial[(blockIdx.y * (size_t)SUMS + 1) * cols + c] = by_bias;
 }
 
 constexpr unsigned SLICES = 8;
 
-/* Blocks of WARP columns × SLICES; blockIdx.y 0 adds to dgain, 1 to dbias (NULL: not wanted). */
+/* Blocks of WARP columns × SLICES; blockIdx.y 0 adds to dgain, 1 to dbias, 2 to db (NULL: not
+ * wanted). */
 static __global__ void __launch_bounds__(WARP *SLICES)
     add_partial(const float *__restrict__ partial, size_t n, size_t cols, float *dgain,
-                float *dbias)
+                float *dbias, float *db)
 {
     SHARED(float, slice, [SLICES][WARP]);
     size_t c = blockIdx.x * (size_t)WARP + threadIdx.x;
-    float *grad = blockIdx.y ? dbias : dgain, sum = 0.0f;
+    float *grad = blockIdx.y == 0 ? dgain : blockIdx.y == 1 ? dbias : db, sum = 0.0f;
     if (!grad)
         return;
     for (size_t i = threadIdx.y; i < n && c < cols; i += SLICES)
-        sum += partial[(i * 2 + blockIdx.y) * cols + c];
+        sum += partial[(i * SUMS + blockIdx.y) * cols + c];
     slice[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y || c >= cols)
@@ -251,16 +286,18 @@ static size_t rows_of_partial_sum(size_t rows)
 size_t cuda_norm_backward_bytes(size_t rows, size_t cols)
 {
     size_t run = rows_of_partial_sum(rows);
-    return (rows + run - 1) / run * 2 * cols * sizeof(float);
+    size_t bytes = (rows + run - 1) / run * SUMS * cols * sizeof(float);
+    size_t columns = cols > WIDE ? cuda_column_sum_bytes(rows, cols) : 0;
+    return bytes > columns ? bytes : columns;
 }
 
 void cuda_add_norm_backward(struct device *dev, enum norm norm, const act *sum, const float *stats,
                             const float *gain, const act *dy, struct dropout dropout, size_t rows,
-                            size_t cols, act *dz, act *dx, float *dgain, float *dbias)
+                            size_t cols, act *dz, act *dx, float *dgain, float *dbias, float *db)
 {
     struct cuda *cuda = cuda_of(dev);
     struct dropout_key key = dropout_key(dropout);
-    bool layer = norm == NORM_LAYER, wide = cols > 32 * WARP, wanted = dgain || dbias;
+    bool layer = norm == NORM_LAYER, wide = cols > WIDE, wanted = dgain || dbias || (db && !wide);
     size_t run = wanted ? rows_of_partial_sum(rows) : NORM_WARPS * ROWS_OF_WARP;
     float *partial = NULL;
     if (rows == 0 || cols == 0)
@@ -286,8 +323,11 @@ void cuda_add_norm_backward(struct device *dev, enum norm norm, const act *sum, 
                                              rows, of_block, cols, cuda_values<T>(dz),
                                              cuda_values<T>(dx), fused ? partial : NULL)));
     if (wanted)
-        CUDA_LAUNCH(cuda, "add_norm_backward", add_partial, dim3(cuda_ceil(cols, WARP), 2),
-                    dim3(WARP, SLICES), 0, partial, n, cols, dgain, dbias);
+        CUDA_LAUNCH(cuda, "add_norm_backward", add_partial,
+                    dim3(cuda_ceil(cols, WARP), db && !wide ? 3 : 2), dim3(WARP, SLICES), 0,
+                    partial, n, cols, dgain, dbias, db);
+    if (db && wide)
+        cuda_column_sum_of(cuda, "add_norm_backward", dx ? dx : dz, cols, rows, cols, db);
 }
 
 /* ---- element by element ---- */
@@ -318,11 +358,44 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
         store(dpre + i, load(dy + i) * epilogue_slope((enum epilogue)epilogue, load(pre + i)));
 }
 
+/* The same for `run` rows of each column, which are summed into partial [runs, cols]. */
+template <class T>
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    multiply_slope_sum(int epilogue, const T *__restrict__ pre, const T *dy, size_t rows,
+                       size_t run, size_t cols, T *dpre, double *__restrict__ partial)
+{
+    size_t col = grid_first(), begin = blockIdx.y * run;
+    size_t end = begin + run < rows ? begin + run : rows;
+    double sum = 0;
+    if (col >= cols)
+        return;
+    for (size_t row = begin; row < end; row++) {
+        size_t i = row * cols + col;
+        float d = load(dy + i) * epilogue_slope((enum epilogue)epilogue, load(pre + i));
+        store(dpre + i, d);
+        sum += (double)d;
+    }
+    partial[blockIdx.y * cols + col] = sum;
+}
+
 void cuda_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                            const act *dy, size_t n, act *dpre)
+                            const act *dy, size_t rows, size_t cols, act *dpre, float *db)
 {
     struct cuda *cuda = cuda_of(dev);
-    if (n > 0)
+    size_t n = rows * cols, run;
+    double *partial;
+    if (n == 0)
+        return;
+    if (db) {
+        if (!(partial = cuda_column_partial(cuda, "epilogue_backward", rows, cols, &run)))
+            return;
+        dim3 grid(cuda_ceil(cols, CUDA_BLOCK), cuda_ceil(rows, run));
+        CUDA_PER_ACT(cuda,
+                     CUDA_LAUNCH(cuda, "epilogue_backward", multiply_slope_sum<T>, grid, CUDA_BLOCK,
+                                 0, (int)epilogue, cuda_values<T>(pre), cuda_values<T>(dy), rows,
+                                 run, cols, cuda_values<T>(dpre), partial));
+        cuda_column_add(cuda, "epilogue_backward", partial, rows, cols, db);
+    } else
         CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "epilogue_backward", multiply_slope<T>, cuda_blocks(n),
                                        CUDA_BLOCK, 0, (int)epilogue, cuda_values<T>(pre),
                                        cuda_values<T>(dy), n, cuda_values<T>(dpre)));

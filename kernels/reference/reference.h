@@ -45,7 +45,7 @@ void reference_linear_backward(struct device *dev, const struct linear *linear, 
 double reference_epilogue(enum epilogue epilogue, double x);
 double reference_epilogue_slope(enum epilogue epilogue, double x);
 void reference_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                                 const act *dy, size_t n, act *dpre);
+                                 const act *dy, size_t rows, size_t cols, act *dpre, float *db);
 
 struct bag_weights *reference_bag_prepare(struct device *dev, const struct weight *weight,
                                           struct error *err);
@@ -83,7 +83,7 @@ void reference_add_norm(struct device *dev, enum norm norm, const act *x, const 
 void reference_add_norm_backward(struct device *dev, enum norm norm, const act *sum,
                                  const float *stats, const float *gain, const act *dy,
                                  struct dropout dropout, size_t rows, size_t cols, act *dz, act *dx,
-                                 float *dgain, float *dbias);
+                                 float *dgain, float *dbias, float *db);
 void reference_dropout(struct device *dev, act *x, size_t n, struct dropout dropout);
 void reference_add(struct device *dev, const act *x, size_t n, act *y);
 void reference_column_sum(struct device *dev, const act *d, size_t rows, size_t cols, float *grad);

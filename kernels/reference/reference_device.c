@@ -98,6 +98,7 @@ static const struct device_ops reference_ops = {
     .embed = reference_embed,
     .linear = reference_linear,
     .add_norm = reference_add_norm,
+    .linear_norm = host_linear_norm,
     .attention = reference_attention,
     .gather_first = reference_gather_first,
     .trigram = reference_trigram,

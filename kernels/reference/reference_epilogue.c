@@ -48,11 +48,13 @@ double reference_epilogue_slope(enum epilogue epilogue, double x)
 }
 
 void reference_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                                 const act *dy, size_t n, act *dpre)
+                                 const act *dy, size_t rows, size_t cols, act *dpre, float *db)
 {
-    (void)dev;
+    size_t n = rows * cols;
     for (size_t i = 0; i < n; i++) {
         double slope = reference_epilogue_slope(epilogue, (double)reference_read(pre)[i]);
         reference_values(dpre)[i] = (float)((double)reference_read(dy)[i] * slope);
     }
+    if (db)
+        reference_column_sum(dev, dpre, rows, cols, db);
 }

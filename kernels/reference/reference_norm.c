@@ -90,9 +90,8 @@ static void layer_backward_row(const float *z, const float *dy, const float *gai
 void reference_add_norm_backward(struct device *dev, enum norm norm, const act *sum,
                                  const float *stats, const float *gain, const act *dy,
                                  struct dropout dropout, size_t rows, size_t cols, act *dz, act *dx,
-                                 float *dgain, float *dbias)
+                                 float *dgain, float *dbias, float *db)
 {
-    (void)dev;
     struct dropout_key key = dropout_key(dropout);
     norm_backward_parameters(reference_read(sum), norm == NORM_LAYER ? stats : NULL,
                              reference_read(dy), rows, cols, dgain, dbias);
@@ -106,6 +105,8 @@ void reference_add_norm_backward(struct device *dev, enum norm norm, const act *
         for (size_t c = 0; c < cols && dx; c++)
             reference_values(dx)[r * cols + c] = to[c] * dropout_factor(&key, r * cols + c);
     }
+    if (db)
+        reference_column_sum(dev, dx ? dx : dz, rows, cols, db);
 }
 
 void reference_dropout(struct device *dev, act *x, size_t n, struct dropout dropout)

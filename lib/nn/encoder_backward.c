@@ -18,38 +18,31 @@ struct pass {
     const struct encoder_probe *probe;
 };
 
-/* dx [rows, in] = (or +=) dy W, and the gradients of W and b; dy has a stride of its own. */
-static void back_product(const struct pass *p, const struct weights_matrix *w, const act *x,
-                         size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx,
-                         unsigned how)
+/* Beside BACKWARD_…: db is done, by the norm or the activation function that dy comes from. */
+enum { SUMMED = 1 << 8 };
+
+/* dx [rows, in] = dy W, and the gradients of W and b. */
+static void back_linear(const struct pass *p, const struct weights_matrix *w, const act *x,
+                        size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx,
+                        unsigned how)
 {
+    float *db = how & SUMMED ? NULL : w->db;
+    how &= ~(unsigned)SUMMED;
     if (w->stale && *w->stale) {
         how |= BACKWARD_SET_DW;
         *w->stale = false;
     }
-    p->dev->op->linear_backward(p->dev, w->linear, x, in, dy, dy_stride, rows, dx, in, w->dw, w->db,
+    p->dev->op->linear_backward(p->dev, w->linear, x, in, dy, dy_stride, rows, dx, in, w->dw, db,
                                 how);
 }
 
-static void back_linear(const struct pass *p, const struct weights_matrix *w, const act *x,
-                        size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx)
-{
-    back_product(p, w, x, in, dy, dy_stride, rows, dx, 0);
-}
-
-/* The same, with dx added to. */
-static void back_added(const struct pass *p, const struct weights_matrix *w, const act *x,
-                       size_t in, const act *dy, size_t dy_stride, size_t rows, act *dx)
-{
-    back_product(p, w, x, in, dy, dy_stride, rows, dx, BACKWARD_ADD_DX);
-}
-
+/* db: of the product that is normed; NULL: none. */
 static void back_norm(const struct pass *p, const struct weights_norm *w,
                       const struct encoder_sum *sum, const act *dy, struct dropout drop,
-                      size_t rows, size_t cols, act *dz, act *dx)
+                      size_t rows, size_t cols, act *dz, act *dx, float *db)
 {
     p->dev->op->add_norm_backward(p->dev, p->e->shape->family->norm, sum->t, sum->stats, w->gain,
-                                  dy, drop, rows, cols, dz, dx, w->dgain, w->dbias);
+                                  dy, drop, rows, cols, dz, dx, w->dgain, w->dbias, db);
 }
 
 static void drop_some(const struct pass *p, act *dx, size_t n, struct dropout drop)
@@ -82,12 +75,13 @@ static void back_head(const struct pass *p)
         return;
     }
     act *dtop = spread ? e->db : e->da, *dpooled = shape->no_pooler ? dtop : e->dpooled;
-    back_linear(p, &p->weights->classifier, e->pooled, h, e->dlogits, shape->n_labels, n, dpooled);
+    back_linear(p, &p->weights->classifier, e->pooled, h, e->dlogits, shape->n_labels, n, dpooled,
+                0);
     drop_some(p, dpooled, n * h, encoder_pooled_dropout(p->dropout, shape));
     if (!shape->no_pooler) {
-        dev->op->epilogue_backward(dev, shape->family->head_activation, e->pooled_pre, dpooled,
-                                   n * h, dpooled);
-        back_linear(p, &p->weights->pooler, e->top, h, dpooled, h, n, dtop);
+        dev->op->epilogue_backward(dev, shape->family->head_activation, e->pooled_pre, dpooled, n,
+                                   h, dpooled, p->weights->pooler.db);
+        back_linear(p, &p->weights->pooler, e->top, h, dpooled, h, n, dtop, SUMMED);
         drop_some(p, dtop, n * h, encoder_top_dropout(p->dropout, shape));
     }
     if (mean)
@@ -118,12 +112,14 @@ static void back_ffn(const struct pass *p, size_t l, size_t s, size_t rows, act 
     const struct encoder_ffn *f = &b->ffn[s];
     size_t width = shape->width, ffn = shape->layer[l].ffn;
     back_norm(p, &w->norm, &f->out, ds, encoder_inside_dropout(p->dropout, shape, l, DROP_FFN),
-              rows, width, ds, dt);
-    back_linear(p, &w->out, f->h, ffn, dt, width, rows, e->dh);
+              rows, width, ds, dt, w->out.db);
+    back_linear(p, &w->out, f->h, ffn, dt, width, rows, e->dh, SUMMED);
     if (s + 1 == shape->stack)
         see(p, l, ENCODER_NEURONS, f->h, e->dh, ffn, 1);
-    p->dev->op->epilogue_backward(p->dev, shape->activation, f->pre, e->dh, rows * ffn, e->dh);
-    back_added(p, &w->in, s ? b->ffn[s - 1].out.y : b->one.y, width, e->dh, ffn, rows, ds);
+    p->dev->op->epilogue_backward(p->dev, shape->activation, f->pre, e->dh, rows, ffn, e->dh,
+                                  w->in.db);
+    back_linear(p, &w->in, s ? b->ffn[s - 1].out.y : b->one.y, width, e->dh, ffn, rows, ds,
+                BACKWARD_ADD_DX | SUMMED);
 }
 
 /* From the output of layer l back to attention's: ds = gradient of the residual inside (da that of
@@ -140,14 +136,17 @@ static void back_feed_forward(const struct pass *p, size_t l, size_t rows)
 
     if (bottleneck) {
         back_norm(p, &w->widen_norm, &b->widen, e->da,
-                  encoder_layer_dropout(p->dropout, l, DROP_FFN), rows, h, e->da, e->db);
-        back_linear(p, &w->widen, b->ffn[shape->stack - 1].out.y, width, e->db, h, rows, ds);
+                  encoder_layer_dropout(p->dropout, l, DROP_FFN), rows, h, e->da, e->db,
+                  w->widen.db);
+        back_linear(p, &w->widen, b->ffn[shape->stack - 1].out.y, width, e->db, h, rows, ds,
+                    SUMMED);
     }
     for (size_t s = shape->stack; s-- > 0;)
         back_ffn(p, l, s, rows, ds, dt);
     back_norm(p, &w->norm1, &b->one, ds,
-              encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION), rows, width, ds, dt);
-    back_linear(p, &w->o, b->context, inner, dt, width, rows, e->dcontext);
+              encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION), rows, width, ds, dt,
+              w->o.db);
+    back_linear(p, &w->o, b->context, inner, dt, width, rows, e->dcontext, SUMMED);
     see(p, l, ENCODER_HEADS, b->context, e->dcontext, inner, shape->head_size);
 }
 
@@ -171,18 +170,21 @@ static void back_narrow(const struct pass *p, size_t l, const struct attention *
     size_t rows = first ? p->batch->n : tokens;
     const struct dropout none = {0};
 
-    back_norm(p, &w->narrow_norm, &b->narrow, e->ds, none, rows, width, e->ds, NULL);
-    back_added(p, &w->narrow, first ? b->first : b->x, h, e->ds, width, rows, e->da);
+    back_norm(p, &w->narrow_norm, &b->narrow, e->ds, none, rows, width, e->ds, NULL, w->narrow.db);
+    back_linear(p, &w->narrow, first ? b->first : b->x, h, e->ds, width, rows, e->da,
+                BACKWARD_ADD_DX | SUMMED);
 
-    back_linear(p, &w->v, b->x, h, dv, attention->kv_stride, tokens, e->dx);
-    back_linear(p, &w->k, b->shared.y, width, dk, attention->kv_stride, tokens, e->ds);
+    back_linear(p, &w->v, b->x, h, dv, attention->kv_stride, tokens, e->dx, 0);
+    back_linear(p, &w->k, b->shared.y, width, dk, attention->kv_stride, tokens, e->ds, 0);
     if (first) {
-        back_linear(p, &w->q, b->shared_first, width, dq, attention->q_stride, rows, e->dt);
+        back_linear(p, &w->q, b->shared_first, width, dq, attention->q_stride, rows, e->dt, 0);
         op->scatter_first_add(p->dev, e->dt, &p->batch->seqs, width, e->ds);
     } else
-        back_added(p, &w->q, b->shared.y, width, dq, attention->q_stride, rows, e->ds);
-    back_norm(p, &w->shared_norm, &b->shared, e->ds, none, tokens, width, e->ds, NULL);
-    back_added(p, &w->shared, b->x, h, e->ds, width, tokens, e->dx);
+        back_linear(p, &w->q, b->shared.y, width, dq, attention->q_stride, rows, e->ds,
+                    BACKWARD_ADD_DX);
+    back_norm(p, &w->shared_norm, &b->shared, e->ds, none, tokens, width, e->ds, NULL,
+              w->shared.db);
+    back_linear(p, &w->shared, b->x, h, e->ds, width, tokens, e->dx, BACKWARD_ADD_DX | SUMMED);
     if (first)
         op->scatter_first_add(p->dev, e->da, &p->batch->seqs, h, e->dx);
     else
@@ -212,11 +214,11 @@ static void back_attention(const struct pass *p, size_t l)
         return;
     }
     if (!first) {
-        back_added(p, &w->qkv, b->x, h, dq, 3 * inner, tokens, e->da);
+        back_linear(p, &w->qkv, b->x, h, dq, 3 * inner, tokens, e->da, BACKWARD_ADD_DX);
         return;
     }
-    back_added(p, &w->q, b->first, h, dq, inner, p->batch->n, e->da);
-    back_linear(p, &w->kv, b->x, h, dk, 2 * inner, tokens, e->dx);
+    back_linear(p, &w->q, b->first, h, dq, inner, p->batch->n, e->da, BACKWARD_ADD_DX);
+    back_linear(p, &w->kv, b->x, h, dk, 2 * inner, tokens, e->dx, 0);
     dev->op->scatter_first_add(dev, e->da, &p->batch->seqs, h, e->dx);
     swap(e);
 }
@@ -230,11 +232,12 @@ static act *back_embed_norm(const struct pass *p)
     act *d = e->da;
     if (shape_projects(shape) && shape->family->embedding != FAMILY_TRIGRAM) {
         back_linear(p, &p->weights->projection, e->embed.y, cols, e->da, shape->hidden, tokens,
-                    e->dwords);
+                    e->dwords, 0);
         d = e->dwords;
     }
     drop_some(p, d, tokens * cols, encoder_embed_dropout(p->dropout, shape));
-    back_norm(p, &p->weights->embed_norm, &e->embed, d, (struct dropout){0}, tokens, cols, d, NULL);
+    back_norm(p, &p->weights->embed_norm, &e->embed, d, (struct dropout){0}, tokens, cols, d, NULL,
+              NULL);
     return d;
 }
 
@@ -248,7 +251,7 @@ static void back_embeddings(const struct pass *p, const struct encoder_rows_grad
     act *d = back_embed_norm(p), *dword = d;
     if (shape->family->embedding == FAMILY_TRIGRAM) {
         back_linear(p, &p->weights->projection, e->trigrams, 3 * shape->embed, d, cols, tokens,
-                    rows ? e->dwords : NULL);
+                    rows ? e->dwords : NULL, 0);
         dword = e->words; /* not needed any more */
         if (rows)
             dev->op->trigram_backward(dev, e->dwords, &p->batch->seqs, shape->embed, dword);

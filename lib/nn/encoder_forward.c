@@ -17,12 +17,17 @@ void encoder_watch(struct encoder *encoder, struct encoder_watch watch)
     encoder->watch = watch;
 }
 
-static void activated(const struct pass *p, const struct weights_matrix *w, const act *x, size_t in,
-                      size_t rows, enum epilogue epilogue, act *pre, act *y, size_t out)
+static void show(const struct pass *p, const struct weights_matrix *w, const act *x, size_t n)
 {
     const struct encoder_watch *watch = &p->e->watch;
     if (watch->see)
-        watch->see(watch->context, p->dev, w->linear, x, rows * in);
+        watch->see(watch->context, p->dev, w->linear, x, n);
+}
+
+static void activated(const struct pass *p, const struct weights_matrix *w, const act *x, size_t in,
+                      size_t rows, enum epilogue epilogue, act *pre, act *y, size_t out)
+{
+    show(p, w, x, rows * in);
     p->dev->op->linear(p->dev, w->linear, x, in, rows, epilogue, pre, y, out);
 }
 
@@ -39,6 +44,18 @@ static void norm(const struct pass *p, const struct weights_norm *w, const struc
     const struct shape *shape = p->e->shape;
     p->dev->op->add_norm(p->dev, shape->family->norm, sum->t, residual, drop, w->gain, w->bias,
                          shape->eps, rows, cols, p->e->tape ? sum->t : NULL, sum->stats, sum->y);
+}
+
+/* The same of the product of x [rows, in] with a matrix. */
+static void normed_product(const struct pass *p, const struct weights_matrix *matrix, const act *x,
+                           size_t in, const struct weights_norm *w, const struct encoder_sum *sum,
+                           const act *residual, struct dropout drop, size_t rows, size_t cols)
+{
+    const struct shape *shape = p->e->shape;
+    show(p, matrix, x, rows * in);
+    p->dev->op->linear_norm(p->dev, matrix->linear, x, in, rows, sum->t, shape->family->norm,
+                            residual, drop, w->gain, w->bias, shape->eps, cols,
+                            p->e->tape ? sum->t : NULL, sum->stats, sum->y);
 }
 
 static void drop_some(const struct pass *p, act *x, size_t n, struct dropout drop)
@@ -80,12 +97,12 @@ static void narrow(const struct pass *p, size_t l)
     size_t h = p->e->shape->hidden, width = p->e->shape->width, tokens = batch->n_tokens;
     bool first = shape_first_only(p->e->shape, l);
     size_t rows = first ? batch->n : tokens;
-    product(p, &w->shared, b->x, h, tokens, b->shared.t, width);
-    norm(p, &w->shared_norm, &b->shared, NULL, (struct dropout){0}, tokens, width);
+    normed_product(p, &w->shared, b->x, h, &w->shared_norm, &b->shared, NULL, (struct dropout){0},
+                   tokens, width);
     if (first)
         p->dev->op->gather_first(p->dev, b->shared.y, &batch->seqs, width, b->shared_first);
-    product(p, &w->narrow, first ? b->first : b->x, h, rows, b->narrow.t, width);
-    norm(p, &w->narrow_norm, &b->narrow, NULL, (struct dropout){0}, rows, width);
+    normed_product(p, &w->narrow, first ? b->first : b->x, h, &w->narrow_norm, &b->narrow, NULL,
+                   (struct dropout){0}, rows, width);
 }
 
 /* Context of layer l from its input: all rows, or first rows against all keys and values. */
@@ -145,9 +162,9 @@ static void step_join(const struct pass *p, size_t l)
     const struct weights_layer *w = &p->weights->layer[l];
     struct encoder_layer *b = &p->e->layer[l];
     size_t rows = rows_of(p, l), width = shape->width;
-    product(p, &w->o, b->context, encoder_inner(shape, l), rows, b->one.t, width);
-    norm(p, &w->norm1, &b->one, residual(p, l, false),
-         encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION), rows, width);
+    normed_product(p, &w->o, b->context, encoder_inner(shape, l), &w->norm1, &b->one,
+                   residual(p, l, false),
+                   encoder_inside_dropout(p->dropout, shape, l, DROP_ATTENTION), rows, width);
 }
 
 /* Feed-forward network s of the stack: its neurons, then its sum. */
@@ -171,9 +188,8 @@ static void reduce(const struct pass *p, size_t l, size_t s)
     const struct weights_ffn *w = &p->weights->layer[l].ffn[s];
     struct encoder_ffn *f = &p->e->layer[l].ffn[s];
     size_t rows = rows_of(p, l), width = shape->width;
-    product(p, &w->out, f->h, shape->layer[l].ffn, rows, f->out.t, width);
-    norm(p, &w->norm, &f->out, ffn_input(p, l, s),
-         encoder_inside_dropout(p->dropout, shape, l, DROP_FFN), rows, width);
+    normed_product(p, &w->out, f->h, shape->layer[l].ffn, &w->norm, &f->out, ffn_input(p, l, s),
+                   encoder_inside_dropout(p->dropout, shape, l, DROP_FFN), rows, width);
 }
 
 static void run_layer(const struct pass *p, size_t l)
@@ -188,10 +204,9 @@ static void run_layer(const struct pass *p, size_t l)
         reduce(p, l, s);
     }
     if (shape->family->bottleneck) {
-        product(p, &p->weights->layer[l].widen, b->ffn[shape->stack - 1].out.y, shape->width, rows,
-                b->widen.t, h);
-        norm(p, &p->weights->layer[l].widen_norm, &b->widen, residual(p, l, true),
-             encoder_layer_dropout(p->dropout, l, DROP_FFN), rows, h);
+        normed_product(p, &p->weights->layer[l].widen, b->ffn[shape->stack - 1].out.y, shape->width,
+                       &p->weights->layer[l].widen_norm, &b->widen, residual(p, l, true),
+                       encoder_layer_dropout(p->dropout, l, DROP_FFN), rows, h);
     }
 }
 

@@ -177,10 +177,10 @@ void mlm_head_backward(struct mlm_head *head, const struct seqs *places, act *gr
     const struct dropout none = {0};
     dev->op->add_norm_backward(dev, NORM_LAYER, head->sum, head->stats, weight(head, head->gain),
                                head->dy, none, n, e, head->dh, NULL, gradient_of(head, head->gain),
-                               gradient_of(head, head->norm_bias));
-    dev->op->epilogue_backward(dev, head->activation, head->pre, head->dh, n * e, head->dh);
+                               gradient_of(head, head->norm_bias), NULL);
+    dev->op->epilogue_backward(dev, head->activation, head->pre, head->dh, n, e, head->dh,
+                               gradient_of(head, head->dense_bias));
     dev->op->linear_backward(dev, head->transform, head->x, h, head->dh, e, n, head->dx, h,
-                             gradient_of(head, head->dense), gradient_of(head, head->dense_bias),
-                             0);
+                             gradient_of(head, head->dense), NULL, 0);
     dev->op->scatter_first_add(dev, head->dx, places, h, gradient);
 }

@@ -83,16 +83,16 @@ static void timed_add_norm(struct device *dev, enum norm norm, const act *x, con
 static void timed_add_norm_backward(struct device *dev, enum norm norm, const act *sum,
                                     const float *stats, const float *gain, const act *dy,
                                     struct dropout dropout, size_t rows, size_t cols, act *dz,
-                                    act *dx, float *dgain, float *dbias)
+                                    act *dx, float *dgain, float *dbias, float *db)
 {
     TIME(NORM, inner->add_norm_backward(dev, norm, sum, stats, gain, dy, dropout, rows, cols, dz,
-                                        dx, dgain, dbias));
+                                        dx, dgain, dbias, db));
 }
 
 static void timed_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                                    const act *dy, size_t n, act *dpre)
+                                    const act *dy, size_t rows, size_t cols, act *dpre, float *db)
 {
-    TIME(EPILOGUE, inner->epilogue_backward(dev, epilogue, pre, dy, n, dpre));
+    TIME(EPILOGUE, inner->epilogue_backward(dev, epilogue, pre, dy, rows, cols, dpre, db));
 }
 
 static void timed_dropout(struct device *dev, act *x, size_t n, struct dropout dropout)

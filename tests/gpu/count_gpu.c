@@ -1,8 +1,7 @@
 /* count_gpu: what a training step and an inference pass cost the CUDA engine: launches, bytes moved
  * and needed, arithmetic intensity, and the least time they take on two cards, whose speeds are
  * those that pages about them repeat; from the shape alone (counting.h). --measure: also the time of
- * the same steps on this machine's GPU. A
- * tab-separated table on stdout.
+ * the same steps on this machine's GPU. A tab-separated table on stdout.
  *
  * usage: count_gpu [--measure] [SHAPE [RECORDS [LENGTH [VOCAB]]]]
  *        (layers=12,hidden=768,heads=12,ffn=3072 64 32 30522: BERT-base)
@@ -76,7 +75,7 @@ static bool pass(struct workload *w, bool training, struct error *err)
     return training ? workload_train(w, err) : workload_infer(w, err);
 }
 
-/* The second step: the first also zeroes the moments of each row of a table that it meets. */
+/* The second step: in the first, buffers grow. */
 static bool count(const struct task *task, bool training, enum precision precision,
                   struct error *err)
 {
@@ -86,14 +85,10 @@ static bool count(const struct task *task, bool training, enum precision precisi
         return error_set(err, "no memory");
     c->int8 = precision == INT8;
     bool ok = open_work(&w, &c->device, task, training, err) && pass(&w, training, err);
-    unsigned long first = c->row[COUNT_ZERO].copies;
     memset(c->row, 0, sizeof c->row);
     ok = ok && pass(&w, training, err);
     if (ok)
         report(c, training ? "training step" : "inference", precision);
-    if (ok && training)
-        printf("the first step: %lu more memsets, moments of the tables' rows\n",
-               first - c->row[COUNT_ZERO].copies);
     workload_close(&w);
     c->device.op->close(&c->device);
     return ok;

@@ -274,6 +274,20 @@ static void counting_add_norm(struct device *dev, enum norm norm, const act *x, 
     counting_kernel(dev, COUNT_NORM, bytes, bytes);
 }
 
+/* The norm adds the bias of a product that is not int8. */
+static void counting_linear_norm(struct device *dev, const struct linear *linear, const act *x,
+                                 size_t x_stride, size_t rows, act *product, enum norm norm,
+                                 const act *residual, struct dropout dropout, const float *gain,
+                                 const float *bias, float eps, size_t cols, act *sum, float *stats,
+                                 act *y)
+{
+    struct linear plain = *linear;
+    plain.bias = false;
+    counting_linear(dev, &plain, x, x_stride, rows, EPILOGUE_NONE, NULL, product, cols);
+    counting_add_norm(dev, norm, product, residual, dropout, gain, bias, eps, rows, cols, sum,
+                      stats, y);
+}
+
 /* Rows of a block of attention (kernels/cuda/attention.h). */
 static inline size_t counting_own(size_t head_size)
 {
@@ -329,8 +343,9 @@ static void counting_column_sum_of(struct device *dev, size_t rows, size_t cols)
 {
     double r = (double)rows, c = (double)cols, runs = (double)((rows + 63) / 64);
     if (rows > 0 && cols > 0)
-        counting_add(dev, COUNT_BIAS_BACK, 2, 0,
-                     (double)dev->act_bytes * r * c + 16 * runs * c + 8 * c, 4 * c, false);
+        counting_add(dev, COUNT_BIAS_BACK, rows > 64 ? 2 : 1, 0,
+                     (double)dev->act_bytes * r * c + (rows > 64 ? 16 * runs * c : 0) + 8 * c,
+                     4 * c, false);
 }
 
 static void counting_linear_backward(struct device *dev, const struct linear *linear, const act *x,
@@ -357,22 +372,24 @@ static void counting_linear_backward(struct device *dev, const struct linear *li
 }
 
 static void counting_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
-                                       const act *dy, size_t n, act *dpre)
+                                       const act *dy, size_t rows, size_t cols, act *dpre,
+                                       float *db)
 {
-    double bytes = (double)dev->act_bytes * (double)n;
+    double bytes = (double)dev->act_bytes * (double)rows * (double)cols;
+    double runs = (double)((rows + 63) / 64), sums = db ? (16 * runs + 8) * (double)cols : 0;
     (void)epilogue;
     (void)pre;
     (void)dy;
     (void)dpre;
-    counting_kernel(dev, COUNT_ACTIVATION_BACK, 3 * bytes, bytes);
+    counting_add(dev, COUNT_ACTIVATION_BACK, db ? 2 : 1, 0, 3 * bytes + sums, bytes, false);
 }
 
 static void counting_add_norm_backward(struct device *dev, enum norm norm, const act *sum,
                                        const float *stats, const float *gain, const act *dy,
                                        struct dropout dropout, size_t rows, size_t cols, act *dz,
-                                       act *dx, float *dgain, float *dbias)
+                                       act *dx, float *dgain, float *dbias, float *db)
 {
-    bool wanted = dgain || dbias, wide = cols > 1024;
+    bool wide = cols > 1024, wanted = dgain || dbias || (db && !wide);
     double n = (double)rows * (double)cols * (double)dev->act_bytes;
     double least = n * (3 + (dx != NULL)) + 8 * (double)rows;
     double runs = (double)(rows > 16 * 512 ? 512 : (rows + 15) / 16);
@@ -384,8 +401,10 @@ static void counting_add_norm_backward(struct device *dev, enum norm norm, const
     (void)dropout;
     (void)dz;
     counting_add(dev, COUNT_NORM_BACK, 1UL + wanted + (wanted && wide), 0,
-                 least + (wanted ? 16 * runs * (double)cols : 0) + (wanted && wide ? 2 * n : 0),
+                 least + (wanted ? 24 * runs * (double)cols : 0) + (wanted && wide ? 2 * n : 0),
                  least, false);
+    if (db && wide)
+        counting_column_sum_of(dev, rows, cols);
 }
 
 static void counting_attention_backward(struct device *dev, const struct attention *a, const act *q,
@@ -561,6 +580,7 @@ static inline struct counting *counting_open(size_t act_bytes)
                                  .embed = counting_embed,
                                  .linear = counting_linear,
                                  .add_norm = counting_add_norm,
+                                 .linear_norm = counting_linear_norm,
                                  .attention = counting_attention,
                                  .gather_first = counting_gather_first,
                                  .mean_pool = counting_mean_pool,

@@ -87,7 +87,7 @@ static void run_norm(struct world *w)
     w->dev->op->add_norm_backward(w->dev, NORM_LAYER, act_piece(w, 0), float_piece(w, 1),
                                   float_piece(w, 2), act_piece(w, 3), (struct dropout){0, 0}, ROWS,
                                   COLS, act_piece(w, 3), NULL, float_piece(w, 4),
-                                  float_piece(w, 5));
+                                  float_piece(w, 5), NULL);
 }
 static void run_attention(struct world *w)
 {

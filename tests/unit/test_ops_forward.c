@@ -257,6 +257,44 @@ static void test_norm(void)
     }
 }
 
+/* A product and a norm: tolerances of both, the product's (of IN terms of size 1, a sum of size 4)
+ * multiplied by rstd, about 1/4, and a gain of at most 4. On 16 bits one device rounds the product
+ * before the bias is added, another after. */
+static void linear_norm_case(struct trial *t, const void *context)
+{
+    const struct norm_shape *s = context;
+    enum { IN = 17 };
+    struct error err = ERROR_INIT;
+    size_t n = s->rows * s->cols;
+    double product = IN * 4 * EPSILON + (t->format == DTYPE_F32 ? 0 : 16 * trial_unit(t->format));
+    double tolerance = (double)(s->cols + 32) * 4 * EPSILON + 8 * product;
+    float *w = trial_floats(t, s->cols * IN, 1, 0);
+    float *b = s->keep ? trial_floats(t, s->cols, 1, 0) : NULL;
+    act *x = trial_act(t, s->rows * (IN + 2), 1);
+    act *residual = s->residual ? trial_act(t, n, 1) : NULL;
+    float *gain = trial_floats(t, s->cols, 1, 0), *bias = trial_floats(t, s->cols, 1, 0);
+    act *y = trial_out(t, "y", n, tolerance);
+    act *sum = s->keep ? trial_out(t, "sum", n, 2 * product) : NULL;
+    float *stats = s->keep && s->norm == NORM_LAYER
+                       ? trial_out_floats(t, "stats", 2 * s->rows, tolerance)
+                       : NULL;
+    struct linear *linear = trial_bind(t, w, b, s->cols, IN, &err);
+    t->dev->op->linear_norm(t->dev, linear, x, IN + 2, s->rows, sum ? sum : y, s->norm, residual,
+                            (struct dropout){s->rate, 42}, gain, bias, 1e-6F, s->cols, sum, stats,
+                            y);
+    t->dev->op->linear_free(t->dev, linear);
+}
+
+static void test_linear_norm(void)
+{
+    static const struct norm_shape shapes[] = {
+        {NORM_LAYER, 3, 64, 0, true, true, false},   {NORM_LAYER, 33, 100, 0.1F, true, true, false},
+        {NORM_LAYER, 5, 1030, 0, true, true, false}, {NORM_LAYER, 17, 65, 0, true, false, false},
+        {NORM_AFFINE, 9, 33, 0, false, true, false}, {NORM_LAYER, 0, 64, 0, true, true, false}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        trial_everywhere(linear_norm_case, &shapes[i], "linear_norm");
+}
+
 /* sum written over the residual, as the training loop does. */
 static void norm_over_residual_case(struct trial *t, const void *context)
 {
@@ -433,6 +471,7 @@ int main(void)
     trial_everywhere(bound_case, NULL, "a bound product follows its weights");
     test_embed();
     test_norm();
+    test_linear_norm();
     trial_everywhere(norm_over_residual_case, NULL, "add_norm, sum over residual");
     test_attention();
     trial_everywhere(gather_case, &one, "gather_first, 1 column");

@@ -151,7 +151,7 @@ static void test_epilogue(enum epilogue epilogue, const char *name)
     for (size_t i = 0; i < e.n; i++) /* differences must not straddle the corner of relu */
         if (fabsf(e.x[i]) < 0.1F)
             e.x[i] = 0.25F;
-    dev->op->epilogue_backward(dev, epilogue, as_act(e.x), as_act(e.c), e.n, as_act(dx));
+    dev->op->epilogue_backward(dev, epilogue, as_act(e.x), as_act(e.c), 1, e.n, as_act(dx), NULL);
     check("epilogue", name, epilogue_loss, &e, e.x, dx, e.n);
     dev->op->linear_free(dev, e.one);
     release();
@@ -186,14 +186,21 @@ static void test_norm(enum norm norm, float rate, const char *name)
     n.y = fill(all, 0, 0);
     n.c = fill(all, 1, 25);
     float *dz = fill(all, 0, 0), *dx = fill(all, 0, 0), *dgain = fill(n.cols, 0, 0),
-          *dbias = fill(n.cols, 0, 0);
+          *dbias = fill(n.cols, 0, 0), *db = fill(n.cols, 0, 0);
     norm_loss(&n);
     dev->op->add_norm_backward(dev, norm, as_act(n.sum), n.stats, n.gain, as_act(n.c), n.dropout,
-                               n.rows, n.cols, as_act(dz), as_act(dx), dgain, dbias);
+                               n.rows, n.cols, as_act(dz), as_act(dx), dgain, dbias, db);
     check(name, "dx", norm_loss, &n, n.x, dx, all);
     check(name, "dz", norm_loss, &n, n.residual, dz, all);
     check(name, "dgain", norm_loss, &n, n.gain, dgain, n.cols);
     check(name, "dbias", norm_loss, &n, n.bias, dbias, n.cols);
+    for (size_t c = 0; c < n.cols; c++) { /* one bias for the column of all rows */
+        double sum = 0;
+        for (size_t r = 0; r < n.rows; r++)
+            sum += (double)dx[r * n.cols + c];
+        if (!(fabs(sum - (double)db[c]) <= 1e-5))
+            tap_ok(false, "%s: db[%zu] is %g, the column's sum %g", name, c, (double)db[c], sum);
+    }
     release();
 }
 
