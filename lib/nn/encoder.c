@@ -85,7 +85,8 @@ static void carve_shared(const struct layout *to)
     shared.qkv = acts(to, t, 3 * a);
     shared.context = acts(to, t, a);
     shared.one.t = acts(to, t, w);
-    shared.one.y = acts(to, t, w);
+    /* Its input is not needed any more: two places of [T, H] stay in a cache where three do not. */
+    shared.one.y = shape->family->bottleneck ? acts(to, t, w) : shared.x;
     if (shape->family->bottleneck) {
         shared.shared = sums(to, t, w, NULL);
         shared.narrow = sums(to, t, w, NULL);

@@ -5,7 +5,7 @@
  *
  * Activations live in a workspace on the device. With a tape each layer has buffers of its own,
  * kept for the backward pass: about T (4H + 4A + 2F) elements a layer; without one all layers share
- * one set: T (3H + 4A + F). A bottleneck of width W with s stacked feed-forward networks: T (2H +
+ * one set: T (2H + 4A + F). A bottleneck of width W with s stacked feed-forward networks: T (2H +
  * 4A + (6 + 2s) W + 2sF) and T (2H + 4A + 4W + F). The workspace is sized by encoder_reserve() and
  * grows only when a batch is larger.
  */
