@@ -16,6 +16,14 @@ size_t host_work_bytes(const struct device *dev, const struct device_job *job)
     return 0;
 }
 
+size_t host_weight_bytes(const struct device *dev, enum dtype type, size_t rows, size_t cols,
+                         bool table)
+{
+    (void)dev;
+    size_t element = type == DTYPE_I8 ? sizeof(int8_t) : sizeof(float);
+    return table ? 0 : rows * (cols * element + sizeof(float));
+}
+
 bool host_reserve(struct device *dev, size_t work_bytes, struct error *err)
 {
     (void)dev;

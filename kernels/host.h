@@ -6,6 +6,8 @@
 
 void host_memory(struct device *dev, struct device_memory *memory);
 size_t host_work_bytes(const struct device *dev, const struct device_job *job);
+size_t host_weight_bytes(const struct device *dev, enum dtype type, size_t rows, size_t cols,
+                         bool table);
 bool host_reserve(struct device *dev, size_t work_bytes, struct error *err);
 
 bool host_block_bind(struct device *dev, float *w, size_t n, struct error *err);

@@ -234,6 +234,10 @@ struct device_ops {
     /* Bytes of working memory that an operation takes besides its operands; of a GPU, whose working
      * memory comes from alloc; a CPU's few buffers are not counted: 0. */
     size_t (*work_bytes)(const struct device *dev, const struct device_job *job);
+    /* Bytes that linear_prepare (with a bias), or with `table` table_prepare allocates; a table in a
+     * mapped file takes none on the CPU. The weights exist: no product of theirs overflows. */
+    size_t (*weight_bytes)(const struct device *dev, enum dtype type, size_t rows, size_t cols,
+                           bool table);
     /* Working memory of so many bytes now, so that operations that need no more allocate none. */
     bool (*reserve)(struct device *dev, size_t work_bytes, struct error *err);
     /* "own kernels avx512, OpenBLAS 0.3.21 Cooperlake, 2 threads" into text. */

@@ -155,6 +155,7 @@ static const struct device_ops operations = {
     .sync = cpu_sync,
     .memory = host_memory,
     .work_bytes = host_work_bytes,
+    .weight_bytes = host_weight_bytes,
     .reserve = host_reserve,
     .describe = cpu_describe,
     .linear_prepare = cpu_linear_prepare,

@@ -109,6 +109,8 @@ void *cuda_alloc(struct device *dev, size_t bytes, struct error *err);
 void cuda_free(struct device *dev, void *memory);
 void cuda_memory_told(struct device *dev, struct device_memory *memory);
 size_t cuda_work_bytes(const struct device *dev, const struct device_job *job);
+size_t cuda_weight_bytes(const struct device *dev, enum dtype type, size_t rows, size_t cols,
+                         bool table);
 bool cuda_reserve(struct device *dev, size_t work_bytes, struct error *err);
 /* Working memory of operations, next to what takes it. */
 size_t cuda_column_sum_bytes(size_t rows, size_t cols);

@@ -163,6 +163,7 @@ static const struct device_ops operations = {
     .sync = cuda_sync,
     .memory = cuda_memory_told,
     .work_bytes = cuda_work_bytes,
+    .weight_bytes = cuda_weight_bytes,
     .reserve = cuda_reserve,
     .describe = cuda_describe,
     .linear_prepare = cuda_linear_prepare,

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "core/int4.h"
+
 static const size_t HALF_BYTES = (size_t)1 << 20;
 
 /* "7.90 GB", "1.05 MB" into text [16]. */
@@ -149,6 +151,20 @@ size_t cuda_work_bytes(const struct device *dev, const struct device_job *job)
         return cuda_relation_bytes(rows, inner, cols);
     }
     return 0;
+}
+
+/* As upload_table() in rows.cu, upload_float() and upload_int8() in linear.cu. */
+size_t cuda_weight_bytes(const struct device *dev, enum dtype type, size_t rows, size_t cols,
+                         bool table)
+{
+    size_t scales = type == DTYPE_I8 ? rows * sizeof(float) : 0, bias = rows * sizeof(float);
+    if (table && type == DTYPE_U8)
+        return rows * (int4_row_bytes(cols) + int4_groups(cols) * sizeof(float));
+    if (table)
+        return rows * cols * dtype_bytes(type == DTYPE_F64 ? DTYPE_F32 : type) + scales;
+    if (type == DTYPE_I8)
+        return (rows + 15) / 16 * 16 * ((cols + 15) / 16 * 16) + scales + bias;
+    return rows * cols * dev->act_bytes + bias;
 }
 
 /* ---- life ---- */

@@ -79,6 +79,7 @@ static const struct device_ops reference_ops = {
     .sync = reference_sync,
     .memory = host_memory,
     .work_bytes = host_work_bytes,
+    .weight_bytes = host_weight_bytes,
     .reserve = host_reserve,
     .describe = reference_describe,
     .linear_prepare = reference_linear_prepare,

@@ -159,6 +159,9 @@ static size_t kernel_number(const char *path, const char *key, size_t unit)
 size_t memory_available(void)
 {
     size_t free = kernel_number("/proc/meminfo", "MemAvailable:", 1024);
+    size_t swap = kernel_number("/proc/meminfo", "SwapFree:", 1024);
+    if (free != SIZE_MAX && swap < SIZE_MAX - free)
+        free += swap;
     size_t most = kernel_number("/sys/fs/cgroup/memory.max", "", 1);
     size_t used = kernel_number("/sys/fs/cgroup/memory.stat", "anon ", 1);
     if (most != SIZE_MAX && used != SIZE_MAX) {

@@ -33,8 +33,8 @@ char *memory_format(struct error *err, const char *format, ...)
 /* Largest resident set of this process so far, bytes. */
 size_t memory_peak(void);
 
-/* What this process can still take without swapping: what the kernel calls available, within the
- * limit of its control group. SIZE_MAX: unknown. */
+/* What this process can still take: what the kernel calls available, and swap, within the limit of
+ * its control group. SIZE_MAX: unknown. */
 size_t memory_available(void);
 
 #endif

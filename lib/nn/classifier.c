@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "nn/batch.h"
 #include "nn/encoder.h"
+#include "nn/footprint.h"
 #include "nn/parts.h"
 #include "nn/weights.h"
 
@@ -45,8 +46,10 @@ struct classifier {
     size_t batch_tokens;
     struct lane *lane;
     size_t n_lanes;
-    struct lane whole; /* the device with all its threads, for a run that is alone */
-    size_t *run;       /* [n_runs + 1]: first record of each run */
+    struct footprint footprint;
+    struct batch_size most; /* of a run */
+    struct lane whole;      /* the device with all its threads, for a run that is alone */
+    size_t *run;            /* [n_runs + 1]: first record of each run */
     size_t room_runs;
 };
 
@@ -95,9 +98,47 @@ static bool open_lanes(struct classifier *c, struct device *dev, struct error *e
     return open_lane(c, &c->whole, dev, err);
 }
 
+/* Weights, and a run of each lane; of the CPU that is little. */
+static bool check_memory(struct classifier *c, struct device *dev, struct error *err)
+{
+    char wanted[FOOTPRINT_TEXT], weights[FOOTPRINT_TEXT], left[FOOTPRINT_TEXT];
+    size_t longest = shape_max_tokens(&c->shape);
+    struct footprint *footprint = &c->footprint;
+    struct device_memory memory;
+    struct batch batch;
+    bool int8 = false;
+    batch_init(&batch, dev, &c->shape, 0, false);
+    c->most = (struct batch_size){.tokens = longest > c->batch_tokens ? longest : c->batch_tokens,
+                                  .records = c->batch_tokens,
+                                  .longest = longest};
+    struct footprint_run run = {
+        .dev = dev, .shape = &c->shape, .precision = DTYPE_F32, .batch = &batch, .most = c->most};
+    if (!weights_bytes(&c->shape, c->model, dev, &run.weights, &int8, err) ||
+        !footprint_inference(&run, int8, footprint, err))
+        return false;
+    dev->op->memory(dev, &memory);
+    return footprint->total <= memory.free ||
+           error_set(err,
+                     "%s needs %s of memory on %s (%s of it for its weights), %s free: take a "
+                     "smaller model, such as one of mquant, or a device with more memory",
+                     c->model->name, footprint_text(footprint->total, wanted), dev->name,
+                     footprint_text(footprint->parameters, weights),
+                     footprint_text(memory.free, left));
+}
+
+/* Where one lane does it all: room for its largest run, so that none is short of it. */
+static bool reserve(struct classifier *c, struct device *dev, struct error *err)
+{
+    struct lane *lane = &c->lane[0];
+    return !c->has_encoder || c->n_lanes > 1 ||
+           (dev->op->reserve(dev, c->footprint.work, err) &&
+            batch_reserve(&lane->batch, &c->most, &c->shape, err) &&
+            encoder_reserve(lane->encoder, c->most.tokens, c->most.records, err));
+}
+
 static bool open_encoder(struct classifier *c, struct device *dev, struct error *err)
 {
-    if (!shape_from_model(&c->shape, c->model, err) ||
+    if (!shape_from_model(&c->shape, c->model, err) || !check_memory(c, dev, err) ||
         !weights_prepare(&c->weights, &c->shape, c->model, dev, err))
         return false;
     c->n_labels = c->shape.n_labels;
@@ -128,7 +169,8 @@ struct classifier *classifier_open(struct model *model, struct device *dev, stru
     c->has_encoder = !ngram_alone(model);
     c->has_ngram = !c->has_encoder || ngram_of_model(model);
     if (model_check_problem(model, err) && (!c->has_encoder || open_encoder(c, dev, err)) &&
-        (!c->has_ngram || open_ngram(c, dev, err)) && open_lanes(c, dev, err))
+        (!c->has_ngram || open_ngram(c, dev, err)) && open_lanes(c, dev, err) &&
+        reserve(c, dev, err))
         return c;
     classifier_close(c);
     return NULL;
@@ -148,6 +190,11 @@ void classifier_close(struct classifier *classifier)
     ngram_close(classifier->ngram);
     ngram_part_free(&classifier->part);
     free(classifier);
+}
+
+size_t classifier_footprint(const struct classifier *classifier)
+{
+    return classifier->footprint.total;
 }
 
 size_t classifier_labels(const struct classifier *classifier)

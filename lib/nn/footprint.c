@@ -159,7 +159,7 @@ bool footprint_inference(const struct footprint_run *run, bool int8, struct foot
     struct count count = {
         .run = run, .format = int8 ? DTYPE_I8 : run->precision, .work = run->work};
     const struct batch_size *most = &run->most;
-    *footprint = (struct footprint){.beside = run->beside};
+    *footprint = (struct footprint){.parameters = run->weights, .beside = run->beside};
     if (!encoder_bytes(run->dev, run->shape, false, most->tokens, most->records,
                        &footprint->activations, err))
         return false;

@@ -23,6 +23,7 @@ struct footprint_run {
     bool some_words;  /* moments are of n_words rows of the word table, not of all */
     size_t n_words;
     size_t beside, work; /* of hooks: what they allocate, the most working memory they need */
+    size_t weights;      /* weights_bytes() of inference */
 };
 
 /* Bytes. */
@@ -38,8 +39,7 @@ struct footprint {
 
 bool footprint_training(const struct footprint_run *run, struct footprint *footprint,
                         struct error *err) MUST_CHECK;
-/* Of batches through weights that are on the device already: activations, batch and work. `int8`:
- * some of the weights are. */
+/* Of prepared weights and batches through them. `int8`: some of the weights are. */
 bool footprint_inference(const struct footprint_run *run, bool int8, struct footprint *footprint,
                          struct error *err) MUST_CHECK;
 

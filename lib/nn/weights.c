@@ -320,6 +320,69 @@ static bool reserve_norms(struct weights *w, struct error *err)
     return w->floats != NULL;
 }
 
+/* ---- what that takes ---- */
+
+struct tally {
+    const struct shape *shape;
+    struct model *model;
+    struct device *dev;
+    size_t bytes;
+    bool int8;
+};
+
+static bool count_weight(struct tally *tally, const struct part *part, size_t n_stacked, bool table,
+                         struct error *err)
+{
+    char name[PARTS_NAME_BYTES];
+    parts_name(tally->shape, part, "weight", name);
+    const struct tensor_view *view =
+        parts_require_tensor(tally->model, name, part->rows, part->cols, err);
+    if (!view)
+        return false;
+    tally->int8 |= !table && view->type == DTYPE_I8;
+    tally->bytes += tally->dev->op->weight_bytes(tally->dev, view->type, n_stacked * part->rows,
+                                                 part->cols, table);
+    return true;
+}
+
+static bool count_matrix(void *context, const struct part *part, size_t n_stacked,
+                         struct weights_matrix *to, struct error *err)
+{
+    (void)to;
+    return count_weight(context, part, n_stacked, false, err);
+}
+
+static bool count_table(void *context, const struct part *part, struct table_weights **to,
+                        struct error *err)
+{
+    (void)to;
+    return count_weight(context, part, 1, true, err);
+}
+
+static bool count_norm(void *context, const struct part *part, struct weights_norm *to,
+                       struct error *err)
+{
+    struct tally *tally = context;
+    (void)to;
+    (void)err;
+    tally->bytes += 2 * part->cols * sizeof(float);
+    return true;
+}
+
+bool weights_bytes(const struct shape *shape, struct model *model, struct device *dev,
+                   size_t *bytes, bool *int8, struct error *err)
+{
+    struct tally tally = {.shape = shape, .model = model, .dev = dev};
+    const struct weights_maker maker = {
+        .context = &tally, .table = count_table, .matrix = count_matrix, .norm = count_norm};
+    struct weights none = {.shape = shape, .dev = dev};
+    bool ok = weights_make(&none, &maker, err);
+    free(none.layer);
+    *bytes = tally.bytes;
+    *int8 = tally.int8;
+    return ok;
+}
+
 bool weights_prepare(struct weights *weights, const struct shape *shape, struct model *model,
                      struct device *dev, struct error *err)
 {

@@ -90,6 +90,9 @@ bool weights_make(struct weights *weights, const struct weights_maker *maker,
  * and a classifier must be there. Borrows everything. */
 bool weights_prepare(struct weights *weights, const struct shape *shape, struct model *model,
                      struct device *dev, struct error *err) MUST_CHECK;
+/* What that allocates on the device; `int8`: some of the matrices are. */
+bool weights_bytes(const struct shape *shape, struct model *model, struct device *dev,
+                   size_t *bytes, bool *int8, struct error *err) MUST_CHECK;
 void weights_free(struct weights *weights); /* safe on a zeroed struct */
 
 /* Verify the rows of the word table that these ids name. Thread-safe. */

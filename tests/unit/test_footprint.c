@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "nn/classifier.h"
 #include "nn/footprint.h"
 #include "nn/train.h"
 #include "nn/trainer.h"
@@ -230,6 +231,72 @@ static void test_large(void)
         dev->op->close(dev);
 }
 
+/* ---- answering ---- */
+
+static bool answer(size_t max_memory, struct device_memory *before, struct device_memory *after,
+                   size_t *footprint, struct error *err)
+{
+    struct model model;
+    float logits[RECORDS * 3];
+    struct device *dev = device_cuda_open(0, DTYPE_F16, max_memory, err);
+    if (!dev)
+        return false;
+    struct classifier *c = NULL;
+    bool ok = model_open(&model, scratch_path("trained.tar"), err);
+    if (ok) {
+        c = classifier_open(&model, dev, NULL, 64, err);
+        dev->op->memory(dev, before);
+        *footprint = c ? classifier_footprint(c) : 0;
+        ok = c && classifier_run(c, toy.offset, toy.id, RECORDS, logits, err);
+        dev->op->memory(dev, after);
+        classifier_close(c);
+        model_close(&model);
+    }
+    dev->op->close(dev);
+    return ok;
+}
+
+/* A model from random weights. */
+static void write_trained(void)
+{
+    struct error err = ERROR_INIT;
+    struct model model;
+    struct shape shape = {0};
+    struct train_options options;
+    struct train_result result;
+    train_defaults(&options);
+    options.epochs = 1;
+    struct device *dev = device_cpu_open(1, &err);
+    struct output *output = output_open(scratch_path("trained.tar"), true, &err);
+    tiny_need(dev && output && model_open(&model, scratch_path("empty.tar"), &err) &&
+                  shape_from_text(&shape, "layers=2,hidden=32,heads=2,ffn=64,positions=16",
+                                  TINY_VOCAB, 3, &err) &&
+                  train(&model, &shape, &toy.set, &options, dev, NULL,
+                        json_pack("{s:s}", "program", "test"), output, &result, &err) &&
+                  output_commit(output, &err),
+              &err);
+    shape_free(&shape);
+    model_close(&model);
+    dev->op->close(dev);
+}
+
+static void test_answers(void)
+{
+    struct error err = ERROR_INIT, refused = ERROR_INIT;
+    struct device_memory before = {0}, after = {0};
+    size_t footprint = 0, enough;
+    write_trained();
+    bool ok = answer(0, &before, &after, &footprint, &err);
+    enough = footprint;
+    tap_ok(ok && after.most_used == footprint && before.allocations == after.allocations,
+           "answering: %zu bytes foretold, %zu allocated, none later %s", footprint,
+           after.most_used, err.text);
+    tap_ok(answer(enough, &before, &after, &footprint, &err), "that is enough %s", err.text);
+    tap_ok(!answer(enough - 1, &before, &after, &footprint, &refused) &&
+               strstr(refused.text, "of memory on cuda:0") && strstr(refused.text, "mquant"),
+           "one byte less: %s", refused.text);
+}
+
 /* ---- every allocation failing in turn ---- */
 
 static int scenario(void)
@@ -300,6 +367,7 @@ int main(int argc, char **argv)
     test_counts();
     test_limit();
     test_large();
+    test_answers();
     test_failures();
     return tap_done();
 }
