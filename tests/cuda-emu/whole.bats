@@ -76,6 +76,13 @@ repeats() {
     run mstudent --device cuda --max-memory 100K -m model.tar -o out data.tok
     assert_fails "training needs" "of memory on cuda:0" "no --batch-tokens makes it fit"
     [ ! -e out ]
+    local tool
+    for tool in mscore "mteach -o out"; do
+        # shellcheck disable=SC2086 # words
+        run $tool --device cuda --max-memory 20K -m model.tar data.tok
+        assert_fails "of memory on cuda:0" "for its weights" "mquant"
+        [ ! -e out ]
+    done
 }
 
 @test "--precision tf32 is asked of products, and told" {
