@@ -23,7 +23,7 @@ bad=0
 # shellcheck disable=SC2317 # called by helper.bash, which is made for bats
 bats_require_minimum_version() { :; }
 export BATS_TEST_DIRNAME=$here
-# shellcheck source=helper.bash
+# shellcheck source-path=SCRIPTDIR source=helper.bash
 . "$here/helper.bash"
 
 if [ $# -ge 3 ]; then
