@@ -231,7 +231,7 @@ check-emu-built: $(EMU_UNIT) $(B)/faults
 ifeq ($(CONFIG),emu)
 check-emu-built: tools
 	TRIAL_ONLY=cuda $(PROVE) --exec 'sh tests/cuda-emu/orders.sh' $(EMU_UNIT)
-	MILLET_BIN=$(abspath $(BIN_DIR)) $(PROVE) --exec bats tests/cuda-emu/whole.bats
+	MILLET_BIN=$(abspath $(BIN_DIR)) $(PROVE) --exec bats $(sort $(wildcard tests/cuda-emu/*.bats))
 else
 	$(TRIAL_SMALL_$(CONFIG)) TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 $(PROVE) --exec '' $(EMU_UNIT)
 endif

@@ -21,6 +21,7 @@ awk '
         printf "%6.1f %%  %4d of %4d lines  %s\n", part[2], run, n, file
         all += n
         all_run += run
+        file = "" # gcov ends with a sum over all files
     }
     END {
         share = all ? 100 * all_run / all : 0
