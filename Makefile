@@ -217,8 +217,11 @@ check-built: tools $(UNIT) lint
 # Operations in three orders of threads, whose results must have equal bytes, with ASan and UBSan, and with TSan; then
 # that each planted defect is noticed as it was.
 EMU_UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_ops_*.c tests/unit/test_cuda_*.c)))
-# 200 times slower: not the large cases, which take minutes there.
-TRIAL_SMALL_emu-tsan := TRIAL_SMALL=8000
+# ThreadSanitizer is 200 times slower: operations alone, and not the large cases.
+TRIAL_SMALL_emu-tsan := TRIAL_SMALL=6000
+ifneq ($(CONFIG),emu-tsan) # whole runs of training: what they take, and steps of several batches
+EMU_UNIT += $(B)/unit/test_footprint $(B)/unit/test_accumulate
+endif
 
 check-emu: ## operations of the CUDA engine on the emulator (no GPU, no CUDA needed): orders of threads, ASan, TSan
 	@$(MAKE) --no-print-directory CONFIG=emu check-emu-built
@@ -233,7 +236,7 @@ check-emu-built: tools
 	TRIAL_ONLY=cuda $(PROVE) --exec 'sh tests/cuda-emu/orders.sh' $(EMU_UNIT)
 	MILLET_BIN=$(abspath $(BIN_DIR)) $(PROVE) --exec bats $(sort $(wildcard tests/cuda-emu/*.bats))
 else
-	$(TRIAL_SMALL_$(CONFIG)) TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1 $(PROVE) --exec '' $(EMU_UNIT)
+	$(TRIAL_SMALL_$(CONFIG)) TRIAL_ONLY=cuda TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0 $(PROVE) --exec '' $(EMU_UNIT)
 endif
 
 cover-emu: ## lines of kernels/cuda/*.cu that those tests run, by gcov; fails below 95 %
