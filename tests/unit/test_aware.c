@@ -43,7 +43,7 @@ int main(void)
     memcpy(word, params->word.w, params->word.rows * params->word.cols * 4);
     struct aware aware = {.dev = dev};
     const struct trainer_hook hook = aware_hook(&aware);
-    tap_ok(hook.before_forward(hook.context, &trainer, &err) && wrong(params, before) == 0 &&
+    tap_ok(hook.before_step(hook.context, &trainer, &err) && wrong(params, before) == 0 &&
                memcmp(params->w, before, bytes) != 0,
            "in a step matrices are what their codes are worth, vectors are not touched");
     tap_ok(memcmp(word, params->word.w, params->word.rows * params->word.cols * 4) == 0,

@@ -102,7 +102,7 @@ static void test_gradient(enum movement_variant variant, double share, const cha
     struct params *params = &p.trainer.params;
     float *dense = malloc(params->n * sizeof *dense), *found;
     memcpy(dense, params->w, params->n * sizeof *dense);
-    tiny_need(p.hook.hook.before_forward(&p.hook, &p.trainer, &err), &err);
+    tiny_need(p.hook.hook.before_step(&p.hook, &p.trainer, &err), &err);
     (void)loss_of(&p, true);
     tiny_need(p.hook.hook.after_backward(&p.hook, &p.trainer, &err), &err);
     back = memcmp(dense, params->w, params->n * sizeof *dense) == 0;
@@ -127,7 +127,7 @@ static void test_gradient(enum movement_variant variant, double share, const cha
             }
         }
     }
-    tiny_need(p.hook.hook.before_forward(&p.hook, &p.trainer, &err), &err);
+    tiny_need(p.hook.hook.before_step(&p.hook, &p.trainer, &err), &err);
     (void)loss_of(&p, true);
     tiny_need(p.hook.hook.after_backward(&p.hook, &p.trainer, &err), &err);
     for (size_t s = 0; s < p.hook.layout.n_sets; s++) {
