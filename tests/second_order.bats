@@ -29,10 +29,21 @@ setup() {
 }
 
 @test "second-order: by variance labels are not needed" {
-    cut -d, -f2 data.csv | tail -n +2 > texts.txt
+    cut -d, -f1 data.csv | tail -n +2 > texts.txt
     mtok -q -m deep.tar texts.txt > unlabelled.tok
     mprune -q -j 1 -m deep.tar --method second-order --sensitivity variance --keep 50% \
         -o a.tar unlabelled.tok
+    run mscore -q -j 1 -m a.tar --predict data.tok
+    assert_status 0
+}
+
+@test "second-order: texts that are nearly the same, whose sums are off by more than they vary" {
+    for text in film money film money film sport; do
+        for _ in 1 2 3 4 5 6 7 8 9 10; do echo "$text"; done
+    done > texts.txt
+    mtok -q -m deep.tar texts.txt > same.tok
+    mprune -q -j 1 -m deep.tar --method second-order --sensitivity variance --keep 50% \
+        -o a.tar same.tok
     run mscore -q -j 1 -m a.tar --predict data.tok
     assert_status 0
 }

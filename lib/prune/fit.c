@@ -7,8 +7,7 @@
 #include "core/memory.h"
 #include "prune/scatter.h"
 
-static const double most = 4;        /* of a scale */
-static const double rounding = 1e-6; /* of a trace: what float sums may be off, as an eigenvalue */
+static const double most = 4;      /* of a scale */
 static const double least = 1e-30; /* of a ridge: inputs that are all zero leave nothing to solve */
 
 struct fit {
@@ -141,14 +140,11 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
 {
     struct sums sums;
     size_t n = fit->n, m = fit->m;
-    double added = 0, whole = 0, rows = fit->x.rows > 0 ? fit->x.rows : 1;
+    double added = 0, rows = fit->x.rows > 0 ? fit->x.rows : 1;
     if (!take_sums(fit, &sums, err))
         return false;
-    for (size_t i = 0; i < n; i++)
-        whole += (double)sums.gram[i * n + i];
-    /* About the means: the bias takes care of those. Inputs that hardly vary leave little but the
-     * rounding of the whole sums, which need not be positive definite. */
-    scatter_centre(&fit->x, sums.gram);
+    /* About the means: the bias takes care of those. */
+    double floor = scatter_centre(&fit->x, sums.gram);
     result->before = result->after = fit->squares;
     for (size_t o = 0; o < m; o++) {
         result->after -= (double)sums.e[o] * (double)sums.e[o] / rows;
@@ -156,7 +152,7 @@ bool fit_weights(struct fit *fit, double ridge, float *delta, float *bias, struc
             delta[o * n + i] = sums.cross[o * n + i] =
                 (float)((double)sums.cross[o * n + i] - (double)sums.e[o] * fit->x.sum[i] / rows);
     }
-    bool ok = solve(fit, sums.gram, n, ridge, rounding * whole, delta, m, &added, err);
+    bool ok = solve(fit, sums.gram, n, ridge, floor, delta, m, &added, err);
     /* With D (G + λ) = C: |e|² - 2 tr D Cᵀ + tr D G Dᵀ = |e|² - tr D Cᵀ - λ |D|². */
     for (size_t o = 0; ok && o < m; o++) {
         double mean = (double)sums.e[o] / rows;

@@ -107,7 +107,7 @@ static bool take_sums(const struct work *work, struct moments *moments, struct e
         place->mean = memory_array(n, sizeof(float), err);
         if (!place->covariance || !place->mean || !scatter_take(scatter, place->covariance, err))
             return false;
-        scatter_centre(scatter, place->covariance);
+        place->rounding = scatter_centre(scatter, place->covariance);
         for (size_t k = 0; k < n; k++)
             place->mean[k] = (float)(scatter->sum[k] / place->rows);
         scatter_close(scatter);

@@ -20,6 +20,7 @@ struct moments_place {
     size_t cols;
     double rows;       /* seen */
     float *covariance; /* [cols, cols]: sum of (x - mean)(x - mean)ᵀ; owned */
+    double rounding;   /* what the covariance may be off, as an eigenvalue */
     float *mean;       /* [cols]; owned */
 };
 

@@ -56,12 +56,17 @@ bool scatter_take(const struct scatter *scatter, float *gram, struct error *err)
     return dev->op->sync(dev, err);
 }
 
-void scatter_centre(const struct scatter *scatter, float *gram)
+static const double rounding = 1e-6; /* of a trace: what float sums may be off, as an eigenvalue */
+
+double scatter_centre(const struct scatter *scatter, float *gram)
 {
     size_t n = scatter->cols;
     const double *sum = scatter->sum;
-    double rows = scatter->rows > 0 ? scatter->rows : 1;
+    double rows = scatter->rows > 0 ? scatter->rows : 1, trace = 0;
+    for (size_t i = 0; i < n; i++)
+        trace += (double)gram[i * n + i];
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
             gram[i * n + j] = (float)((double)gram[i * n + j] - sum[i] * sum[j] / rows);
+    return rounding * trace;
 }

@@ -34,7 +34,9 @@ void scatter_add(struct scatter *scatter, const act *x, size_t rows);
 /* The sum of x xᵀ to the host, [cols, cols]. */
 bool scatter_take(const struct scatter *scatter, float *gram, struct error *err) MUST_CHECK;
 
-/* Such a matrix about the means: less rows times mean meanᵀ. In place. */
-void scatter_centre(const struct scatter *scatter, float *gram);
+/* Such a matrix about the means: less rows times mean meanᵀ. In place. Inputs that hardly vary leave
+ * little but the rounding of the whole sums, which need not be positive definite: what is returned,
+ * added to the diagonal, makes it so. */
+double scatter_centre(const struct scatter *scatter, float *gram);
 
 #endif

@@ -104,6 +104,7 @@ static bool run_order(const struct job *job, size_t i, struct error *err)
 {
     struct matrix *matrix = &job->matrix[i];
     matrix->surgeon.h = job->moments->place[i].covariance;
+    matrix->surgeon.floor = job->moments->place[i].rounding;
     return surgeon_order(&matrix->surgeon, matrix->order, matrix->error, &matrix->energy, err);
 }
 

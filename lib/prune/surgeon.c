@@ -88,7 +88,8 @@ static double *damped(const struct surgeon *s, struct error *err)
         return NULL;
     for (size_t i = 0; i < n; i++)
         trace += (double)s->h[i * n + i];
-    double more = trace > 0 ? s->damping * trace / (double)n : 1;
+    double more = fmax(trace > 0 ? s->damping * trace / (double)n : 0, s->floor);
+    more = more > 0 ? more : 1;
     for (size_t i = 0; i < n * n; i++)
         a[i] = (double)s->h[i];
     for (size_t i = 0; i < n; i++)

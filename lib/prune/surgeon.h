@@ -23,8 +23,9 @@ struct surgeon {
     const float *w;           /* [rows, cols] */
     size_t rows, cols, group; /* cols are a multiple of group */
     const float *h;           /* [cols, cols] */
-    double damping; /* times the mean of the diagonal is added to it: H must be invertible, and few
-                       records must not be believed too much */
+    /* What is added to the diagonal: damping times its mean, for few records must not be believed too
+     * much, and at least floor, H's rounding, for it must be invertible. */
+    double damping, floor;
 };
 
 /* order [cols / group]: the groups, first to go first. error: after each, what has changed so far

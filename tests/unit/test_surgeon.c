@@ -143,6 +143,15 @@ static void edges(void)
     memset(h, 0, sizeof h);
     ok = surgeon_order(&s, order, error, &energy, &err);
     tap_ok(ok && energy == 0, "inputs that never move: any order");
+    /* Rounded inputs that hardly vary: the least eigenvalue is -0.1 of the largest. */
+    for (size_t i = 0; i < COLS; i++)
+        h[i * COLS + i] = i == COLS / 2 ? -0.1F : 1;
+    ok = surgeon_order(&s, order, error, &energy, &err);
+    tap_ok(!ok, "what rounding left below zero cannot be inverted");
+    err = (struct error)ERROR_INIT;
+    s.floor = 0.2;
+    ok = surgeon_order(&s, order, error, &energy, &err);
+    tap_ok(ok, "unless it is lifted by the floor");
     h[0] = NAN;
     ok = surgeon_order(&s, order, error, &energy, &err);
     tap_ok(!ok && strstr(err.text, "not a positive matrix"), "%s", err.text);
