@@ -1,7 +1,10 @@
 /* host.c: see host.h. */
 #include "kernels/host.h"
 
+#include <stdlib.h>
+
 #include "core/memory.h"
+#include "kernels/weight.h"
 
 void host_memory(struct device *dev, struct device_memory *memory)
 {
@@ -30,6 +33,31 @@ bool host_reserve(struct device *dev, size_t work_bytes, struct error *err)
     (void)work_bytes;
     (void)err;
     return true;
+}
+
+struct table_weights *host_table_prepare(struct device *dev, const struct weight *weight,
+                                         struct error *err)
+{
+    (void)dev;
+    if (!weight_check_table(weight, err))
+        return NULL;
+    struct table_weights *table = memory_zeroed(1, sizeof *table, err);
+    if (table)
+        table->weight = *weight;
+    return table;
+}
+
+struct table_weights *host_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
+                                      struct error *err)
+{
+    struct weight weight = {.data = w, .type = DTYPE_F32, .rows = rows, .cols = cols};
+    return host_table_prepare(dev, &weight, err);
+}
+
+void host_table_free(struct device *dev, struct table_weights *table)
+{
+    (void)dev;
+    free(table);
 }
 
 /* Matrices are multiplied as they are bound. */

@@ -10,6 +10,16 @@ size_t host_weight_bytes(const struct device *dev, enum dtype type, size_t rows,
                          bool table);
 bool host_reserve(struct device *dev, size_t work_bytes, struct error *err);
 
+/* A table is read where it lies, whatever its type. */
+struct table_weights {
+    struct weight weight;
+};
+struct table_weights *host_table_prepare(struct device *dev, const struct weight *weight,
+                                         struct error *err);
+struct table_weights *host_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
+                                      struct error *err);
+void host_table_free(struct device *dev, struct table_weights *table);
+
 bool host_block_bind(struct device *dev, float *w, size_t n, struct error *err);
 void host_block_unbind(struct device *dev, float *w);
 void host_adamw_block(struct device *dev, const struct adamw *adamw,

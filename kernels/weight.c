@@ -1,4 +1,4 @@
-/* weight.c: parts of a linear agree. */
+/* weight.c: types that there are products and rows of, parts that agree. */
 #include "kernels/weight.h"
 
 #include "kernels/quantise.h"
@@ -25,4 +25,14 @@ bool weight_check_parts(const struct weight *part, size_t n_parts, size_t *rows,
         *rows += part[i].rows;
     }
     return true;
+}
+
+bool weight_check_table(const struct weight *weight, struct error *err)
+{
+    bool codes = weight->type == DTYPE_I8 || weight->type == DTYPE_U8;
+    if (dtype_is_float(weight->type) || (codes && weight->scale))
+        return true;
+    return error_set(err,
+                     "table: weights of type %s; expected F32, F16, BF16, or I8 or U8 with scales",
+                     dtype_name(weight->type));
 }

@@ -8,4 +8,7 @@
  * a float type; gives their rows in all. */
 bool weight_check_parts(const struct weight *part, size_t n_parts, size_t *rows, struct error *err);
 
+/* A table's type is a float, or I8 or U8 (pairs of 4 bits) with scales. */
+bool weight_check_table(const struct weight *weight, struct error *err);
+
 #endif

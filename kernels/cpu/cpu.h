@@ -77,11 +77,6 @@ void cpu_bag(struct device *dev, const struct bag_weights *bag, const int32_t *f
              const float *value, const int32_t *offset, size_t n, act *out);
 
 /* ---- tables and rows: embed.c ---- */
-struct table_weights *cpu_table_prepare(struct device *dev, const struct weight *weight,
-                                        struct error *err);
-struct table_weights *cpu_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
-                                     struct error *err);
-void cpu_table_free(struct device *dev, struct table_weights *table);
 void cpu_embed(struct device *dev, const struct table_weights *word,
                const struct table_weights *position, const struct table_weights *type,
                const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols, act *out);

@@ -1,53 +1,18 @@
 /* embed.c: tables of rows (only rows that are asked for are touched, wherever the table lies), and
  * sums of gradient rows and columns. */
 #include <stdatomic.h>
-#include <stdlib.h>
 
 #include "core/int4.h"
-#include "core/memory.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/table_row.h"
+#include "kernels/host.h"
 
 enum {
     PIECE = 256,    /* columns converted at a time, on the stack; whole groups of int4 */
     SMALL = 8192,   /* elements: less is not worth waking a thread */
     SLOTS_TAKEN = 8 /* rows of the gradient a thread takes at a time */
 };
-
-struct table_weights {
-    struct weight weight;
-};
-
-struct table_weights *cpu_table_prepare(struct device *dev, const struct weight *weight,
-                                        struct error *err)
-{
-    (void)dev;
-    bool codes = weight->type == DTYPE_I8 || weight->type == DTYPE_U8;
-    if (!dtype_is_float(weight->type) && !(codes && weight->scale)) {
-        error_set(err,
-                  "table: weights of type %s; expected F32, F16, BF16, or I8 or U8 with scales",
-                  dtype_name(weight->type));
-        return NULL;
-    }
-    struct table_weights *table = memory_zeroed(1, sizeof *table, err);
-    if (table)
-        table->weight = *weight;
-    return table;
-}
-
-struct table_weights *cpu_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
-                                     struct error *err)
-{
-    struct weight weight = {.data = w, .type = DTYPE_F32, .rows = rows, .cols = cols};
-    return cpu_table_prepare(dev, &weight, err);
-}
-
-void cpu_table_free(struct device *dev, struct table_weights *table)
-{
-    (void)dev;
-    free(table);
-}
 
 /* n columns of a row from `column`, a multiple of PIECE, on, as floats. */
 static void table_row(const struct table_weights *table, const struct table_row *kernel, size_t row,

@@ -62,13 +62,8 @@ static bool upload_table(struct device *dev, struct table_weights *table,
 struct table_weights *cuda_table_prepare(struct device *dev, const struct weight *weight,
                                          struct error *err)
 {
-    bool codes = weight->type == DTYPE_I8 || weight->type == DTYPE_U8;
-    if (!dtype_is_float(weight->type) && !(codes && weight->scale)) {
-        error_set(err,
-                  "table: weights of type %s; expected F32, F16, BF16, or I8 or U8 with scales",
-                  dtype_name(weight->type));
+    if (!weight_check_table(weight, err))
         return NULL;
-    }
     struct table_weights *table = (struct table_weights *)memory_zeroed(1, sizeof *table, err);
     if (!table)
         return NULL;

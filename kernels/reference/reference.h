@@ -52,11 +52,6 @@ struct bag_weights *reference_bag_prepare(struct device *dev, const struct weigh
 void reference_bag_free(struct device *dev, struct bag_weights *bag);
 void reference_bag(struct device *dev, const struct bag_weights *bag, const int32_t *feature,
                    const float *value, const int32_t *offset, size_t n, act *out);
-struct table_weights *reference_table_prepare(struct device *dev, const struct weight *weight,
-                                              struct error *err);
-struct table_weights *reference_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
-                                           struct error *err);
-void reference_table_free(struct device *dev, struct table_weights *table);
 void reference_embed(struct device *dev, const struct table_weights *word,
                      const struct table_weights *position, const struct table_weights *type,
                      const int32_t *id, const int32_t *place, size_t n_tokens, size_t cols,

@@ -1,44 +1,8 @@
 /* reference_embed.c: tables of rows: the sum of embeddings, gradients of touched rows. */
 #include "kernels/reference/reference.h"
 
-#include <stdlib.h>
-
 #include "core/int4.h"
-#include "core/memory.h"
-
-struct table_weights {
-    struct weight weight;
-};
-
-struct table_weights *reference_table_prepare(struct device *dev, const struct weight *weight,
-                                              struct error *err)
-{
-    (void)dev;
-    bool codes = weight->type == DTYPE_I8 || weight->type == DTYPE_U8;
-    if (!dtype_is_float(weight->type) && !(codes && weight->scale)) {
-        error_set(err,
-                  "table: weights of type %s; expected F32, F16, BF16, or I8 or U8 with scales",
-                  dtype_name(weight->type));
-        return NULL;
-    }
-    struct table_weights *table = memory_zeroed(1, sizeof *table, err);
-    if (table)
-        table->weight = *weight;
-    return table;
-}
-
-struct table_weights *reference_table_bind(struct device *dev, float *w, size_t rows, size_t cols,
-                                           struct error *err)
-{
-    struct weight weight = {.data = w, .type = DTYPE_F32, .rows = rows, .cols = cols};
-    return reference_table_prepare(dev, &weight, err);
-}
-
-void reference_table_free(struct device *dev, struct table_weights *table)
-{
-    (void)dev;
-    free(table);
-}
+#include "kernels/host.h"
 
 static double table_value(const struct table_weights *table, size_t row, size_t column)
 {
