@@ -353,6 +353,7 @@ static void check_precision(struct tool *tool, struct options *opt)
         tool_usage_error(tool, "--precision fp16: the gradients that pruning reads are too small "
                                "for it; use bf16");
     opt->movement.train.precision = tool->precision;
+    opt->movement.train.tf32 = tool->tf32;
     tool->rounds = opt->method == METHOD_MOVEMENT;
 }
 

@@ -8,6 +8,7 @@
 #include "bin/mstudent_mlm.h"
 #include "core/memory.h"
 #include "core/number.h"
+#include "kernels/device.h"
 #include "nn/shape.h"
 
 enum option_id {
@@ -69,7 +70,7 @@ const struct tool_option mstudent_option[] = {
     {0, "attention-dropout", "X", "of attention probabilities (as the others)",
      OPTION_ATTENTION_DROPOUT},
     {0, "beta2", "X", "of AdamW's second moment (0.999)", OPTION_BETA2},
-    {0, "precision", "FORMAT", "of what products multiply: fp32 (default), tf32, bf16, fp16",
+    {0, "precision", "FORMAT", "of what products multiply: " DEVICE_PRECISIONS " (fp32)",
      OPTION_PRECISION},
     {0, "label-smoothing", "X", "share of a label's weight that all share (0)",
      OPTION_LABEL_SMOOTHING},
@@ -230,6 +231,7 @@ static void take_option(struct tool *tool, struct arguments *a, int id)
         break;
     case OPTION_PRECISION:
         train->precision = tool->precision = tool_argument_precision(tool);
+        train->tf32 = tool->tf32;
         tool->rounds = true;
         break;
     case OPTION_CLASS_WEIGHTS:

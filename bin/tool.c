@@ -224,11 +224,6 @@ void tool_init(struct tool *tool, int argc, char **argv, unsigned common)
     }
 }
 
-static const char *precision_name(enum dtype precision)
-{
-    return precision == DTYPE_F16 ? "fp16" : precision == DTYPE_BF16 ? "bf16" : "fp32";
-}
-
 /* What only a GPU has is a mistake elsewhere; a limit is kept by "auto" where there is none. */
 static bool check_device(struct tool *tool, const struct device *dev)
 {
@@ -239,7 +234,7 @@ static bool check_device(struct tool *tool, const struct device *dev)
     if (tool->precision != DTYPE_F32 && !cuda && !tool->rounds)
         return error_set(&tool->err,
                          "--precision %s: device %s computes in fp32; it goes with --device cuda",
-                         precision_name(tool->precision), dev->name);
+                         device_precision_name(tool->precision, false), dev->name);
     if (tool->tf32 && !cuda)
         return error_set(&tool->err,
                          "--precision tf32: device %s has no TF32; it goes with --device cuda",

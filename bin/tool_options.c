@@ -7,6 +7,7 @@
 
 #include "bin/tool.h"
 #include "core/number.h"
+#include "kernels/device.h"
 
 /* From 1, in the order of common_option. */
 enum common_id {
@@ -35,8 +36,7 @@ static const struct {
     {{0, "device", "NAME", "cpu, cuda[:N], reference or auto", ID_DEVICE}, TOOL_DEVICE},
     {{0, "max-memory", "SIZE", "use at most SIZE bytes of a GPU's memory: 6G, 500M", ID_MEMORY},
      TOOL_MEMORY},
-    {{0, "precision", "FORMAT", "of numbers on a GPU: fp32 (default), tf32, bf16, fp16",
-      ID_PRECISION},
+    {{0, "precision", "FORMAT", "of numbers on a GPU: " DEVICE_PRECISIONS " (fp32)", ID_PRECISION},
      TOOL_PRECISION},
     {{'j', "threads", "N", "use N threads; default: all this process may use", ID_THREADS},
      TOOL_THREADS},
@@ -307,16 +307,12 @@ int tool_next_option(struct tool *tool)
 
 enum dtype tool_argument_precision(struct tool *tool)
 {
-    static const struct {
-        const char *name;
-        enum dtype type;
-    } known[] = {
-        {"fp32", DTYPE_F32}, {"tf32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"fp16", DTYPE_F16}};
-    tool->tf32 = strcmp(tool->argument, "tf32") == 0;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(tool->argument, known[i].name) == 0)
-            return known[i].type;
-    tool_usage_error(tool, "--precision: \"%s\" is not fp32, tf32, bf16 or fp16", tool->argument);
+    const struct device_precision *known = device_precision_find(tool->argument);
+    if (known) {
+        tool->tf32 = known->tf32;
+        return known->type;
+    }
+    tool_usage_error(tool, "--precision: \"%s\" is not " DEVICE_PRECISIONS, tool->argument);
 }
 
 const char *tool_argument(const struct tool *tool)

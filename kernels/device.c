@@ -8,6 +8,28 @@
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/openblas.h"
 
+static const struct device_precision known_precision[] = {{"fp32", DTYPE_F32, false},
+                                                          {"tf32", DTYPE_F32, true},
+                                                          {"bf16", DTYPE_BF16, false},
+                                                          {"fp16", DTYPE_F16, false}};
+enum { N_PRECISIONS = sizeof known_precision / sizeof *known_precision };
+
+const struct device_precision *device_precision_find(const char *name)
+{
+    for (size_t i = 0; i < N_PRECISIONS; i++)
+        if (strcmp(known_precision[i].name, name) == 0)
+            return &known_precision[i];
+    return NULL;
+}
+
+const char *device_precision_name(enum dtype type, bool tf32)
+{
+    for (size_t i = 0; i < N_PRECISIONS; i++)
+        if (known_precision[i].type == type && known_precision[i].tf32 == tf32)
+            return known_precision[i].name;
+    return dtype_name(type);
+}
+
 /* N of "cuda:N"; false: not a number. */
 static bool cuda_index(const char *name, int *index)
 {

@@ -4,6 +4,16 @@
 
 #include "kernels/kernels.h"
 
+/* What a device computes in, as options name it. */
+#define DEVICE_PRECISIONS "fp32, tf32, bf16 or fp16"
+struct device_precision {
+    const char *name;
+    enum dtype type; /* of products, and of activations on a GPU */
+    bool tf32;       /* device_cuda_tf32() */
+};
+const struct device_precision *device_precision_find(const char *name); /* NULL: not known */
+const char *device_precision_name(enum dtype type, bool tf32);
+
 struct device_choice {
     const char *name; /* as for device_open() */
     size_t n_threads; /* of a CPU */
@@ -11,7 +21,7 @@ struct device_choice {
      * bytes (0: all). */
     enum dtype precision;
     size_t max_memory;
-    bool tf32; /* of a GPU with precision F32: device_cuda_tf32() */
+    bool tf32; /* of a GPU with precision F32 */
 };
 
 /* Of "auto", `why` has afterwards the reason for which it is no GPU, if it is none. */

@@ -5,6 +5,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+extern "C" {
+#include "kernels/device.h"
+}
+
 enum { OLDEST_CAPABILITY = 75, BF16_CAPABILITY = 80, TF32_CAPABILITY = 80 };
 
 bool cuda_fail(struct cuda *cuda, const char *format, ...)
@@ -138,16 +142,11 @@ static bool cuda_sync(struct device *dev, struct error *err)
     return !cuda->error.set || error_set(err, "%s", cuda->error.text);
 }
 
-static const char *precision_name(enum dtype precision)
-{
-    return precision == DTYPE_F16 ? "fp16" : precision == DTYPE_BF16 ? "bf16" : "fp32";
-}
-
 static void cuda_describe(const struct device *dev, char *text, size_t n)
 {
     const struct cuda *cuda = (const struct cuda *)(const void *)dev;
     snprintf(text, n, "%s, %s, own kernels, cuBLAS", cuda->model,
-             cuda->blas.tf32 ? "tf32" : precision_name(cuda->precision));
+             device_precision_name(cuda->precision, cuda->blas.tf32));
 }
 
 static const struct device_ops operations = {
@@ -251,7 +250,7 @@ extern "C" bool device_cuda_tf32(struct device *dev, struct error *err)
     struct cuda *cuda = cuda_of(dev);
     if (cuda->precision != DTYPE_F32)
         return error_set(err, "device %s: TF32 is for products of floats; its activations are %s",
-                         cuda->name, precision_name(cuda->precision));
+                         cuda->name, device_precision_name(cuda->precision, false));
     if (cuda->capability < TF32_CAPABILITY)
         return error_set(err,
                          "device %s: %s has compute capability %d.%d; products in tf32 need %d.%d "

@@ -38,6 +38,7 @@ struct train_options {
     const double *class_weight; /* [n_class_weights], one for each label; NULL: all alike */
     size_t n_class_weights;
     enum dtype precision; /* of what products multiply: F32, BF16, or F16 with loss scaling */
+    bool tf32;            /* the device multiplies floats as TF32; a checkpoint says so */
     bool curriculum;      /* the first pass goes from easy to hard for the teacher; schedule.h */
     size_t patience;      /* epochs without a better dev score after which the run ends; 0: never */
     bool new_head;        /* a new classifier even where the model has one */

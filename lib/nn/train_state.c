@@ -9,6 +9,7 @@
 
 #include "core/hash.h"
 #include "core/memory.h"
+#include "kernels/device.h"
 #include "nn/checkpoint.h"
 #include "nn/shape_config.h"
 
@@ -41,7 +42,7 @@ static json_t *describe_options(const struct trainer *t)
         "--seed", (json_int_t)o->seed, "--label-smoothing", o->label_smoothing,
         "--class-weights balanced", o->balance_classes, "--class-weights", weights, "--curriculum",
         o->curriculum, "--patience", (json_int_t)o->patience, "--precision",
-        dtype_name(o->precision));
+        device_precision_name(o->precision, o->tf32));
 }
 
 /* What else joins the run: the start, an n-gram part, hooks. */

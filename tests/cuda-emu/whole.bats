@@ -80,6 +80,20 @@ repeats() {
     [[ $output != "$(< fp32)" ]]
 }
 
+@test "a checkpoint of fp32 is not gone on from in tf32, nor the other way" {
+    local go=(mstudent -q -j 1 --device cuda --epochs 4 --batch-tokens 256 --checkpoint state -m model.tar -o out.tar)
+    EMU_FAIL_LAUNCH=400 run "${go[@]}" --checkpoint-every 1 data.tok
+    assert_fails "launched last"
+    run "${go[@]}" --resume --precision tf32 data.tok
+    assert_fails 'state: is of another run: --precision was "fp32", now it is "tf32"'
+    rm state
+    EMU_FAIL_LAUNCH=400 run "${go[@]}" --checkpoint-every 1 --precision tf32 data.tok
+    assert_fails "launched last"
+    run "${go[@]}" --resume data.tok
+    assert_fails 'state: is of another run: --precision was "tf32", now it is "fp32"'
+    "${go[@]}" --resume --precision tf32 data.tok
+}
+
 @test "mscore gives the CPU's table, also in bf16 and fp16; auto takes the GPU and says so" {
     mscore --predict -m model.tar data.tok > cpu
     mscore --predict --device cuda -m model.tar data.tok > cuda
