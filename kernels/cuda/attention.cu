@@ -22,7 +22,7 @@ online_softmax(const struct attention_sizes &a, const struct attention_part &par
             s[r][j] = own_lane() + j * ROW_LANES < n ? s[r][j] * a.scale : -INFINITY;
             best = fmaxf(best, s[r][j]);
         }
-        best = row_max(best);
+        best = warp_max<ROW_LANES>(best);
         float shrink = expf(largest[r] - best);
         largest[r] = best;
         total[r] *= shrink;
@@ -84,7 +84,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS)
     float factor[ROWS];
     UNROLL
     for (int r = 0; r < ROWS; r++) {
-        total[r] = row_sum(total[r]);
+        total[r] = warp_sum<ROW_LANES>(total[r]);
         factor[r] = total[r] == 0.0f ? 0.0f : 1.0f / total[r]; /* 0: no keys */
         if (lse && own_lane() == 0 && row + r < n_own)
             lse[(first + (size_t)(row + r)) * a.heads + part.head] = largest[r] + logf(total[r]);

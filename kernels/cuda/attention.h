@@ -146,20 +146,6 @@ template <int ROWS> static __device__ inline bool warp_has_rows(int n)
     return (int)threadIdx.x / WARP * (WARP / ROW_LANES) * ROWS < n;
 }
 
-/* All lanes of a row get the sum (largest); in a fixed order. */
-static __device__ inline float row_sum(float x)
-{
-    for (int bit = ROW_LANES / 2; bit; bit /= 2)
-        x += __shfl_xor_sync(FULL_WARP, x, bit);
-    return x;
-}
-static __device__ inline float row_max(float x)
-{
-    for (int bit = ROW_LANES / 2; bit; bit /= 2)
-        x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, bit));
-    return x;
-}
-
 /* What the probability of `key` for `query`, both counted from the sequence's first, is multiplied
  * by. */
 static __device__ inline float attention_dropped(const struct attention_sizes &a,

@@ -19,7 +19,7 @@ static __device__ inline void inner_products(const float (*dout)[D + 1], const T
         float dot = 0.0f;
         for (int c = own_lane(); c < (int)size && row < n; c += ROW_LANES)
             dot += dout[row][c] * load(out + (size_t)row * stride + c);
-        inner[r] = row_sum(dot);
+        inner[r] = warp_sum<ROW_LANES>(dot);
     }
 }
 

@@ -226,16 +226,17 @@ static __device__ inline void store(__nv_bfloat16 *to, float x)
     *to = __float2bfloat16(x);
 }
 
-/* Every lane gets the sum (largest) of all; in a fixed order, for doubles, too. */
-template <class V> static __device__ inline V warp_sum(V x)
+/* Every lane gets the sum (largest) of all, or of the LANES of its part of the warp; in a fixed order,
+ * for doubles, too. */
+template <int LANES = WARP, class V> static __device__ inline V warp_sum(V x)
 {
-    for (int bit = WARP / 2; bit; bit /= 2)
+    for (int bit = LANES / 2; bit; bit /= 2)
         x += __shfl_xor_sync(FULL_WARP, x, bit);
     return x;
 }
-static __device__ inline float warp_max(float x)
+template <int LANES = WARP> static __device__ inline float warp_max(float x)
 {
-    for (int bit = WARP / 2; bit; bit /= 2)
+    for (int bit = LANES / 2; bit; bit /= 2)
         x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, bit));
     return x;
 }
