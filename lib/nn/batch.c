@@ -311,6 +311,27 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+struct batch_size batch_largest(const struct records_set *records, const uint32_t *record, size_t n,
+                                size_t batch_tokens, size_t longest)
+{
+    struct batch_size most = {0};
+    for (size_t i = 0, tokens = 0, in_batch = 0; i < n; i++) {
+        size_t length = least(records_get(records, record[i]).n_ids, longest);
+        if (in_batch && tokens + length > batch_tokens)
+            tokens = in_batch = 0;
+        tokens += length;
+        most.tokens = larger(most.tokens, tokens);
+        most.records = larger(most.records, ++in_batch);
+        most.longest = larger(most.longest, length);
+    }
+    return most;
+}
+
 size_t batch_most_words(const struct batch *batch, const struct batch_size *size,
                         const struct shape *shape)
 {

@@ -96,6 +96,10 @@ struct batch_size {
     size_t words; /* rows of the word table at most; of one batch or of those that share their rows;
                    * 0: no more than tokens */
 };
+/* The largest that these records make, one behind the other, where a batch ends before the record
+ * that would pass the budget; `longest`: what a record may have. */
+struct batch_size batch_largest(const struct records_set *records, const uint32_t *record, size_t n,
+                                size_t batch_tokens, size_t longest);
 size_t batch_bytes(const struct batch *batch, const struct batch_size *size,
                    const struct shape *shape);
 bool batch_reserve(struct batch *batch, const struct batch_size *size, const struct shape *shape,

@@ -216,6 +216,17 @@ static bool run_batch(struct work *work, struct error *err)
     return ok;
 }
 
+/* For the largest batch, before the first: a device with too little memory says so at once. */
+static bool reserve_all(struct work *work, const struct records_set *records,
+                        const uint32_t *sample, size_t n, size_t batch_tokens, struct error *err)
+{
+    const struct shape *shape = work->shape;
+    const struct batch_size most =
+        batch_largest(records, sample, n, batch_tokens, shape_max_tokens(shape));
+    return reserve(work, most.records, err) && batch_reserve(&work->batch, &most, shape, err) &&
+           encoder_reserve(work->encoder, most.tokens, most.records, err);
+}
+
 static void count_labels(struct work *work, const struct record *record)
 {
     if (record->label >= 0)
@@ -273,7 +284,8 @@ bool importance_score(struct model *model, const struct shape *shape,
     uint32_t *sample = importance_draw(records, options->samples, options->seed, &n, err);
     if (!sample)
         return false;
-    bool ok = work_open(&work, model, shape, &records->header, dev, err);
+    bool ok = work_open(&work, model, shape, &records->header, dev, err) &&
+              reserve_all(&work, records, sample, n, batch_tokens, err);
     work.n_sample = n;
     size_t slopes;
     if (ok && options->keep_slopes) {

@@ -140,7 +140,10 @@ bool moments_gather(struct moments *moments, struct model *model, const struct s
     bool ok = weights_prepare(&work.weights, shape, model, dev, err);
     if (ok)
         ok = (work.encoder = encoder_open(dev, shape, true, err)) != NULL;
-    ok = ok && open_sums(&work, moments, err) &&
+    const struct batch_size most =
+        batch_largest(records, sample, n, batch_tokens, shape_max_tokens(shape));
+    ok = ok && open_sums(&work, moments, err) && batch_reserve(&work.batch, &most, shape, err) &&
+         encoder_reserve(work.encoder, most.tokens, most.records, err) &&
          run_sample(&work, moments, records, sample, n, batch_tokens, progress, err) &&
          take_sums(&work, moments, err);
     work_close(&work, moments);
