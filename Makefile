@@ -220,7 +220,7 @@ EMU_UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/t
 # ThreadSanitizer is 200 times slower: operations alone, and not the large cases.
 TRIAL_SMALL_emu-tsan := TRIAL_SMALL=6000
 ifneq ($(CONFIG),emu-tsan) # whole runs of training: what they take, and steps of several batches
-EMU_UNIT += $(B)/unit/test_footprint $(B)/unit/test_accumulate
+EMU_UNIT += $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_footprint*.c))) $(B)/unit/test_accumulate
 endif
 
 check-emu: ## operations of the CUDA engine on the emulator (no GPU, no CUDA needed): orders of threads, ASan, TSan

@@ -98,13 +98,10 @@ static bool open_lanes(struct classifier *c, struct device *dev, struct error *e
     return open_lane(c, &c->whole, dev, err);
 }
 
-/* Weights, and a run of each lane; of the CPU that is little. */
-static bool check_memory(struct classifier *c, struct device *dev, struct error *err)
+/* Of the encoder: weights, and a run of each lane. */
+static bool count_encoder(struct classifier *c, struct device *dev, struct error *err)
 {
-    char wanted[FOOTPRINT_TEXT], weights[FOOTPRINT_TEXT], left[FOOTPRINT_TEXT];
     size_t longest = shape_max_tokens(&c->shape);
-    struct footprint *footprint = &c->footprint;
-    struct device_memory memory;
     struct batch batch;
     bool int8 = false;
     batch_init(&batch, dev, &c->shape, 0, false);
@@ -113,9 +110,21 @@ static bool check_memory(struct classifier *c, struct device *dev, struct error 
                                   .longest = longest};
     struct footprint_run run = {
         .dev = dev, .shape = &c->shape, .precision = DTYPE_F32, .batch = &batch, .most = c->most};
-    if (!weights_bytes(&c->shape, c->model, dev, &run.weights, &int8, err) ||
-        !footprint_inference(&run, int8, footprint, err))
+    return weights_bytes(&c->shape, c->model, dev, &run.weights, &int8, err) &&
+           footprint_inference(&run, int8, &c->footprint, err);
+}
+
+/* Of the CPU that is little. */
+static bool check_memory(struct classifier *c, struct device *dev, struct error *err)
+{
+    char wanted[FOOTPRINT_TEXT], weights[FOOTPRINT_TEXT], left[FOOTPRINT_TEXT];
+    size_t of_ngrams = c->has_ngram ? ngram_bytes(&c->part, dev) : 0;
+    struct footprint *footprint = &c->footprint;
+    struct device_memory memory;
+    if (c->has_encoder && !count_encoder(c, dev, err))
         return false;
+    footprint->parameters += of_ngrams;
+    footprint->total += of_ngrams;
     dev->op->memory(dev, &memory);
     return footprint->total <= memory.free ||
            error_set(err,
@@ -136,23 +145,22 @@ static bool reserve(struct classifier *c, struct device *dev, struct error *err)
             encoder_reserve(lane->encoder, c->most.tokens, c->most.records, err));
 }
 
-static bool open_encoder(struct classifier *c, struct device *dev, struct error *err)
+static bool read_parts(struct classifier *c, struct error *err)
 {
-    if (!shape_from_model(&c->shape, c->model, err) || !check_memory(c, dev, err) ||
-        !weights_prepare(&c->weights, &c->shape, c->model, dev, err))
-        return false;
-    c->n_labels = c->shape.n_labels;
-    return true;
+    return (!c->has_encoder || shape_from_model(&c->shape, c->model, err)) &&
+           (!c->has_ngram || ngram_part_read(&c->part, c->model, err));
 }
 
-static bool open_ngram(struct classifier *c, struct device *dev, struct error *err)
+static bool prepare_parts(struct classifier *c, struct device *dev, struct error *err)
 {
-    if (!ngram_part_read(&c->part, c->model, err))
+    if (c->has_encoder && !weights_prepare(&c->weights, &c->shape, c->model, dev, err))
         return false;
-    if (c->has_encoder && c->part.classes != c->n_labels)
+    c->n_labels = c->has_encoder ? c->shape.n_labels : c->part.classes;
+    if (!c->has_ngram)
+        return true;
+    if (c->part.classes != c->n_labels)
         return error_set(err, "%s: the n-gram part tells %zu labels apart, the encoder %zu",
                          c->model->name, c->part.classes, c->n_labels);
-    c->n_labels = c->part.classes;
     c->ngram = ngram_open(&c->part, dev, err);
     return c->ngram != NULL;
 }
@@ -168,9 +176,8 @@ struct classifier *classifier_open(struct model *model, struct device *dev, stru
     c->batch_tokens = batch_tokens ? batch_tokens : DEFAULT_BATCH_TOKENS;
     c->has_encoder = !ngram_alone(model);
     c->has_ngram = !c->has_encoder || ngram_of_model(model);
-    if (model_check_problem(model, err) && (!c->has_encoder || open_encoder(c, dev, err)) &&
-        (!c->has_ngram || open_ngram(c, dev, err)) && open_lanes(c, dev, err) &&
-        reserve(c, dev, err))
+    if (model_check_problem(model, err) && read_parts(c, err) && check_memory(c, dev, err) &&
+        prepare_parts(c, dev, err) && open_lanes(c, dev, err) && reserve(c, dev, err))
         return c;
     classifier_close(c);
     return NULL;

@@ -23,12 +23,13 @@ struct classifier;
 
 /* Borrows model and device, which must outlive it. team has at least dev->n_lanes members (NULL:
  * one lane). batch_tokens 0: 512 per run. What the
- * encoder takes on the device is counted first, and refused where less is free. Weights that are not finite are refused with the tensor's
- * name. */
+ * model takes on the device is counted first, and refused where less is free. Weights that are not
+ * finite are refused with the tensor's name. */
 struct classifier *classifier_open(struct model *model, struct device *dev, struct threads *team,
                                    size_t batch_tokens, struct error *err) MUST_CHECK;
 void classifier_close(struct classifier *classifier);
-/* That count: bytes of weights and of the largest run of each lane; 0 without an encoder. */
+/* That count: bytes of weights and of the encoder's largest run on each lane. The n-grams of a run,
+ * some bytes each, are on the device besides while their part answers. */
 size_t classifier_footprint(const struct classifier *classifier);
 size_t classifier_labels(const struct classifier *classifier); /* outputs */
 /* The encoder's; NULL: the model is an n-gram part alone. */

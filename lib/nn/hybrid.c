@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "nn/ngram_problem.h"
 #include "nn/trainer.h"
 #include "text/grams.h"
 #include "text/labels.h"
@@ -136,6 +137,32 @@ static void multiply(const struct records_set *set, float factor, float *logits)
 {
     for (size_t i = 0; i < set->n * set->header.n_labels; i++)
         logits[i] *= factor;
+}
+
+static size_t most_grams(const struct records_set *set)
+{
+    size_t most = 0;
+    for (size_t i = 0; set && i < set->n; i++) {
+        size_t n = records_get(set, i).n_grams;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+bool hybrid_bytes(const struct trainer *trainer, const struct hybrid_options *options,
+                  size_t *bytes, struct error *err)
+{
+    const struct records_set *set = trainer->records;
+    struct ngram_part part = {.classes = set->header.n_labels, .type = DTYPE_F32};
+    size_t most = most_grams(set), of_dev = most_grams(trainer->options->dev);
+    *bytes = 0;
+    if (options->mode != HYBRID_TOGETHER)
+        return true;
+    if (!ngram_problem_most_rows(set, &options->fit, &part.rows, err))
+        return false;
+    *bytes = ngram_bytes(&part, trainer->dev) +
+             ngram_run_bytes(&part, trainer->dev, most > of_dev ? most : of_dev, 1);
+    return true;
 }
 
 bool hybrid_begin(struct trainer *trainer, const struct hybrid_options *options,

@@ -44,6 +44,11 @@ bool hybrid_check(const struct hybrid_options *options, const struct records_set
                   const struct records_set *dev, const struct model *model,
                   struct error *err) MUST_CHECK;
 
+/* What hybrid_begin() takes of the device while it runs: of `together` the part, which answers one
+ * record at a time. Of other modes the part is there when the optimizer's moments are gone. */
+bool hybrid_bytes(const struct trainer *trainer, const struct hybrid_options *options,
+                  size_t *bytes, struct error *err) MUST_CHECK;
+
 /* Before the training: nothing, or for `together` the part, and the logits that stand beside the
  * encoder's in the loss and on dev, all times the factor of least cross-entropy out of fold. part:
  * zeroed; the caller frees it in any case. */

@@ -1,4 +1,5 @@
-/* mlm.c: opening: the tokenizer's special tokens, the teacher. The steps are in mlm_step.c. */
+/* mlm.c: opening: the tokenizer's special tokens, the teacher. The steps are in mlm_step.c, what they
+ * need of the device in mlm_memory.c. */
 #include "nn/mlm.h"
 
 #include <math.h>
@@ -91,6 +92,8 @@ static bool identify(struct mlm *m, struct model *teacher, struct error *err)
                                     .after_forward = mlm_after_forward,
                                     .evaluate = mlm_evaluate,
                                     .score_name = "dev_log_likelihood",
+                                    .memory = mlm_memory,
+                                    .reserve = mlm_reserve,
                                     .identity = m->identity};
     return m->identity || error_set(err, "no memory for a checkpoint's identity");
 }

@@ -41,6 +41,12 @@ static bool bind(struct mlm_head *head, struct error *err)
     return head->transform && head->decoder;
 }
 
+size_t mlm_head_most(const struct shape *shape)
+{
+    size_t rows = PIECE_LOGITS / shape->vocab;
+    return rows ? rows : 1;
+}
+
 bool mlm_head_open(struct mlm_head *head, struct params *params, bool backward, struct error *err)
 {
     const struct shape *shape = &params->shape;
@@ -54,8 +60,7 @@ bool mlm_head_open(struct mlm_head *head, struct params *params, bool backward, 
                               .bias = entry(params, mlm->bias, ""),
                               .activation = mlm->gelu ? EPILOGUE_GELU : shape->activation,
                               .backward = backward,
-                              .piece = PIECE_LOGITS / shape->vocab};
-    head->piece = head->piece ? head->piece : 1;
+                              .piece = mlm_head_most(shape)};
     if (!head->dense || !head->dense_bias || !head->gain || !head->norm_bias || !head->bias)
         return error_set(err, "parameters of a shape without a language model's head");
     if (bind(head, err))
@@ -98,13 +103,11 @@ static bool lay(const struct place *place, size_t n, char *base, size_t *total)
     return true;
 }
 
-bool mlm_head_reserve(struct mlm_head *head, size_t rows, struct error *err)
+/* The arena of so many rows; base NULL: its size alone. a: bytes of an activation. */
+static bool carve(struct mlm_head *head, const struct shape *shape, size_t a, size_t rows,
+                  char *base, size_t *total, struct error *err)
 {
-    const struct shape *shape = &head->params->shape;
-    if (rows <= head->room)
-        return true;
-    rows += rows / 4;
-    size_t h = shape->hidden, e = shape->embed, v = shape->vocab, a = head->dev->act_bytes, total;
+    size_t h = shape->hidden, e = shape->embed, v = shape->vocab;
     size_t piece = rows < head->piece ? rows : head->piece, back = head->backward ? rows : 0;
     const struct place place[] = {
         {(void **)&head->x, rows, h, a},
@@ -119,18 +122,33 @@ bool mlm_head_reserve(struct mlm_head *head, size_t rows, struct error *err)
         {(void **)&head->logits, piece, v, a},
         {(void **)&head->dlogits, back ? piece : 0, v, a},
     };
-    size_t n = sizeof place / sizeof place[0];
-    if (!lay(place, n, NULL, &total))
-        return error_set(err, "%zu masked tokens are too many for this machine", rows);
+    return lay(place, sizeof place / sizeof place[0], base, total) ||
+           error_set(err, "%zu masked tokens are too many for this machine", rows);
+}
+
+bool mlm_head_bytes(const struct shape *shape, const struct device *dev, bool backward, size_t rows,
+                    size_t *bytes, struct error *err)
+{
+    struct mlm_head head = {.backward = backward, .piece = mlm_head_most(shape)};
+    return carve(&head, shape, dev->act_bytes, rows, NULL, bytes, err);
+}
+
+bool mlm_head_reserve(struct mlm_head *head, size_t rows, struct error *err)
+{
+    const struct shape *shape = &head->params->shape;
+    size_t a = head->dev->act_bytes, total;
+    if (rows <= head->room)
+        return true;
+    if (!carve(head, shape, a, rows, NULL, &total, err))
+        return false;
     if (head->arena)
         head->dev->op->free(head->dev, head->arena);
     head->room = 0;
     head->arena = head->dev->op->alloc(head->dev, total, err);
     if (!head->arena)
         return error_at(err, "room for the answers to masked tokens: ");
-    lay(place, n, head->arena, &total);
     head->room = rows;
-    return true;
+    return carve(head, shape, a, rows, head->arena, &total, err);
 }
 
 /* ---- forward and backward ---- */

@@ -40,6 +40,11 @@ struct mlm_head {
 bool mlm_head_open(struct mlm_head *head, struct params *params, bool backward,
                    struct error *err) MUST_CHECK;
 void mlm_head_close(struct mlm_head *head); /* safe on a zeroed struct */
+/* Rows of logits at a time. */
+size_t mlm_head_most(const struct shape *shape);
+/* What mlm_head_reserve() allocates. */
+bool mlm_head_bytes(const struct shape *shape, const struct device *dev, bool backward, size_t rows,
+                    size_t *bytes, struct error *err) MUST_CHECK;
 bool mlm_head_reserve(struct mlm_head *head, size_t rows, struct error *err) MUST_CHECK;
 
 /* Rows of one piece from `first` on. */

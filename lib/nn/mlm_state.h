@@ -15,8 +15,8 @@ struct mlm_places {
     int32_t *at;    /* host [n + 1], ascending, then the end */
     int32_t *label; /* host [n]: what was there */
     size_t room_at, room_label;
-    int32_t *device; /* at [n + 1], label [n] */
-    size_t room_device;
+    int32_t *device;    /* at [n + 1], label [n] */
+    size_t room_device; /* n that there is room for */
     struct seqs seqs;
     const int32_t *device_label;
 };
@@ -59,9 +59,23 @@ struct mlm {
 bool mlm_choose(struct mlm *mlm, struct batch *batch, size_t begin, size_t end, struct rng *rng,
                 struct error *err) MUST_CHECK;
 
+/* ---- mlm_memory.c: room for n chosen tokens ---- */
+
+/* What follows the run's parameters, which are at their place by then. */
+bool mlm_ensure_head(struct mlm *mlm, struct trainer *trainer, struct error *err) MUST_CHECK;
+bool mlm_reserve_places(struct mlm *mlm, size_t n, struct error *err) MUST_CHECK;
+bool mlm_grow_losses(struct mlm *mlm, size_t n, struct error *err) MUST_CHECK;
+/* Anew where *room, in elements, is less than n. */
+bool mlm_grow_device(struct mlm *mlm, void **memory, size_t *room, size_t n, size_t element,
+                     struct error *err) MUST_CHECK;
+
 /* The hook's functions; context is a struct mlm. */
 bool mlm_before_forward(void *context, struct trainer *trainer, struct error *err);
 bool mlm_after_forward(void *context, struct trainer *trainer, struct error *err);
+bool mlm_memory(void *context, const struct shape *shape, const struct batch_size *size,
+                size_t *bytes, size_t *work, struct error *err);
+bool mlm_reserve(void *context, struct trainer *trainer, const struct batch_size *size,
+                 struct error *err);
 bool mlm_evaluate(void *context, struct trainer *trainer, const struct records_set *dev,
                   double *score, struct error *err);
 

@@ -61,15 +61,8 @@ static bool upload_places(struct mlm *m, size_t n_tokens, struct error *err)
 {
     struct mlm_places *p = &m->places;
     struct device *dev = m->dev;
-    if (2 * p->n + 1 > p->room_device) {
-        if (p->device)
-            dev->op->free(dev, p->device);
-        p->room_device = 0;
-        p->device = dev->op->alloc(dev, (4 * p->n + 1) * sizeof *p->device, err);
-        if (!p->device)
-            return false;
-        p->room_device = 4 * p->n + 1;
-    }
+    if (p->n > p->room_device && !mlm_reserve_places(m, 2 * p->n, err))
+        return false;
     p->at[p->n] = (int32_t)n_tokens;
     dev->op->upload(dev, p->device, p->at, (p->n + 1) * sizeof *p->at);
     dev->op->upload(dev, p->device + p->n + 1, p->label, p->n * sizeof *p->label);
@@ -77,56 +70,6 @@ static bool upload_places(struct mlm *m, size_t n_tokens, struct error *err)
         (struct seqs){.n = p->n, .n_tokens = n_tokens, .longest = n_tokens, .offset = p->device};
     p->device_label = p->device + p->n + 1;
     return true;
-}
-
-/* ---- room ---- */
-
-/* What follows the run's parameters; they are at their place from the first step on. */
-static bool ensure_head(struct mlm *m, struct trainer *t, struct error *err)
-{
-    if (m->head.params)
-        return true;
-    if (m->n_tokens > t->params.shape.vocab)
-        return error_set(err, "--mlm: the model has %zu rows for the tokenizer's %zu tokens",
-                         t->params.shape.vocab, m->n_tokens);
-    if (m->teacher.there && m->teacher.shape.vocab != t->params.shape.vocab)
-        return error_set(err, "--teacher: has a vocabulary of %zu, the student of %zu",
-                         m->teacher.shape.vocab, t->params.shape.vocab);
-    if (m->teacher.there && m->options.cosine > 0 &&
-        m->teacher.shape.hidden != t->params.shape.hidden)
-        return error_set(err,
-                         "--kd cosine: compares hidden states of one width; the teacher's are %zu "
-                         "wide, the student's %zu",
-                         m->teacher.shape.hidden, t->params.shape.hidden);
-    enum dtype format = t->options->precision;
-    return mlm_head_open(&m->head, &t->params, true, err) &&
-           (format == DTYPE_F32 ||
-            (m->dev->op->linear_round(m->dev, m->head.transform, format, err) &&
-             m->dev->op->linear_round(m->dev, m->head.decoder, format, err)));
-}
-
-static bool grow_device(struct mlm *m, void **memory, size_t *room, size_t n, size_t element,
-                        struct error *err)
-{
-    size_t bytes;
-    if (n <= *room)
-        return true;
-    if (*memory)
-        m->dev->op->free(m->dev, *memory);
-    *room = 0;
-    *memory = NULL;
-    if (!memory_multiply(n, element, &bytes))
-        return error_set(err, "a batch too large for this machine");
-    *memory = m->dev->op->alloc(m->dev, bytes, err);
-    *room = *memory ? n : 0;
-    return *memory != NULL;
-}
-
-static bool grow_losses(struct mlm *m, size_t n, struct error *err)
-{
-    return mlm_head_reserve(&m->head, n, err) &&
-           grow_device(m, (void **)&m->row_loss, &m->room_loss, n, sizeof *m->row_loss, err) &&
-           memory_grow(&m->host_loss, &m->room_host, n, sizeof *m->host_loss, err);
 }
 
 /* ---- a step ---- */
@@ -138,7 +81,8 @@ bool mlm_before_forward(void *context, struct trainer *trainer, struct error *er
     struct rng rng;
     rng_seed(&rng, rng_hash(rng_hash(m->options.seed, STREAM), trainer->batch_number));
     m->places.n = 0;
-    return ensure_head(m, trainer, err) && mlm_choose(m, batch, 0, batch->n_tokens, &rng, err) &&
+    return mlm_ensure_head(m, trainer, err) &&
+           mlm_choose(m, batch, 0, batch->n_tokens, &rng, err) &&
            (m->places.n || choose_one(m, batch, &rng, err)) &&
            (m->places.n == 0 ||
             (upload_places(m, batch->n_tokens, err) && batch_upload(batch, err)));
@@ -164,7 +108,7 @@ static bool run_teacher(struct mlm *m, const struct batch *student, struct error
     if (!batch_upload(&t->batch, err) ||
         !encoder_reserve(t->encoder, t->batch.n_tokens, t->batch.n, err) ||
         !mlm_head_reserve(&t->head, m->places.n, err) ||
-        !grow_device(m, (void **)&t->logits, &t->room, piece, sizeof *t->logits, err) ||
+        !mlm_grow_device(m, (void **)&t->logits, &t->room, piece, sizeof *t->logits, err) ||
         !memory_grow(&t->host, &t->room_host, piece, sizeof *t->host, err))
         return false;
     encoder_forward(t->encoder, &t->params.weights, &t->batch, NULL);
@@ -237,9 +181,9 @@ bool mlm_after_forward(void *context, struct trainer *trainer, struct error *err
     size_t h = trainer->params.shape.hidden, last = trainer->params.shape.n_layers;
     if (m->places.n == 0)
         return true;
-    if (!grow_losses(m, m->places.n, err) ||
-        !grow_device(m, (void **)&m->gradient, &m->room_gradient, batch->n_tokens * h,
-                     m->dev->act_bytes, err) ||
+    if (!mlm_grow_losses(m, m->places.n, err) ||
+        !mlm_grow_device(m, (void **)&m->gradient, &m->room_gradient, batch->n_tokens * h,
+                         m->dev->act_bytes, err) ||
         (m->teacher.there && !run_teacher(m, batch, err)))
         return false;
     answer(m, trainer);
@@ -309,7 +253,7 @@ static bool score_dev(struct mlm *m, struct trainer *t, struct tally *tally, str
         return true;
     if (!upload_places(m, batch->n_tokens, err) || !batch_upload(batch, err) ||
         !encoder_reserve(t->encoder, batch->n_tokens, batch->n, err) ||
-        !grow_losses(m, p->n, err) ||
+        !mlm_grow_losses(m, p->n, err) ||
         !memory_grow(&m->host_logits, &m->room_logits, mlm_head_piece(&m->head, 0, p->n) * vocab,
                      sizeof *m->host_logits, err))
         return false;
@@ -345,7 +289,7 @@ bool mlm_evaluate(void *context, struct trainer *trainer, const struct records_s
 {
     struct mlm *m = context;
     struct tally tally = {0};
-    if (!ensure_head(m, trainer, err))
+    if (!mlm_ensure_head(m, trainer, err))
         return false;
     for (size_t next = 0; next < dev->n;)
         if (!fill_dev(m, trainer, dev, &next, err) || !score_dev(m, trainer, &tally, err))

@@ -96,6 +96,12 @@ void ngram_close(struct ngram *ngram)
     free(ngram);
 }
 
+size_t ngram_bytes(const struct ngram_part *part, const struct device *dev)
+{
+    enum dtype type = part->type == DTYPE_I8 ? DTYPE_I8 : DTYPE_F32;
+    return dev->op->weight_bytes(dev, type, part->classes, part->rows, true);
+}
+
 void ngram_scratch_free(struct ngram_scratch *scratch)
 {
     free(scratch->feature);
@@ -139,6 +145,25 @@ static size_t aligned(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
+/* Features and their values, offsets, logits. */
+struct run_layout {
+    size_t features, offsets, all;
+};
+static struct run_layout run_layout(const struct ngram_part *part, const struct device *dev,
+                                    size_t n_features, size_t n)
+{
+    struct run_layout bytes = {.features = aligned(n_features * sizeof(int32_t)),
+                               .offsets = aligned((n + 1) * sizeof(int32_t))};
+    bytes.all = 2 * bytes.features + bytes.offsets + n * part->classes * dev->act_bytes;
+    return bytes;
+}
+
+size_t ngram_run_bytes(const struct ngram_part *part, const struct device *dev, size_t n_grams,
+                       size_t n)
+{
+    return run_layout(part, dev, n_grams, n).all;
+}
+
 bool ngram_run(const struct ngram *ngram, struct ngram_scratch *scratch, const int32_t *gram,
                const int64_t *gram_offset, size_t n, float *logits, struct error *err)
 {
@@ -148,20 +173,19 @@ bool ngram_run(const struct ngram *ngram, struct ngram_scratch *scratch, const i
     if (!collect(ngram, scratch, gram, gram_offset, n, err))
         return false;
     size_t used = (size_t)scratch->offset[n];
-    size_t features = aligned(used * sizeof *scratch->feature);
-    size_t offsets = aligned((n + 1) * sizeof *scratch->offset);
-    size_t need = 2 * features + offsets + n * classes * dev->act_bytes;
-    if (need > scratch->block_bytes) {
+    const struct run_layout bytes = run_layout(ngram->part, dev, used, n);
+    if (bytes.all > scratch->block_bytes) {
         if (scratch->block)
             op->free(dev, scratch->block);
         scratch->block_bytes = 0;
-        scratch->block = op->alloc(dev, need, err);
+        scratch->block = op->alloc(dev, bytes.all, err);
         if (!scratch->block)
             return false;
-        scratch->block_bytes = need;
+        scratch->block_bytes = bytes.all;
     }
-    char *feature = scratch->block, *value = feature + features, *offset = value + features;
-    act *out = (act *)(void *)(offset + offsets);
+    char *feature = scratch->block, *value = feature + bytes.features;
+    char *offset = value + bytes.features;
+    act *out = (act *)(void *)(offset + bytes.offsets);
     for (size_t i = 0; i < n; i++)
         memcpy(logits + i * classes, ngram->part->bias, classes * sizeof *logits);
     op->upload(dev, feature, scratch->feature, used * sizeof *scratch->feature);

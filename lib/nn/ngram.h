@@ -95,6 +95,8 @@ struct ngram;
 struct ngram *ngram_open(const struct ngram_part *part, struct device *dev,
                          struct error *err) MUST_CHECK;
 void ngram_close(struct ngram *ngram); /* NULL is fine */
+/* What that takes of the device's memory. */
+size_t ngram_bytes(const struct ngram_part *part, const struct device *dev);
 
 /* What one thread needs to ask; zeroed at first. */
 struct ngram_scratch {
@@ -107,6 +109,9 @@ struct ngram_scratch {
 };
 void ngram_scratch_free(struct ngram_scratch *scratch);
 
+/* What ngram_run() allocates on the device for n records of so many n-grams in all, at most. */
+size_t ngram_run_bytes(const struct ngram_part *part, const struct device *dev, size_t n_grams,
+                       size_t n);
 /* logits [n, classes] on the host of records whose n-grams are gram[gram_offset[i] …], without the
  * gate. Thread-safe where each thread has its scratch. */
 bool ngram_run(const struct ngram *ngram, struct ngram_scratch *scratch, const int32_t *gram,

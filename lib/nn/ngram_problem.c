@@ -104,6 +104,34 @@ static bool choose_records(struct ngram_problem *p, const struct records_set *se
                      n);
 }
 
+/* One more record of each of its buckets. */
+static void count_record(const struct record *record, uint32_t *df)
+{
+    for (size_t k = 0; k < record->n_grams; k++)
+        df[record->gram[k]] += k == 0 || record->gram[k] != record->gram[k - 1];
+}
+
+static size_t count_rows(const uint32_t *df, uint32_t buckets, size_t min_df)
+{
+    size_t rows = 0;
+    for (uint32_t b = 0; b < buckets; b++)
+        rows += df[b] >= min_df && df[b] > 0;
+    return rows;
+}
+
+bool ngram_problem_most_rows(const struct records_set *set, const struct ngram_fit_options *options,
+                             size_t *rows, struct error *err)
+{
+    uint32_t buckets = set->header.grams.buckets, *df = memory_zeroed(buckets, sizeof *df, err);
+    for (size_t i = 0; df && i < set->n; i++) {
+        struct record record = records_get(set, i);
+        count_record(&record, df);
+    }
+    *rows = df ? count_rows(df, buckets, options->min_df) : 0;
+    free(df);
+    return df != NULL;
+}
+
 /* Rows for the buckets that enough records have. */
 static bool choose_buckets(struct ngram_problem *p, struct error *err)
 {
@@ -112,10 +140,8 @@ static bool choose_buckets(struct ngram_problem *p, struct error *err)
     if (!df)
         return false;
     for (size_t i = 0; i < p->n; i++)
-        for (size_t k = 0; k < p->record[i].n_grams; k++)
-            df[p->record[i].gram[k]] += k == 0 || p->record[i].gram[k] != p->record[i].gram[k - 1];
-    for (uint32_t b = 0; b < part->grams.buckets; b++)
-        part->rows += df[b] >= p->options->min_df && df[b] > 0;
+        count_record(&p->record[i], df);
+    part->rows = count_rows(df, part->grams.buckets, p->options->min_df);
     part->bucket = memory_array(part->rows, sizeof *part->bucket, err);
     part->idf = memory_array(part->rows, sizeof *part->idf, err);
     bool ok = part->bucket && part->idf;

@@ -15,6 +15,10 @@ struct ngram_problem *ngram_problem_open(const struct records_set *set, const ui
                                          struct error *err) MUST_CHECK;
 void ngram_problem_close(struct ngram_problem *problem); /* NULL is fine */
 
+/* Rows of a problem of these records, or of some of them, at most. */
+bool ngram_problem_most_rows(const struct records_set *set, const struct ngram_fit_options *options,
+                             size_t *rows, struct error *err) MUST_CHECK;
+
 /* Weights are w [rows, stride] by feature, then biases [stride]. */
 size_t ngram_problem_stride(size_t classes);
 size_t ngram_problem_size(const struct ngram_problem *problem); /* floats of w */

@@ -85,10 +85,10 @@ bool params_open(struct params *params, const struct shape *shape, struct model 
                  bool new_head, uint64_t seed, struct device *dev, struct error *err) MUST_CHECK;
 /* Elements of the block, without opening any. */
 bool params_count(const struct shape *shape, size_t *n, struct error *err) MUST_CHECK;
-/* Room for gradients of so many rows of the word and position tables. */
 /* Only the rows of the word table that `words` [rows] marks will occur in batches: no others get
  * moments. Before optimizer_open(). */
 bool params_expect(struct params *params, const uint8_t *words, struct error *err) MUST_CHECK;
+/* Room for gradients of so many rows of the word and position tables. */
 bool params_reserve(struct params *params, size_t words, size_t positions,
                     struct error *err) MUST_CHECK;
 void params_close(struct params *params); /* safe on a zeroed struct */

@@ -80,6 +80,7 @@ struct trainer {
     struct batch batch, dev_batch;
     struct batch_size most, most_dev; /* the largest of the run */
     size_t footprint;                 /* bytes that the run allocates on the device */
+    size_t ngram_bytes;               /* of them, an n-gram part's before the run */
     /* [vocab] the rows of the word table that occur; owned; NULL: all of them may be touched. */
     uint8_t *words;
     size_t n_words;

@@ -124,7 +124,7 @@ static bool count_run(const struct trainer *t, const struct shape *shape,
     if (o->balance_classes || o->class_weight)
         run.beside += shape->n_labels * sizeof(float);
     if (o->hybrid)
-        run.beside += largest.records * shape->n_labels * t->dev->act_bytes;
+        run.beside += t->ngram_bytes + largest.records * shape->n_labels * t->dev->act_bytes;
     return footprint_training(&run, footprint, err);
 }
 
@@ -187,6 +187,8 @@ bool training_check_memory(struct trainer *t, const struct shape *shape, struct 
     struct footprint footprint;
     struct device_memory memory;
     const struct cut cut = cut_of(t);
+    if (t->options->hybrid && !hybrid_bytes(t, t->options->hybrid, &t->ngram_bytes, err))
+        return false;
     t->most_dev = look_at_dev(t, cut.batch_tokens);
     if (!look_ahead(t, &cut, &t->total_steps, &t->most, err) ||
         !count_run(t, shape, &t->most, &t->most_dev, &footprint, err))
