@@ -2,6 +2,7 @@
  * places of a table that no cache of the first level holds, so W is turned: all classes of a
  * feature lie side by side, and a feature costs one access to memory. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
 #include "kernels/cpu/cpu.h"
@@ -20,24 +21,22 @@ struct bag_weights {
     float *scale;                     /* [stride] */
 };
 
-/* Class c of the weight as a column of the table. */
-static void turn(const struct weight *weight, struct bag_weights *bag, size_t c)
+enum { PIECE = 256 }; /* features: what is written of all classes stays in the first cache */
+
+/* Class c of features [f, f + n) as a part of a column of the table. */
+static void turn(const struct weight *weight, struct bag_weights *bag, size_t c, size_t f, size_t n)
 {
-    enum { PIECE = 256 };
     float piece[PIECE];
     size_t element = dtype_bytes(weight->type);
-    const char *row = (const char *)weight->data + c * weight->cols * element;
-    for (size_t f = 0; f < weight->cols; f += PIECE) {
-        size_t n = weight->cols - f < PIECE ? weight->cols - f : PIECE;
-        if (bag->code) {
-            for (size_t i = 0; i < n; i++)
-                bag->code[(f + i) * bag->stride + c] = ((const int8_t *)row)[f + i];
-            continue;
-        }
-        dtype_to_float(weight->type, row + f * element, n, piece);
+    const char *row = (const char *)weight->data + (c * weight->cols + f) * element;
+    if (bag->code) {
         for (size_t i = 0; i < n; i++)
-            bag->w[(f + i) * bag->stride + c] = piece[i];
+            bag->code[(f + i) * bag->stride + c] = ((const int8_t *)row)[i];
+        return;
     }
+    dtype_to_float(weight->type, row, n, piece);
+    for (size_t i = 0; i < n; i++)
+        bag->w[(f + i) * bag->stride + c] = piece[i];
 }
 
 struct bag_weights *cpu_bag_prepare(struct device *dev, const struct weight *weight,
@@ -70,11 +69,11 @@ struct bag_weights *cpu_bag_prepare(struct device *dev, const struct weight *wei
         cpu_bag_free(dev, bag);
         return NULL;
     }
-    for (size_t c = 0; c < weight->rows; c++) {
-        turn(weight, bag, c);
-        if (codes)
-            bag->scale[c] = weight->scale[c];
-    }
+    for (size_t f = 0; f < weight->cols; f += PIECE)
+        for (size_t c = 0; c < weight->rows; c++)
+            turn(weight, bag, c, f, weight->cols - f < PIECE ? weight->cols - f : PIECE);
+    if (codes)
+        memcpy(bag->scale, weight->scale, weight->rows * sizeof *bag->scale);
     return bag;
 }
 

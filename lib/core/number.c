@@ -83,3 +83,50 @@ bool number_fraction(const char *text, const char *what, double *value, struct e
     *value = parsed;
     return true;
 }
+
+enum {
+    MOST_DIGITS = 19
+}; /* so that they, and the power of ten that they stand above, fit 64 bits */
+
+/* The digits as a whole number, and how many stand behind the point. */
+static bool read_digits(const char *at, const char *end, uint64_t *digits, unsigned *behind)
+{
+    const char *point = NULL, *begin = at;
+    *digits = 0;
+    for (; at < end; at++) {
+        if (*at == '.' && !point && at > begin)
+            point = at;
+        else if (*at >= '0' && *at <= '9')
+            *digits = *digits * 10 + (uint64_t)(*at - '0');
+        else
+            return false;
+    }
+    *behind = point ? (unsigned)(end - point - 1) : 0;
+    return end > begin && end - begin - (point != NULL) <= MOST_DIGITS && (!point || *behind > 0);
+}
+
+/* numerator / denominator, neither 0: the quotient has 63 or 64 bits, of which the last also tells
+ * of a remainder; so rounding it once more, to 53 bits, rounds right. */
+static double divide(uint64_t numerator, uint64_t denominator)
+{
+    int shift = 63 + __builtin_clzll(numerator) - __builtin_clzll(denominator);
+    unsigned __int128 wide = (unsigned __int128)numerator << shift;
+    uint64_t quotient = (uint64_t)(wide / denominator);
+    quotient |= wide % denominator != 0;
+    return ldexp((double)quotient, -shift);
+}
+
+bool number_decimal(const char *bytes, size_t n, double *value)
+{
+    bool negative = n && *bytes == '-';
+    uint64_t digits, power = 1;
+    unsigned behind;
+    if (!read_digits(bytes + negative, bytes + n, &digits, &behind))
+        return false;
+    for (unsigned i = 0; i < behind; i++)
+        power *= 10;
+    bool exact = digits == 0 || (digits >> 53 == 0 && power >> 53 == 0);
+    double magnitude = exact ? (double)digits / (double)power : divide(digits, power);
+    *value = negative ? -magnitude : magnitude;
+    return true;
+}

@@ -168,8 +168,13 @@ struct source_model {
     struct weights *weights;
     struct model *model;
     struct device *dev;
-    size_t used; /* of weights->floats */
+    size_t used;   /* of weights->floats */
+    size_t packed; /* bytes of the file, since its memory was last given back */
 };
+
+/* A file's pages that are packed may stay so many: giving them back drops all others that are in
+ * use, too. */
+enum { RELEASE_BYTES = 4 << 20 };
 
 static bool verified(const struct source_model *from, const struct tensor_view *view,
                      struct error *err)
@@ -236,7 +241,7 @@ static bool read_vector(const struct source_model *from, const char *name, size_
 static bool prepare_matrix(void *context, const struct part *part, size_t n_stacked,
                            struct weights_matrix *to, struct error *err)
 {
-    const struct source_model *from = context;
+    struct source_model *from = context;
     const struct shape *shape = from->weights->shape;
     struct weight weight[MAX_STACKED];
     const float *bias[MAX_STACKED];
@@ -247,6 +252,7 @@ static bool prepare_matrix(void *context, const struct part *part, size_t n_stac
         parts_name(shape, &part[i], "weight", name);
         const struct tensor_view *view =
             parts_require_tensor(from->model, name, part[i].rows, part[i].cols, err);
+        from->packed += view ? (size_t)view->bytes : 0;
         ok = view && as_weight(from, view, part[i].cols, true, &weight[i], err) &&
              read_input_scale(from, view, &input_scale, err);
         parts_name(shape, &part[i], "bias", name);
@@ -257,7 +263,10 @@ static bool prepare_matrix(void *context, const struct part *part, size_t n_stac
         to->linear = from->dev->op->linear_prepare(from->dev, weight, bias, n_stacked, err);
     if (ok && to->linear && input_scale > 0)
         from->dev->op->linear_scale(from->dev, to->linear, input_scale);
-    bundle_release(from->model->bundle); /* packed: the file's pages would double the memory */
+    if (from->packed > RELEASE_BYTES) { /* the file's pages would double the memory */
+        bundle_release(from->model->bundle);
+        from->packed = 0;
+    }
     free(vectors);
     return ok && to->linear;
 }
@@ -391,7 +400,7 @@ bool weights_prepare(struct weights *weights, const struct shape *shape, struct 
         return error_set(err,
                          "%s: the model has no %s, so it cannot classify; train it with mstudent",
                          model->name, shape->has_pooler ? "classifier" : "pooler");
-    struct source_model from = {weights, model, dev, 0};
+    struct source_model from = {.weights = weights, .model = model, .dev = dev};
     const struct weights_maker maker = {
         .context = &from, .table = prepare_table, .matrix = prepare_matrix, .norm = prepare_norm};
     if (reserve_norms(weights, err) && weights_make(weights, &maker, err))

@@ -2,11 +2,13 @@
  *
  * Whether a text is taken by clusters or by code points matters only for clusters of two or three
  * code points in at most five bytes, so that one of them has one or two bytes ("short"). Code
- * points of the basic plane are looked up in tables filled when the map is opened; clusters are
- * only looked for where a short code point meets one that may join it.
+ * points of the basic plane are looked up in a table that fills as they are met (a map is opened
+ * often and met by few of them); clusters are only looked for where a short code point meets one
+ * that may join it.
  */
 #include "text/charsmap.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +27,12 @@ enum {
 
 /* What a code point does to its neighbours and what the map does to it. */
 enum {
-    CHANGED = 1,    /* the map replaces it */
-    JOINS_LEFT = 2, /* may belong to the cluster of what precedes it */
-    JOINS_RIGHT = 4 /* may draw what follows it into its cluster */
+    CHANGED = 1,     /* the map replaces it */
+    JOINS_LEFT = 2,  /* may belong to the cluster of what precedes it */
+    JOINS_RIGHT = 4, /* may draw what follows it into its cluster */
+    /* An entry of the table: these flags, KNOWN, and the offset of the replacement. */
+    KNOWN = 8,
+    OFFSET_SHIFT = 4
 };
 
 struct charsmap {
@@ -35,8 +40,8 @@ struct charsmap {
     size_t n_units;
     char *text; /* [n_text] replacements, NUL after each */
     size_t n_text;
-    uint32_t *replacement; /* [N_BASIC] offset in text, where CHANGED */
-    uint8_t *flags;        /* [N_BASIC] */
+    /* [N_BASIC]; 0: not met yet. All threads write the same value into an entry. */
+    _Atomic uint32_t *entry;
 };
 
 /* The replacement of the shortest key that key[0, n) begins with; false: none. The layout of a unit
@@ -133,28 +138,27 @@ static uint8_t joins(uint32_t code)
 static uint8_t flags_of(const struct charsmap *map, uint32_t code, const unsigned char *at,
                         size_t n, uint32_t *offset)
 {
-    if (code < N_BASIC) {
-        *offset = map->replacement[code];
-        return map->flags[code];
+    uint32_t entry = 0;
+    *offset = 0;
+    if (code < N_BASIC)
+        entry = atomic_load_explicit(&map->entry[code], memory_order_relaxed);
+    if (entry) {
+        *offset = entry >> OFFSET_SHIFT;
+        return entry & (CHANGED | JOINS_LEFT | JOINS_RIGHT);
     }
-    return (uint8_t)(joins(code) | (find(map, (const char *)at, n, offset) ? CHANGED : 0));
+    uint8_t flags = joins(code);
+    if (find(map, (const char *)at, n, offset))
+        flags |= CHANGED;
+    entry = *offset << OFFSET_SHIFT | KNOWN | flags;
+    if (code < N_BASIC)
+        atomic_store_explicit(&map->entry[code], entry, memory_order_relaxed);
+    return flags;
 }
 
-static bool fill(struct charsmap *map, struct error *err)
+static bool is_plain_ascii(const struct charsmap *map, const unsigned char *at)
 {
-    map->replacement = memory_zeroed(N_BASIC, sizeof *map->replacement, err);
-    map->flags = memory_zeroed(N_BASIC, 1, err);
-    if (!map->replacement || !map->flags)
-        return false;
-    for (uint32_t code = 0; code < N_BASIC; code++) {
-        char text[UTF8_MAX_BYTES];
-        if (code >> 11 == 0xD800 >> 11) /* surrogates */
-            continue;
-        map->flags[code] = joins(code);
-        if (find(map, text, utf8_put(code, text), &map->replacement[code]))
-            map->flags[code] |= CHANGED;
-    }
-    return true;
+    uint32_t offset;
+    return !flags_of(map, *at, at, 1, &offset);
 }
 
 static uint32_t little_endian(const unsigned char *p)
@@ -173,11 +177,15 @@ static bool read_map(struct charsmap *map, const unsigned char *bytes, size_t n,
     map->n_units = length / UNIT;
     const char *text = (const char *)bytes + HEADER + map->n_units * UNIT;
     map->n_text = n - HEADER - map->n_units * UNIT;
+    if (map->n_text >> (32 - OFFSET_SHIFT))
+        return error_set(err, "%zu bytes of replacements are more than %d", map->n_text,
+                         1 << (32 - OFFSET_SHIFT));
     if (utf8_valid_prefix(text, map->n_text) != map->n_text)
         return error_set(err, "the replacements are not valid UTF-8");
     map->unit = memory_array(map->n_units, sizeof *map->unit, err);
     map->text = memory_copy(text, map->n_text, err);
-    if (!map->unit || !map->text)
+    map->entry = memory_zeroed(N_BASIC, sizeof *map->entry, err);
+    if (!map->unit || !map->text || !map->entry)
         return false;
     for (size_t i = 0; i < map->n_units; i++)
         map->unit[i] = little_endian(bytes + HEADER + i * UNIT);
@@ -187,7 +195,7 @@ static bool read_map(struct charsmap *map, const unsigned char *bytes, size_t n,
 struct charsmap *charsmap_open(const void *bytes, size_t n, struct error *err)
 {
     struct charsmap *map = memory_zeroed(1, sizeof *map, err);
-    if (map && read_map(map, bytes, n, err) && fill(map, err))
+    if (map && read_map(map, bytes, n, err))
         return map;
     charsmap_close(map);
     return NULL;
@@ -199,8 +207,7 @@ void charsmap_close(struct charsmap *map)
         return;
     free(map->unit);
     free(map->text);
-    free(map->replacement);
-    free(map->flags);
+    free(map->entry);
     free(map);
 }
 
@@ -338,7 +345,7 @@ bool charsmap_run(const struct charsmap *map, const char *text, size_t n, struct
     struct run run = {map, begin, begin, begin, end, out, err};
     while (run.at < end) {
         /* ASCII before ASCII that the map keeps, but for carriage returns. */
-        while (end - run.at > 1 && (run.at[0] | run.at[1]) < 0x80 && !map->flags[run.at[0]])
+        while (end - run.at > 1 && (run.at[0] | run.at[1]) < 0x80 && is_plain_ascii(map, run.at))
             run.sure = ++run.at;
         if (!take(&run))
             return false;

@@ -29,8 +29,44 @@ static bool expected(const struct json_scan *scan, const char *what, struct erro
                      (unsigned char)*scan->at < 0x80 ? *scan->at : '?', what);
 }
 
+/* ---- eight bytes at a time: most of a large vocabulary is indentation and plain text ---- */
+
+static const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+
+/* The top bit of each byte that is 0; above the first such byte others may be marked, too. */
+static uint64_t zeros(uint64_t word)
+{
+    return (word - ones) & ~word & tops;
+}
+
+/* How many of the bytes at `at`, eight of which are there, are plain in a string: no quote, no
+ * backslash, no control character. */
+static size_t plain_bytes(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    uint64_t stops = zeros(word ^ ones * '"') | zeros(word ^ ones * '\\') |
+                     ((word - ones * 0x20) & ~word & tops);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return stops ? (size_t)__builtin_ctzll(stops) / 8 : 8;
+#else
+    return stops ? 0 : 8;
+#endif
+}
+
+static bool is_indented(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word == ones * ' ';
+}
+
 char json_scan_peek(struct json_scan *scan)
 {
+    if (scan->at < scan->end && *scan->at == '\n')
+        scan->at++;
+    while (scan->end - scan->at >= 8 && is_indented(scan->at))
+        scan->at += 8;
     while (scan->at < scan->end &&
            (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' || *scan->at == '\r'))
         scan->at++;
@@ -125,6 +161,8 @@ static bool escape(struct json_scan *scan, uint32_t *code, struct error *err)
 /* Move to the next quote, backslash or end; control characters are refused. */
 static bool plain_run(struct json_scan *scan, struct error *err)
 {
+    for (size_t n = 8; n == 8 && scan->end - scan->at >= 8; scan->at += n)
+        n = plain_bytes(scan->at);
     while (scan->at < scan->end && *scan->at != '"' && *scan->at != '\\') {
         if ((unsigned char)*scan->at < 0x20)
             return error_set(

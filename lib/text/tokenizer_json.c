@@ -6,6 +6,7 @@
 
 #include "core/memory.h"
 #include "text/json_scan.h"
+#include "text/json_value.h"
 #include "text/tokenizer_model.h"
 
 static const char place[] = "tokenizer.json";
@@ -53,15 +54,9 @@ static bool read_added(struct tokenizer_spec *spec, const json_t *array, struct 
 /* A section's value, kept; numbers become reals. */
 static bool scan_section(struct json_scan *scan, json_t **section, struct error *err)
 {
-    const char *bytes;
-    size_t n;
-    json_error_t why;
-    if (!json_scan_skip(scan, &bytes, &n, err))
-        return false;
     json_decref(*section);
-    *section =
-        json_loadb(bytes, n, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &why);
-    return *section || error_set(err, "%s", why.text);
+    *section = json_value_read(scan, err);
+    return *section != NULL;
 }
 
 static bool scan_top(struct tokenizer_spec *spec, json_t **added, struct json_scan *scan,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/number.h"
 
 enum { MAX_WORD_CODES = 10000, MAX_NUMBER = 64 };
 
@@ -101,6 +102,8 @@ static bool scan_number(struct json_scan *scan, bool exact, double *value, struc
     size_t n;
     if (!json_scan_skip(scan, &bytes, &n, err))
         return false;
+    if (exact && number_decimal(bytes, n, value))
+        return true;
     if (n > MAX_NUMBER || (*bytes != '-' && (*bytes < '0' || *bytes > '9')))
         return error_set(err, "column %zu: a score is no number of at most %d digits",
                          (size_t)(bytes - scan->begin) + 1, MAX_NUMBER);

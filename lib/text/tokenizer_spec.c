@@ -6,6 +6,7 @@
 
 #include "core/hash.h"
 #include "core/memory.h"
+#include "text/json_value.h"
 #include "text/post_processor.h"
 #include "text/utf8.h"
 
@@ -306,13 +307,13 @@ static void add_bert(struct hash_stream *hash, const struct tokenizer_spec *spec
 
 static bool add_section(struct hash_stream *hash, const json_t *section, struct error *err)
 {
-    char *text = section ? json_dumps(section, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS)
-                         : memory_copy("null", 4, err);
-    if (!text)
-        return error_set(err, "no memory for the tokenizer's fingerprint");
-    add_text(hash, text, strlen(text));
-    free(text);
-    return true;
+    struct text_buffer text = {0};
+    bool ok =
+        section ? json_value_write(section, &text, err) : text_buffer_add(&text, "null", 4, err);
+    if (ok)
+        add_text(hash, text.bytes, text.n);
+    text_buffer_free(&text);
+    return ok;
 }
 
 static bool add_general(struct hash_stream *hash, const struct tokenizer_spec *spec,

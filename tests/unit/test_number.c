@@ -1,5 +1,8 @@
 #include "core/number.h"
 
+#include <stdlib.h>
+
+#include "core/rng.h"
 #include "tests/tap.h"
 
 static void test_integer(void)
@@ -59,8 +62,66 @@ static void test_fraction(void)
            "75 gets a hint: %s", err.text);
 }
 
+/* Of every length, against the C library's. */
+static void test_decimal(void)
+{
+    size_t wrong = 0, n_tried = 0;
+    for (uint64_t i = 0; i < 200000; i++) {
+        char text[32];
+        double found = 1;
+        unsigned before = 1 + (unsigned)(rng_hash(1, i) % 10);
+        unsigned behind = (unsigned)(rng_hash(2, i) % (20 - before));
+        size_t at = 0;
+        if (i % 2)
+            text[at++] = '-';
+        for (unsigned d = 0; d < before + behind; d++) {
+            if (d == before)
+                text[at++] = '.';
+            text[at++] = (char)('0' + rng_hash(3 + i, d) % 10);
+        }
+        text[at] = '\0';
+        double expected = strtod(text, NULL);
+        n_tried++;
+        wrong += !number_decimal(text, at, &found) || memcmp(&found, &expected, sizeof found) != 0;
+    }
+    tap_ok(wrong == 0, "%zu of %zu decimals are not strtod's", wrong, n_tried);
+    static const char *const exact[] = {"0",
+                                        "-0",
+                                        "0.0",
+                                        "9007199254740993",
+                                        "1.5",
+                                        "-3.0000000000000004",
+                                        "9999999999999999999",
+                                        "0.3",
+                                        "-13.529880523681641",
+                                        "9007199254740992.5"};
+    for (size_t i = 0; i < sizeof exact / sizeof *exact; i++) {
+        double found = 1, expected = strtod(exact[i], NULL);
+        tap_ok(number_decimal(exact[i], strlen(exact[i]), &found) &&
+                   memcmp(&found, &expected, sizeof found) == 0,
+               "%s", exact[i]);
+    }
+    static const char *const other[] = {"",
+                                        "-",
+                                        ".",
+                                        ".5",
+                                        "1.",
+                                        "1e3",
+                                        "1.2.3",
+                                        "+1",
+                                        "0x1",
+                                        "12345678901234567890",
+                                        "0.12345678901234567890"};
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        double found = 1;
+        tap_ok(!number_decimal(other[i], strlen(other[i]), &found) && found == 1,
+               "\"%s\" is left to others", other[i]);
+    }
+}
+
 int main(void)
 {
+    test_decimal();
     test_integer();
     test_real();
     test_fraction();
