@@ -21,6 +21,7 @@ enum {
     OPTION_BASELINE_STREAM,
     OPTION_MARGIN,
     OPTION_TIME,
+    OPTION_EXPLAIN,
     OPTION_ROUNDS,
     OPTION_SECONDS,
     OPTION_WATTS,
@@ -30,7 +31,8 @@ enum {
     OPTION_TSV,
     OPTION_PREDICT,
     OPTION_TOP,
-    OPTION_TEXT
+    OPTION_TEXT,
+    OPTION_UNBUFFERED
 };
 
 static const struct tool_option option_table[] = {
@@ -42,6 +44,8 @@ static const struct tool_option option_table[] = {
     {0, "margin", "P", "with a baseline: show that the model is not worse by P points",
      OPTION_MARGIN},
     {0, "time", NULL, "measure texts/s and latency, model and baseline by turns", OPTION_TIME},
+    {0, "explain", NULL, "with --time: where the time goes, against what the machine can do",
+     OPTION_EXPLAIN},
     {0, "rounds", "N", "with --time: passes over all texts, at least (5)", OPTION_ROUNDS},
     {0, "seconds", "S", "with --time: go on for S seconds, at least (1)", OPTION_SECONDS},
     {0, "watts", "W", "with --time: the power of this machine, for energy and CO2", OPTION_WATTS},
@@ -55,11 +59,13 @@ static const struct tool_option option_table[] = {
      OPTION_PREDICT},
     {0, "top", "N", "with --predict: the N best labels of each record (1)", OPTION_TOP},
     {0, "text", NULL, "with --predict: append the record's text", OPTION_TEXT},
+    {0, "unbuffered", NULL, "with --predict: write each line before the next record is looked at",
+     OPTION_UNBUFFERED},
 };
 
 struct options {
     const char *model, *baseline, *baseline_stream;
-    bool time, memory, json, tsv, predict, text;
+    bool time, explain, memory, json, tsv, predict, text, unbuffered;
     double margin, watts, grid; /* < 0: not given */
     size_t top;                 /* 0: not given */
     size_t rounds;              /* 0: not given */
@@ -79,6 +85,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         break;
     case OPTION_TIME:
         opt->time = true;
+        break;
+    case OPTION_EXPLAIN:
+        opt->explain = true;
         break;
     case OPTION_ROUNDS:
         opt->rounds = (size_t)tool_argument_integer(tool, "--rounds", 1, 1000000);
@@ -116,6 +125,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_TEXT:
         opt->text = true;
         break;
+    case OPTION_UNBUFFERED:
+        opt->unbuffered = true;
+        break;
     }
 }
 
@@ -149,10 +161,15 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--memory needs a model: give it with -m");
     if (opt->memory && (is_stdin(opt->model) || is_stdin(opt->baseline)))
         tool_usage_error(tool, "--memory opens the model twice: it cannot come from -");
-    if (!opt->predict && (opt->top || opt->text))
-        tool_usage_error(tool, "%s needs --predict", opt->top ? "--top" : "--text");
+    if (!opt->predict && (opt->top || opt->text || opt->unbuffered))
+        tool_usage_error(tool, "%s needs --predict",
+                         opt->top    ? "--top"
+                         : opt->text ? "--text"
+                                     : "--unbuffered");
     if (opt->time && !opt->model)
         tool_usage_error(tool, "--time needs a model to time: give it with -m");
+    if (opt->explain && !opt->time)
+        tool_usage_error(tool, "--explain needs --time");
     if (!opt->time && (opt->rounds || opt->seconds >= 0))
         tool_usage_error(tool, "%s needs --time", opt->rounds ? "--rounds" : "--seconds");
     if (!opt->time && (opt->watts >= 0 || opt->grid >= 0))
@@ -184,7 +201,9 @@ struct session {
 static bool predict_path(const struct session *session, const char *path, uint64_t *n_records)
 {
     struct tool *tool = session->tool;
-    const struct predict_options how = {.top = session->opt->top, .text = session->opt->text};
+    const struct options *opt = session->opt;
+    const struct predict_options how = {
+        .top = opt->top, .text = opt->text, .unbuffered = opt->unbuffered};
     struct source *source = source_open(path, false, &tool->err);
     bool ok = source && predict_stream(&session->model, source, &how, &tool->progress,
                                        session->output, n_records, &tool->err);
@@ -240,6 +259,7 @@ static bool score_set(const struct session *session, const char *stream, struct 
     const struct options *opt = session->opt;
     struct device *dev = session->dev;
     struct evaluate_options how = {.time = opt->time,
+                                   .explained = opt->explain ? dev : NULL,
                                    .margin = opt->margin >= 0 ? opt->margin / 100 : NAN,
                                    .seed = tool->seed};
     struct energy_meter meter;
@@ -342,9 +362,10 @@ int main(int argc, char **argv)
     struct tool tool = {
         .name = "mscore",
         .purpose = "predict labels, measure quality and speed, compare with a baseline",
-        .synopsis = "mscore [-m MODEL] [--baseline MODEL] [--baseline-stream STREAM] [--margin P]\n"
-                    "       [--time] [--memory] [--json | --tsv] [-o FILE] [STREAM ...]\n"
-                    "mscore [-m MODEL] --predict [--top N] [--text] [-o FILE] [STREAM ...]",
+        .synopsis =
+            "mscore [-m MODEL] [--baseline MODEL] [--baseline-stream STREAM] [--margin P]\n"
+            "       [--time [--explain]] [--memory] [--json | --tsv] [-o FILE] [STREAM ...]\n"
+            "mscore [-m MODEL] --predict [--top N] [--text] [--unbuffered] [-o FILE] [STREAM ...]",
         .example =
             "mtok -m student.tar test.csv | mscore -m student.tar --baseline teacher --time\n"
             "mtok -m student.tar < lines.txt | mscore -m student.tar --predict",

@@ -36,7 +36,8 @@ enum {
     OPTION_NGRAMS,
     OPTION_AUGMENT,
     OPTION_SKIP_BAD,
-    OPTION_REMAP
+    OPTION_REMAP,
+    OPTION_UNBUFFERED
 };
 
 enum { MAX_TOKENS = 1000000, MIN_VOCABULARY = 10, MAX_VOCABULARY = 1000000, MAX_STAGE_WORDS = 32 };
@@ -66,6 +67,7 @@ static const struct tool_option option_table[] = {
     {0, "augment", "N", "add N altered copies of each text; N,mask=0.1,ngram=0.25,labels=drop",
      OPTION_AUGMENT},
     {0, "skip-bad", NULL, "skip and count bad rows and unknown labels", OPTION_SKIP_BAD},
+    {0, "unbuffered", NULL, "write each record before the next line is read", OPTION_UNBUFFERED},
 };
 
 enum mode { MODE_RECORDS, MODE_IDS, MODE_DECODE, MODE_LEARN, MODE_AUDIT, MODE_REMAP };
@@ -80,7 +82,7 @@ struct options {
     struct table_options table;
     size_t max_tokens, vocabulary; /* 0: not given */
     const char *algorithm;         /* NULL: not given */
-    bool lower, json, keep_text, skip_bad, new_labels;
+    bool lower, json, keep_text, skip_bad, new_labels, unbuffered;
     bool ngrams;                /* --ngrams; without SPEC, grams has no buckets */
     struct records_grams grams; /* as SPEC says */
     const char *augment_text;   /* NULL: not given */
@@ -182,6 +184,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
     case OPTION_SKIP_BAD:
         opt->skip_bad = true;
         break;
+    case OPTION_UNBUFFERED:
+        opt->unbuffered = opt->table.live = true;
+        break;
     }
 }
 
@@ -221,6 +226,11 @@ static void check_options(struct tool *tool, const struct options *opt)
         tool_usage_error(tool, "--multi-label and %s exclude each other", with);
     if (opt->new_labels && mode != MODE_RECORDS)
         tool_usage_error(tool, "--new-labels and %s exclude each other", with);
+    if (opt->unbuffered && mode != MODE_RECORDS && mode != MODE_IDS)
+        tool_usage_error(tool, "--unbuffered and %s exclude each other", with);
+    if (opt->unbuffered && opt->new_labels)
+        tool_usage_error(tool, "--unbuffered and --new-labels exclude each other: labels are "
+                               "collected from the whole input first");
     if (opt->max_tokens && (mode == MODE_LEARN || streams))
         tool_usage_error(tool, "--max-tokens and %s exclude each other", with);
     if (streams && table)
@@ -380,6 +390,7 @@ static bool tokenise_text(struct tool *tool, const struct options *opt,
         .label = model ? model->label : NULL,
         .n_labels = model ? model->n_labels : 0,
         .skip_bad = opt->skip_bad,
+        .unbuffered = opt->unbuffered,
     };
     /* A model of several labels wants them. */
     if (model && model->problem == MODEL_MULTI_LABEL && !how.table.separator)
@@ -387,7 +398,8 @@ static bool tokenise_text(struct tool *tool, const struct options *opt,
     if (!decide_grams(tool, opt, from, &how.grams))
         return false;
     how.stage = make_stage(tool, opt, tokenizer_fingerprint(from->tokenizer));
-    struct threads *team = how.stage ? threads_open(tool->threads, &tool->err) : NULL;
+    size_t n_threads = opt->unbuffered ? 1 : tool->threads; /* a row at a time */
+    struct threads *team = how.stage ? threads_open(n_threads, &tool->err) : NULL;
     if (!team) {
         json_decref(how.stage);
         return false;
@@ -480,7 +492,7 @@ int main(int argc, char **argv)
         .synopsis = "mtok -m MODEL [--text COLUMN] [--label COLUMN] [--multi-label[=SEP]]\n"
                     "     [--new-labels] [--format FORMAT] [--max-tokens N]\n"
                     "     [--ids | --keep-text] [--ngrams[=SPEC]] [--augment N] [--skip-bad]\n"
-                    "     [-j N] [-o FILE] [FILE...]\n"
+                    "     [--unbuffered] [-j N] [-o FILE] [FILE...]\n"
                     "mtok -m MODEL --decode [-o FILE] [STREAM...]\n"
                     "mtok -m MODEL --remap [-o FILE] [STREAM...]\n"
                     "mtok --learn N [--algorithm NAME] [--lower] [--multi-label[=SEP]]\n"

@@ -27,6 +27,12 @@ size_t host_weight_bytes(const struct device *dev, enum dtype type, size_t rows,
     return table ? 0 : rows * (cols * element + sizeof(float));
 }
 
+void host_peak(struct device *dev, struct device_peak *peak)
+{
+    (void)dev;
+    *peak = (struct device_peak){0};
+}
+
 bool host_reserve(struct device *dev, size_t work_bytes, struct error *err)
 {
     (void)dev;

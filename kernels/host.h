@@ -8,6 +8,8 @@ void host_memory(struct device *dev, struct device_memory *memory);
 size_t host_work_bytes(const struct device *dev, const struct device_job *job);
 size_t host_weight_bytes(const struct device *dev, enum dtype type, size_t rows, size_t cols,
                          bool table);
+/* Nothing is known. */
+void host_peak(struct device *dev, struct device_peak *peak);
 bool host_reserve(struct device *dev, size_t work_bytes, struct error *err);
 
 /* A table is read where it lies, whatever its type. */

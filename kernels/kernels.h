@@ -215,6 +215,19 @@ struct device_job {
     enum dtype format; /* of the factors of products: F32, BF16, F16, or I8 */
 };
 
+/* A matrix of weights: y [*, out] = x [*, in] Wᵀ. */
+struct linear_size {
+    size_t out, in;
+    enum dtype format; /* of what is multiplied: F32, BF16, F16, or I8 */
+};
+
+/* What a device can do at most, a second, with all its threads; 0: not known. A multiplication and
+ * an addition are two operations. */
+struct device_peak {
+    double f32, bf16, int8; /* operations */
+    double bytes;           /* read and written in the outer caches, as activations are */
+};
+
 struct device_ops {
     /* ---- life and memory ---- */
     void (*close)(struct device *dev);
@@ -242,6 +255,8 @@ struct device_ops {
     bool (*reserve)(struct device *dev, size_t work_bytes, struct error *err);
     /* "own kernels avx512, OpenBLAS 0.3.21 Cooperlake, 2 threads" into text. */
     void (*describe)(const struct device *dev, char *text, size_t n);
+    /* Measured now, in some twenty milliseconds. */
+    void (*peak)(struct device *dev, struct device_peak *peak);
 
     /* ---- weights ---- */
     /* Stack parts by rows (Q, K, V as one product). bias[i]: [rows of part i] or NULL, host
@@ -268,6 +283,7 @@ struct device_ops {
     bool (*linear_round)(struct device *dev, struct linear *linear, enum dtype format,
                          struct error *err);
     void (*linear_free)(struct device *dev, struct linear *linear);
+    void (*linear_size)(const struct linear *linear, struct linear_size *size);
     /* The CPU keeps pointing at the (mapped) weight and touches only rows that are asked for. */
     struct table_weights *(*table_prepare)(struct device *dev, const struct weight *weight,
                                            struct error *err);

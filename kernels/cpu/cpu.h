@@ -51,6 +51,9 @@ void *cpu_scratch_shared(struct cpu *cpu, size_t bytes);
 /* job on every member of the team; on a lane just job(context, 0, 1). */
 void cpu_run(struct cpu *cpu, threads_job *job, void *context);
 
+/* ---- peak.c ---- */
+void cpu_peak(struct device *dev, struct device_peak *peak);
+
 /* ---- weights and products: linear.c, bound.c, epilogue.c ---- */
 struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
                                   const float *const *bias, size_t n_parts, struct error *err);
@@ -61,6 +64,7 @@ void cpu_linear_refresh(struct device *dev, struct linear *linear);
 bool cpu_linear_round(struct device *dev, struct linear *linear, enum dtype format,
                       struct error *err);
 void cpu_linear_free(struct device *dev, struct linear *linear);
+void cpu_linear_size(const struct linear *linear, struct linear_size *size);
 void cpu_linear(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
                 size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);
 void cpu_linear_backward(struct device *dev, const struct linear *linear, const act *x,

@@ -27,6 +27,15 @@ void cpu_linear_free(struct device *dev, struct linear *linear)
     free(linear);
 }
 
+void cpu_linear_size(const struct linear *linear, struct linear_size *size)
+{
+    *size = (struct linear_size){.out = linear->out,
+                                 .in = linear->in,
+                                 .format = linear->kind == LINEAR_INT8 ? DTYPE_I8
+                                           : linear->rounded           ? linear->rounded->format
+                                                                       : DTYPE_F32};
+}
+
 /* ---- preparation ---- */
 
 /* Panels of some size lie in huge pages where the system lets us: they are filled in one go, and a

@@ -303,6 +303,7 @@ void *cuda_block_copy(const struct cuda *cuda, const float *w, size_t n);
 bool cuda_linear_round(struct device *dev, struct linear *linear, enum dtype format,
                        struct error *err);
 void cuda_linear_free(struct device *dev, struct linear *linear);
+void cuda_linear_size(const struct linear *linear, struct linear_size *size);
 void cuda_linear(struct device *dev, const struct linear *linear, const act *x, size_t x_stride,
                  size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride);
 void cuda_linear_backward(struct device *dev, const struct linear *linear, const act *x,

@@ -149,6 +149,12 @@ static void cuda_describe(const struct device *dev, char *text, size_t n)
              device_precision_name(cuda->precision, cuda->blas.tf32));
 }
 
+/* Not measured. */
+static void cuda_peak(struct device *, struct device_peak *peak)
+{
+    *peak = {};
+}
+
 static const struct device_ops operations = {
     .close = cuda_close,
     .lane = cuda_lane,
@@ -165,6 +171,7 @@ static const struct device_ops operations = {
     .weight_bytes = cuda_weight_bytes,
     .reserve = cuda_reserve,
     .describe = cuda_describe,
+    .peak = cuda_peak,
     .linear_prepare = cuda_linear_prepare,
     .linear_scale = cuda_linear_scale,
     .linear_bind = cuda_linear_bind,
@@ -173,6 +180,7 @@ static const struct device_ops operations = {
     .block_unbind = cuda_block_unbind,
     .linear_round = cuda_linear_round,
     .linear_free = cuda_linear_free,
+    .linear_size = cuda_linear_size,
     .table_prepare = cuda_table_prepare,
     .table_bind = cuda_table_bind,
     .table_free = cuda_table_free,

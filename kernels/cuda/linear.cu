@@ -127,6 +127,13 @@ void cuda_linear_free(struct device *dev, struct linear *linear)
     free(linear);
 }
 
+void cuda_linear_size(const struct linear *linear, struct linear_size *size)
+{
+    size->out = linear->out;
+    size->in = linear->in;
+    size->format = linear->kind == linear::LINEAR_INT8 ? DTYPE_I8 : linear->format;
+}
+
 /* ---- trainable ---- */
 
 template <class T>

@@ -35,6 +35,7 @@ void reference_linear_refresh(struct device *dev, struct linear *linear);
 bool reference_linear_round(struct device *dev, struct linear *linear, enum dtype format,
                             struct error *err);
 void reference_linear_free(struct device *dev, struct linear *linear);
+void reference_linear_size(const struct linear *linear, struct linear_size *size);
 void reference_linear(struct device *dev, const struct linear *linear, const act *x,
                       size_t x_stride, size_t rows, enum epilogue epilogue, act *pre, act *y,
                       size_t y_stride);

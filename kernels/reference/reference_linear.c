@@ -20,6 +20,16 @@ struct linear {
     enum { ROUND_NOT, ROUND_BF16, ROUND_F16 } round; /* what is multiplied */
 };
 
+void reference_linear_size(const struct linear *linear, struct linear_size *size)
+{
+    *size = (struct linear_size){.out = linear->out,
+                                 .in = linear->in,
+                                 .format = linear->q                     ? DTYPE_I8
+                                           : linear->round == ROUND_BF16 ? DTYPE_BF16
+                                           : linear->round == ROUND_F16  ? DTYPE_F16
+                                                                         : DTYPE_F32};
+}
+
 void reference_linear_free(struct device *dev, struct linear *linear)
 {
     (void)dev;

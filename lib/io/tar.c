@@ -389,6 +389,11 @@ bool tar_put(struct tar_writer *writer, const void *bytes, size_t n, struct erro
         n -= (size_t)done;
         writer->left -= (uint64_t)done;
     }
+    /* The padding now, not before the next member: a reader at the other end of a pipe waits for
+     * it. */
+    if (writer->left == 0 &&
+        (archive_write_finish_entry(writer->archive) != ARCHIVE_OK || writer->abandoned))
+        return write_failed(writer, err);
     return true;
 }
 

@@ -141,6 +141,10 @@ static bool measure(struct work *work, size_t n_subjects, const struct evaluate_
         report->compare.latency_speedup = result[1].p50_ms / result[0].p50_ms;
     }
     take_energy(options, report);
+    for (size_t s = 0; s < n_subjects && options->explained; s++)
+        if (!explain_run(options->explained, &subject[s], &timing,
+                         s ? &report->baseline.explain : &report->model.explain, err))
+            return false;
     return true;
 }
 

@@ -23,10 +23,11 @@ struct evaluate_options {
     const char *baseline_stream;  /* its name */
     bool time;                    /* the model must be one; a baseline that is none is not timed */
     struct timing_options timing; /* n_texts is set here; with its meter, energy is measured */
-    double watts;                 /* of the whole machine at this work; NaN: nobody says */
-    bool watts_stated;            /* by the user: they go before the meter; else an estimate */
-    double margin;                /* a share: is the model worse by so much? NaN: not asked */
-    uint64_t seed;                /* of the bootstrap */
+    struct device *explained; /* that the models are on, to time its operations; NULL: not asked */
+    double watts;             /* of the whole machine at this work; NaN: nobody says */
+    bool watts_stated;        /* by the user: they go before the meter; else an estimate */
+    double margin;            /* a share: is the model worse by so much? NaN: not asked */
+    uint64_t seed;            /* of the bootstrap */
 };
 
 /* Fills model, baseline, compare, counts and lengths of *report; the caller has zeroed it and sets

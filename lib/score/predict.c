@@ -137,6 +137,36 @@ static bool add_part(struct lines *lines, const struct subject *subject,
     return true;
 }
 
+/* Record i as a part of its own; borrows. */
+static struct records_part single(const struct records_part *part, size_t i, size_t n_labels)
+{
+    return (struct records_part){
+        .n = 1,
+        .offset = part->offset + i,
+        .id = part->id,
+        .text = part->text,
+        .text_offset = part->text ? part->text_offset + i : NULL,
+        .logits = part->logits ? part->logits + i * n_labels : NULL,
+        .gram = part->gram,
+        .gram_offset = part->gram ? part->gram_offset + i : NULL,
+    };
+}
+
+static bool write_part(struct lines *lines, const struct subject *subject,
+                       const struct records_header *header, const struct records_part *part,
+                       const struct predict_options *options, struct subject_place place,
+                       struct output *output, struct error *err)
+{
+    size_t step = options->unbuffered ? 1 : part->n;
+    for (size_t i = 0; i < part->n; i += step, place.first += step) {
+        struct records_part one = step == part->n ? *part : single(part, i, lines->n_labels);
+        if (!add_part(lines, subject, header, &one, options->text, place, err) ||
+            !output_write(output, lines->text, lines->n, err) || !output_flush(output, err))
+            return false;
+    }
+    return true;
+}
+
 static bool predict_parts(const struct subject *subject, struct records_reader *reader,
                           const struct predict_options *options, const struct progress *progress,
                           const char *stream_name, struct output *output, uint64_t *n_records,
@@ -153,8 +183,7 @@ static bool predict_parts(const struct subject *subject, struct records_reader *
     int more = 0;
     struct subject_place place = {stream_name, 0};
     while (ok && (more = records_next(reader, &part, err)) > 0) {
-        ok = add_part(&lines, subject, header, &part, options->text, place, err) &&
-             output_write(output, lines.text, lines.n, err) && output_flush(output, err);
+        ok = write_part(&lines, subject, header, &part, options, place, output, err);
         place.first += part.n;
         *n_records += part.n;
         records_part_free(&part);

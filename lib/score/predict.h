@@ -25,7 +25,8 @@ struct predict_options {
     /* Pairs per line, best first; 0: the best, or all labels that hold; more than there are labels:
      * all of them. */
     size_t top;
-    bool text; /* append the record's text; a stream without it is an error */
+    bool text;       /* append the record's text; a stream without it is an error */
+    bool unbuffered; /* each record by itself: its line is out before the next is looked at */
 };
 
 /* One source (several streams may lie in it one after another). Lines of a part are flushed before

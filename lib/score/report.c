@@ -146,6 +146,37 @@ static void put_speed(FILE *to, const struct report *report)
     put_energy_basis(to, report);
 }
 
+/* Units of 10^9 a second, or a dash. */
+static const char *giga(char room[CELL_BYTES], double value)
+{
+    return cell(room, "%.1f", value > 0 ? value * 1e-9 : NAN);
+}
+
+/* Where the time of a pass goes. */
+static void put_explain(FILE *to, const char *who, const struct explain *explain)
+{
+    char a[CELL_BYTES], b[CELL_BYTES], c[CELL_BYTES], d[CELL_BYTES];
+    if (!explain->passes)
+        return;
+    fprintf(to,
+            "\noperations of the %s: %zu passes of %.3f ms on average, %zu thread%s\n"
+            "peak here  fp32 %s, bf16 %s, int8 %s GOP/s; %s GB/s in the outer caches\n",
+            who, explain->passes, 1e3 * explain->pass_s, explain->threads,
+            explain->threads == 1 ? "" : "s", giga(a, explain->peak.f32),
+            giga(b, explain->peak.bf16), giga(c, explain->peak.int8), giga(d, explain->peak.bytes));
+    fprintf(to, "%-20s%9s%10s%9s%9s%9s%12s\n", "", "% of time", "ms", "calls", "GOP/s", "GB/s",
+            "% of roof");
+    for (size_t i = 0; i < explain->n; i++) {
+        const struct explain_row *row = &explain->row[i];
+        fprintf(to, "%-20s%9.1f%10.3f%9s%9s%9s%12s%s\n", row->name, 100 * row->share,
+                1e3 * row->seconds, cell(a, "%.0f", row->calls), giga(b, row->operations_per_s),
+                giga(c, row->bytes_per_s), cell(d, "%.0f", 100 * row->roofline),
+                isnan(row->roofline) ? ""
+                : row->by_bytes      ? "  bytes"
+                                     : "  operations");
+    }
+}
+
 /* Non-inferiority in words. */
 static void put_margin(FILE *to, const struct report *report)
 {
@@ -244,6 +275,8 @@ bool report_text(const struct report *report, struct output *output, struct erro
     put_setup(to, report);
     put_quality(to, report);
     put_speed(to, report);
+    put_explain(to, "model", &report->model.explain);
+    put_explain(to, "baseline", &report->baseline.explain);
     put_compare(to, report);
     fprintf(to, "\nclass\tof\tlabel\tprecision\trecall\tf1\trecords\tpredicted\n");
     put_classes(to, report, "model", &report->model.metrics);

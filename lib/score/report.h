@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "io/output.h"
 #include "score/energy.h"
+#include "score/explain.h"
 #include "score/metrics.h"
 #include "score/significance.h"
 #include "score/timing.h"
@@ -29,6 +30,7 @@ struct report_subject {
     double peak_memory; /* bytes, of a process that does nothing else; NaN: not measured */
     bool timed;
     struct timing_result timing;
+    struct explain explain;
     double joules; /* of one pass over all texts, as report.energy says; NaN: unknown */
 };
 

@@ -72,6 +72,37 @@ static json_t *confusion(const struct metrics *metrics)
     return rows;
 }
 
+static json_t *peak(const struct device_peak *peak)
+{
+    double unknown = NAN;
+    return json_pack("{s:o, s:o, s:o, s:o}", "fp32_gops_per_s",
+                     number(peak->f32 > 0 ? peak->f32 * 1e-9 : unknown), "bf16_gops_per_s",
+                     number(peak->bf16 > 0 ? peak->bf16 * 1e-9 : unknown), "int8_gops_per_s",
+                     number(peak->int8 > 0 ? peak->int8 * 1e-9 : unknown), "gbytes_per_s",
+                     number(peak->bytes > 0 ? peak->bytes * 1e-9 : unknown));
+}
+
+static json_t *explain(const struct explain *explain)
+{
+    if (!explain->passes)
+        return json_null();
+    json_t *list = json_array();
+    for (size_t i = 0; i < explain->n; i++) {
+        const struct explain_row *row = &explain->row[i];
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", row->name, "share",
+                      number(row->share), "seconds", number(row->seconds), "calls",
+                      number(row->calls), "gops_per_s", number(row->operations_per_s * 1e-9),
+                      "gbytes_per_s", number(row->bytes_per_s * 1e-9), "roofline",
+                      number(row->roofline), "bound",
+                      isnan(row->roofline) ? json_null()
+                                           : json_string(row->by_bytes ? "bytes" : "operations")));
+    }
+    return json_pack("{s:o, s:o, s:o, s:o}", "passes", count(explain->passes), "pass_s",
+                     number(explain->pass_s), "peak", peak(&explain->peak), "operations", list);
+}
+
 static json_t *subject(const struct report *report, const struct report_subject *subject)
 {
     const struct metrics *metrics = &subject->metrics;
@@ -79,7 +110,7 @@ static json_t *subject(const struct report *report, const struct report_subject 
     double unknown = NAN, texts = (double)(report->n + report->n_unlabelled);
     double thousand = subject->joules * 1000 / texts;
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-                     "s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}",
+                     "s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o}",
                      "name", string(subject->name), "correct", count(metrics->correct), "accuracy",
                      number(metrics->accuracy), "accuracy_ci95", interval(subject->accuracy_ci95),
                      "micro_f1", number(metrics->micro_f1), "macro_f1", number(metrics->macro_f1),
@@ -96,8 +127,9 @@ static json_t *subject(const struct report *report, const struct report_subject 
                      number(subject->timed ? timing->pass_s : unknown), "latency_ms", "p50",
                      number(subject->timed ? timing->p50_ms : unknown), "p95",
                      number(subject->timed ? timing->p95_ms : unknown), "timing_rounds",
-                     count_if(subject->timed, timing->rounds), "per_class",
-                     per_class(report, metrics), "confusion", confusion(metrics));
+                     count_if(subject->timed, timing->rounds), "explain",
+                     explain(&subject->explain), "per_class", per_class(report, metrics),
+                     "confusion", confusion(metrics));
 }
 
 static json_t *compare(const struct report *report)

@@ -420,7 +420,8 @@ struct table *table_open(struct source *source, const struct table_options *opti
     struct table *t = memory_zeroed(1, sizeof *t, err);
     if (!t)
         return NULL;
-    if (table_window_open(&t->window, source, err) && copy_options(t, options, err)) {
+    if (table_window_open(&t->window, source, options->live, err) &&
+        copy_options(t, options, err)) {
         t->format =
             options->format == TABLE_GUESS ? table_guess(&t->window, options) : options->format;
         if (open_format(t, err))

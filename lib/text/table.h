@@ -28,6 +28,8 @@ struct table_options {
     /* Borrowed; not NULL: a row may have several labels, told apart by it; lists (JSON arrays,
      * several __label__) are joined with it. */
     const char *separator;
+    /* The rows of a pipe are wanted as they come: its first line is enough to tell the format. */
+    bool live;
 };
 
 struct table_row {

@@ -59,7 +59,16 @@ static bool refuse_foreign(const struct table_window *w, struct error *err)
     return true;
 }
 
-bool table_window_open(struct table_window *w, struct source *source, struct error *err)
+/* Is there a line that is not blank? */
+static bool has_line(const struct table_window *w)
+{
+    const char *at = w->at;
+    while (at < w->end && memchr(" \t\r\n", *at, 4))
+        at++;
+    return memchr(at, '\n', (size_t)(w->end - at));
+}
+
+bool table_window_open(struct table_window *w, struct source *source, bool live, struct error *err)
 {
     size_t n = 0;
     *w = (struct table_window){.source = source, .line = 1};
@@ -72,7 +81,7 @@ bool table_window_open(struct table_window *w, struct source *source, struct err
             w->at = w->buffer;
             if (!table_window_more(w, err))
                 return false;
-        } while (!w->complete && w->end - w->at < 4096);
+        } while (!w->complete && w->end - w->at < 4096 && !(live && has_line(w)));
     if (w->end == w->at)
         return error_set(err, "%s: the input is empty; expected rows of text", name(w));
     size_t left = (size_t)(w->end - w->at);

@@ -22,9 +22,9 @@ struct table_window {
     size_t capacity;
 };
 
-/* Takes the first bytes, skips a byte order mark; an empty source, UTF-16, compressed files and
- * archives are errors. */
-bool table_window_open(struct table_window *window, struct source *source,
+/* Takes the first bytes (of a pipe 4096, or, where it is `live`, a line), skips a byte order mark;
+ * an empty source, UTF-16, compressed files and archives are errors. */
+bool table_window_open(struct table_window *window, struct source *source, bool live,
                        struct error *err) MUST_CHECK;
 void table_window_close(struct table_window *window);
 /* More bytes behind `end`; the bytes from `at` on stay (and may move). */

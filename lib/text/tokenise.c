@@ -125,7 +125,7 @@ static bool decide_labels(struct job *job, struct error *err)
                 "the model's label \"%.80s\" holds \"%s\", which separates labels; choose "
                 "another separator with --multi-label=SEP",
                 o->label[i], o->table.separator);
-    if (ok && labels_are_generic(o->label, o->n_labels)) {
+    if (ok && !o->unbuffered && labels_are_generic(o->label, o->n_labels)) {
         for (size_t i = 0; ok && i < job->n_paths; i++)
             ok = collect_file(job, i, err);
     }
@@ -178,14 +178,22 @@ static bool write_part(struct job *job, struct error *err)
     return records_write(job->writer, tensor, n, err);
 }
 
+static bool write_block(struct job *job, struct error *err)
+{
+    const struct tokenise_block *b = job->block;
+    if (job->writer)
+        return write_part(job, err);
+    return output_write(job->output, b->line, b->n_line, err) &&
+           (!job->options->unbuffered || output_flush(job->output, err));
+}
+
 static bool finish_block(struct job *job, struct error *err)
 {
     struct tokenise_block *b = job->block;
     struct tokenise_counts *c = job->counts;
     if (!b->n)
         return true;
-    if (!tokenise_block_run(b, job->team, err) ||
-        !(job->writer ? write_part(job, err) : output_write(job->output, b->line, b->n_line, err)))
+    if (!tokenise_block_run(b, job->team, err) || !write_block(job, err))
         return false;
     c->records += b->n;
     c->tokens += b->n_ids;
@@ -244,7 +252,8 @@ static bool add_text(struct job *job, const char *text, size_t n_text, const int
     int32_t one = n && !several ? label[0] : RECORDS_LABEL_UNKNOWN;
     return tokenise_block_add(job->block, text, n_text, one, err) &&
            (!several || tokenise_block_label(job->block, label, n, err)) &&
-           (!tokenise_block_full(job->block) || finish_block(job, err));
+           (!(job->options->unbuffered || tokenise_block_full(job->block)) ||
+            finish_block(job, err));
 }
 
 /* The altered copies of a text; row->text is good until the next row. */

@@ -31,6 +31,9 @@ struct tokenise_options {
     /* table.separator not NULL: a multi-label stream */
     bool skip_bad; /* rows with stray headers or labels unknown to the model are skipped and counted
                       instead of an error */
+    /* Each row is tokenised and written before the next is read, as a part of its own, and no pass
+     * before collects labels: those of the model are all there are. */
+    bool unbuffered;
     json_t *stage; /* history stage; stolen */
 };
 
