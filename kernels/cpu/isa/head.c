@@ -9,9 +9,10 @@
 
 enum {
     BLOCK = 32,
-    FAR = 64, /* keys: from here on rows of k and v are gathered, for they lie on more pages than a
+    FAR = 64,  /* keys: from here on rows of k and v are gathered, for they lie on more pages than a
                  TLB holds */
-    LINE = 16 /* floats of a cache line */
+    LINE = 16, /* floats of a cache line */
+    SOFTMAX_ROWS = 4
 };
 
 static size_t padded(size_t n)
@@ -62,33 +63,63 @@ static struct product_a columns_of(const float *at, size_t stride)
     return (struct product_a){at, 1, stride};
 }
 
-/* Scores of a query become probabilities times dropout factors, 0 beyond the last key. Writes the
+/* Scores of `rows` queries, a constant, become probabilities times dropout factors, 0 beyond the
+ * last key. Side by side, for each is a chain of steps that wait for one another. Writes the
  * log-sum-exp where it is wanted. */
-static void softmax_row(const struct head *head, size_t query, float *row)
+static inline __attribute__((always_inline)) void
+softmax_rows(const struct head *head, size_t query, size_t rows, float *scores, size_t stride)
 {
-    size_t n = head->n_keys;
-    vec highest = vec_set(row[0] * head->scale), total = {0};
-    for (size_t j = 0; j < n; j += VEC_N) {
-        vec s = vec_load(row + j) * head->scale;
-        highest = vec_max(vec_first(s, n - j, highest), highest);
-        vec_store(row + j, s);
+    size_t n = head->n_keys, whole = n - n % VEC_N;
+    vec most[SOFTMAX_ROWS], total[SOFTMAX_ROWS] = {{0}};
+    float top[SOFTMAX_ROWS], sum[SOFTMAX_ROWS];
+    for (size_t r = 0; r < rows; r++)
+        most[r] = vec_set(scores[r * stride]);
+    for (size_t j = 0; j < whole; j += VEC_N)
+        VEC_UNROLL
+    for (size_t r = 0; r < rows; r++)
+        most[r] = vec_max(vec_load(scores + r * stride + j), most[r]);
+    for (size_t r = 0; r < rows; r++) {
+        if (whole < n)
+            most[r] = vec_max(vec_first(vec_load(scores + r * stride + whole), n - whole, most[r]),
+                              most[r]);
+        top[r] = vec_highest(most[r]) * head->scale;
     }
-    float top = vec_highest(highest);
-    for (size_t j = 0; j < n; j += VEC_N) {
-        vec e = vec_first(vec_exp(vec_load(row + j) - top), n - j, (vec){0});
-        total += e;
-        vec_store(row + j, e);
+    for (size_t j = 0; j < n; j += VEC_N)
+        VEC_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        float *at = scores + r * stride + j;
+        vec e = vec_exp(vec_load(at) * head->scale - top[r]);
+        e = vec_first(e, n - j, (vec){0});
+        total[r] += e;
+        vec_store(at, e);
     }
-    float sum = vec_sum(total), inverse = 1.0F / sum;
-    uint32_t index = head->dropout_first + (uint32_t)query * head->dropout_step;
-    for (size_t j = 0; j < n; j += VEC_N) {
-        vec p = vec_load(row + j) * inverse;
+    for (size_t r = 0; r < rows; r++) {
+        sum[r] = vec_sum(total[r]);
+        total[r] = vec_set(1.0F / sum[r]);
+    }
+    for (size_t j = 0; j < n; j += VEC_N)
+        VEC_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        float *at = scores + r * stride + j;
+        vec p = vec_load(at) * total[r];
         if (head->key.threshold)
-            p *= vec_dropout(&head->key, index + (uint32_t)j);
-        vec_store(row + j, p);
+            p *= vec_dropout(&head->key, head->dropout_first +
+                                             (uint32_t)(query + r) * head->dropout_step +
+                                             (uint32_t)j);
+        vec_store(at, p);
     }
-    if (head->lse)
-        head->lse[query * head->lse_stride] = top + logf(sum);
+    for (size_t r = 0; head->lse && r < rows; r++)
+        head->lse[(query + r) * head->lse_stride] = top[r] + logf(sum[r]);
+}
+
+static void softmax(const struct head *head, size_t query, size_t rows, float *scores,
+                    size_t stride)
+{
+    size_t r = 0;
+    for (; r + SOFTMAX_ROWS <= rows; r += SOFTMAX_ROWS)
+        softmax_rows(head, query + r, SOFTMAX_ROWS, scores + r * stride, stride);
+    for (; r < rows; r++)
+        softmax_rows(head, query + r, 1, scores + r * stride, stride);
 }
 
 static size_t block_rows(const struct head *head, size_t query)
@@ -128,8 +159,7 @@ static void forward(const struct head *head, float *scratch)
         const float *q = head->q + query * head->q_stride;
         product_turned(rows, rows_of(q, head->q_stride), head->k, head->kv_stride, n, size,
                        query == 0, keys, scores, stride);
-        for (size_t i = 0; i < rows; i++)
-            softmax_row(head, query + i, scores + i * stride);
+        softmax(head, query, rows, scores, stride);
         product(rows, size, n, rows_of(scores, stride), v.at, v.stride, false,
                 head->out + query * head->out_stride, head->out_stride);
     }
