@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/memory.h"
 #include "kernels/cpu/elementwise.h"
@@ -51,10 +52,22 @@ void cpu_run(struct cpu *cpu, threads_job *job, void *context)
 
 /* ---- memory ---- */
 
+/* A page fault costs as much as packing a thousand weights, and rows of activations lie on more
+ * small pages than the first-level TLB holds. */
+void *cpu_memory(size_t bytes, struct error *err)
+{
+    const size_t huge = (size_t)2 << 20;
+    void *memory;
+    if (bytes < huge || bytes > PTRDIFF_MAX || posix_memalign(&memory, huge, bytes) != 0)
+        return memory_aligned(bytes, 1, err);
+    (void)madvise(memory, bytes / huge * huge, MADV_HUGEPAGE); /* a wish; the answer is unused */
+    return memory;
+}
+
 static void *cpu_alloc(struct device *dev, size_t bytes, struct error *err)
 {
     (void)dev;
-    return memory_aligned(bytes, 1, err);
+    return cpu_memory(bytes, err);
 }
 
 static void cpu_free(struct device *dev, void *memory)

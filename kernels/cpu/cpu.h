@@ -41,6 +41,10 @@ static inline struct cpu *cpu_of(struct device *dev)
 /* Keep the first failure for sync; members of the team may call it. */
 void cpu_fail(struct cpu *cpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* For free(); 64-byte aligned, uninitialised. Much of it lies in huge pages where the system lets
+ * us. */
+void *cpu_memory(size_t bytes, struct error *err);
+
 /* At least `bytes` of 64-byte aligned memory for one member, undefined contents, good until the
  * member's next call. NULL after cpu_fail when there is none. */
 void *cpu_scratch(struct cpu *cpu, size_t member, size_t bytes);

@@ -4,7 +4,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "core/memory.h"
 #include "kernels/cpu/pack.h"
@@ -38,29 +37,13 @@ void cpu_linear_size(const struct linear *linear, struct linear_size *size)
 
 /* ---- preparation ---- */
 
-/* Panels of some size lie in huge pages where the system lets us: they are filled in one go, and a
- * page fault costs as much as packing a thousand weights. */
-static void *panel_memory(size_t bytes, struct error *err)
-{
-    const size_t huge = (size_t)2 << 20;
-    if (bytes < huge || bytes > SIZE_MAX - huge)
-        return memory_aligned(bytes, 1, err);
-    size_t whole = (bytes + huge - 1) / huge * huge;
-    void *memory = aligned_alloc(huge, whole);
-    if (!memory)
-        error_set(err, "cannot allocate %zu bytes for packed weights", whole);
-    else
-        (void)madvise(memory, whole, MADV_HUGEPAGE); /* a wish; the answer does not matter */
-    return memory;
-}
-
 /* Memory of the packed form; small arrays are filled up to whole panels with zeros. */
 static bool allocate(struct linear *linear, size_t element, struct error *err)
 {
     size_t n = linear->n_panels * linear->panel, bytes;
     if (!memory_multiply(n, linear->k, &bytes) || !memory_multiply(bytes, element, &bytes))
         return error_set(err, "linear: %zu × %zu weights are too many", linear->out, linear->in);
-    linear->panels = panel_memory(bytes, err);
+    linear->panels = cpu_memory(bytes, err);
     linear->bias = memory_zeroed(n, sizeof(float), err);
     if (!linear->panels || !linear->bias)
         return false;
@@ -121,6 +104,8 @@ void cpu_linear_scale(struct device *dev, struct linear *linear, float scale)
 }
 
 /* ---- products ---- */
+
+enum { ITEM = 1 << 18 }; /* multiplications of an item: a microsecond of int8 */
 
 /* A product cut into row blocks × runs of panels, which members take in turn. */
 struct work {
@@ -217,26 +202,60 @@ static bool quantise_rows(const struct linear_call *call, bool alone, struct wor
     return true;
 }
 
+/* Into how many runs of panels each block of rows is cut: several items for each member, so that one
+ * that is held up does not hold up all, and that none waits long for the last; but not small ones. */
+static size_t n_runs(const struct linear_call *call, size_t n_blocks)
+{
+    const struct linear *linear = call->linear;
+    size_t members = call->cpu->n_members;
+    size_t of_size = call->rows * linear->out * linear->in / ITEM / n_blocks;
+    size_t least = (4 * members + n_blocks - 1) / n_blocks;
+    size_t most = (16 * members + n_blocks - 1) / n_blocks;
+    size_t wanted = of_size < least ? least : of_size < most ? of_size : most;
+    return wanted < linear->n_panels ? wanted : linear->n_panels;
+}
+
+static struct work work_of(const struct linear_call *call)
+{
+    return (struct work){.call = call,
+                         .x = call->x,
+                         .x_stride = call->x_stride,
+                         .x_bytes = sizeof(float),
+                         .n_blocks = (call->rows + PRODUCT_BLOCK_ROWS - 1) / PRODUCT_BLOCK_ROWS,
+                         .n_runs = 1};
+}
+
+/* Block after block: what is quantised is multiplied while it is in a near cache. */
+static void run_alone(const struct linear_call *all)
+{
+    size_t n_blocks = (all->rows + PRODUCT_BLOCK_ROWS - 1) / PRODUCT_BLOCK_ROWS;
+    for (size_t b = 0; b < n_blocks; b++) {
+        struct linear_call call = *all;
+        size_t begin, end;
+        threads_share(all->rows, b, n_blocks, &begin, &end);
+        call.rows = end - begin;
+        call.x += begin * call.x_stride;
+        call.y += begin * call.y_stride;
+        if (call.pre)
+            call.pre += begin * call.linear->out;
+        struct work work = work_of(&call);
+        if (call.linear->kind == LINEAR_INT8 && !quantise_rows(&call, true, &work))
+            return;
+        multiply(&work, 0, 1);
+    }
+}
+
 static void run_packed(const struct linear_call *call)
 {
     const struct linear *linear = call->linear;
-    size_t n_members = call->cpu->n_members;
-    bool alone = n_members == 1 || call->rows * linear->out * linear->in < LINEAR_ALONE;
-    struct work work = {.call = call,
-                        .x = call->x,
-                        .x_stride = call->x_stride,
-                        .x_bytes = sizeof(float),
-                        .n_blocks = (call->rows + PRODUCT_BLOCK_ROWS - 1) / PRODUCT_BLOCK_ROWS,
-                        .n_runs = 1};
-    if (linear->kind == LINEAR_INT8 && !quantise_rows(call, alone, &work))
-        return;
-    if (alone) {
-        multiply(&work, 0, 1);
+    if (call->cpu->n_members == 1 || call->rows * linear->out * linear->in < LINEAR_ALONE) {
+        run_alone(call);
         return;
     }
-    /* Several items for each member, so that one that is held up does not hold up all. */
-    size_t wanted = (4 * n_members + work.n_blocks - 1) / work.n_blocks;
-    work.n_runs = wanted < linear->n_panels ? wanted : linear->n_panels;
+    struct work work = work_of(call);
+    if (linear->kind == LINEAR_INT8 && !quantise_rows(call, false, &work))
+        return;
+    work.n_runs = n_runs(call, work.n_blocks);
     cpu_run(call->cpu, multiply, &work);
 }
 

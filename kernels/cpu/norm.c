@@ -11,7 +11,8 @@
 #include "kernels/cpu/norm_rows.h"
 
 enum {
-    CHUNK_ROWS = 64,      /* 64 rows × 768 columns × 3 arrays: fits a second-level cache */
+    CHUNK_ROWS = 64, /* 64 rows × 768 columns × 3 arrays: fits a second-level cache */
+    CHUNK_ROWS_FEW = 8,
     SHARE_ELEMENTS = 4096 /* of element-wise work: less is not worth waking a thread */
 };
 
@@ -20,7 +21,7 @@ struct norm_work {
     const struct norm_forward *forward;
     const struct norm_backward *backward;
     float *partial; /* backward: [chunks][2][cols] */
-    size_t rows;
+    size_t rows, chunk_rows;
     atomic_size_t next; /* chunk */
 };
 
@@ -28,8 +29,8 @@ struct norm_work {
 static bool norm_take(struct norm_work *work, size_t *chunk, size_t *begin, size_t *end)
 {
     *chunk = atomic_fetch_add(&work->next, 1);
-    *begin = *chunk * CHUNK_ROWS;
-    *end = *begin + CHUNK_ROWS < work->rows ? *begin + CHUNK_ROWS : work->rows;
+    *begin = *chunk * work->chunk_rows;
+    *end = *begin + work->chunk_rows < work->rows ? *begin + work->chunk_rows : work->rows;
     return *begin < work->rows;
 }
 
@@ -59,9 +60,12 @@ void cpu_add_norm(struct device *dev, enum norm norm, const act *x, const act *r
                                    .sum = (float *)sum,
                                    .stats = stats,
                                    .y = (float *)y};
-    struct norm_work work = {
-        .kernel = ISA_PICK(norm_rows, cpu->isa), .forward = &forward, .rows = rows};
-    if (rows <= CHUNK_ROWS)
+    /* Few rows, as of one text alone, in small chunks: nothing depends on where rows are cut. */
+    struct norm_work work = {.kernel = ISA_PICK(norm_rows, cpu->isa),
+                             .forward = &forward,
+                             .rows = rows,
+                             .chunk_rows = rows > 4 * CHUNK_ROWS ? CHUNK_ROWS : CHUNK_ROWS_FEW};
+    if (cpu->n_members == 1 || rows * cols <= SHARE_ELEMENTS)
         work.kernel->forward(&forward, 0, rows);
     else
         cpu_run(cpu, norm_forward_job, &work);
@@ -95,8 +99,10 @@ void cpu_add_norm_backward(struct device *dev, enum norm norm, const act *sum, c
                                      .dz = (float *)dz,
                                      .dx = (float *)dx};
     size_t n_chunks = (rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
-    struct norm_work work = {
-        .kernel = ISA_PICK(norm_rows, cpu->isa), .backward = &backward, .rows = rows};
+    struct norm_work work = {.kernel = ISA_PICK(norm_rows, cpu->isa),
+                             .backward = &backward,
+                             .rows = rows,
+                             .chunk_rows = CHUNK_ROWS};
     work.partial = cpu_scratch(cpu, 0, n_chunks * 2 * cols * sizeof *work.partial);
     if (!work.partial)
         return;
