@@ -115,7 +115,7 @@ BIN_DIR := $(B)/bin
 endif
 BINS := $(TOOLS:%=$(BIN_DIR)/%)
 
-.PHONY: all lib tests deps check check-emu golden fuzz demo bench bench-tokenizers install uninstall clean help asan format lint
+.PHONY: all lib tests deps check check-emu golden fuzz demo bench bench-tokenizers bench-peers bench-peers-training install uninstall clean help asan format lint
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -287,6 +287,20 @@ bench-tokenizers: deps ## speed against Hugging Face's tokenizers in VENV=; MODE
 	    'repository: python3 -m venv DIR && DIR/bin/pip install tokenizers==0.23.3' >&2; exit 2; }
 	@$(MAKE) --no-print-directory tools $(B)/bench/bench_tokenise
 	'$(VENV)/bin/python3' tests/peers/bench_tokenizers.py $(MODELS)
+
+# For the lists of packages: tests/peers/bench_peers.py.
+bench-peers: deps ## beside PyTorch, ONNX Runtime, OpenVINO, CTranslate2: VENV= MODEL="TAR …" TEXTS=CSV [SHAPES= PEERS=]
+	@test -x '$(VENV)/bin/python3' || { echo 'make bench-peers needs VENV=, a virtual environment outside the' \
+	    'repository: see tests/peers/bench_peers.py' >&2; exit 2; }
+	@test -n '$(MODEL)' -a -n '$(TEXTS)' || { echo 'make bench-peers needs MODEL=, fine-tuned classifiers, and TEXTS=' >&2; exit 2; }
+	@$(MAKE) --no-print-directory tools
+	'$(VENV)/bin/python3' tests/peers/bench_peers.py $(MODEL) --texts '$(TEXTS)' $(if $(SHAPES),--shape $(SHAPES)) $(PEERS)
+
+bench-peers-training: deps ## training steps beside PyTorch's: VENV= MODEL=TAR TEXTS=CSV [PEERS=]
+	@test -x '$(VENV)/bin/python3' -a -n '$(MODEL)' -a -n '$(TEXTS)' || { echo 'make bench-peers-training needs VENV=,' \
+	    'MODEL= and TEXTS=: see tests/peers/bench_peers_training.py' >&2; exit 2; }
+	@$(MAKE) --no-print-directory tools
+	'$(VENV)/bin/python3' tests/peers/bench_peers_training.py $(firstword $(MODEL)) --texts '$(TEXTS)' $(PEERS)
 
 golden: ## golden data made anew with VENV=, an environment with transformers (tests/golden/README)
 	@test -x '$(VENV)/bin/python3' || { echo 'make golden needs VENV=: see tests/golden/README' >&2; exit 2; }
