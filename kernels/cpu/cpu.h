@@ -61,6 +61,8 @@ void cpu_peak(struct device *dev, struct device_peak *peak);
 /* ---- weights and products: linear.c, bound.c, epilogue.c ---- */
 struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
                                   const float *const *bias, size_t n_parts, struct error *err);
+size_t cpu_weight_bytes(const struct device *dev, enum dtype type, size_t rows, size_t cols,
+                        bool table);
 void cpu_linear_scale(struct device *dev, struct linear *linear, float scale);
 struct linear *cpu_linear_bind(struct device *dev, float *w, float *b, size_t out, size_t in,
                                struct error *err);

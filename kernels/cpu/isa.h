@@ -13,26 +13,27 @@
 #include "core/error.h"
 
 enum isa {
-    ISA_PORTABLE, /* what the compiler targets by default: SSE2, NEON */
-    ISA_AVX2,     /* AVX2, FMA, F16C */
-    ISA_AVX512,   /* AVX-512 F BW DQ VL VNNI */
+    ISA_PORTABLE,   /* what the compiler targets by default: SSE2, NEON */
+    ISA_AVX2,       /* AVX2, FMA, F16C */
+    ISA_AVX512,     /* AVX-512 F BW DQ VL VNNI */
+    ISA_AVX512BF16, /* and BF16: products of bf16 (packed_product.h); else as AVX512 */
     ISA_COUNT
 };
 
-/* "portable", "avx2", "avx512": the values of MILLET_ISA. */
+/* "portable", "avx2", "avx512", "avx512bf16": the values of MILLET_ISA. */
 const char *isa_name(enum isa isa);
 
 /* Built in, and both processor and operating system support it. */
 bool isa_supported(enum isa isa);
 
-/* The best supported set, or the one that MILLET_ISA names; a set that is unknown or unsupported is
- * an error. */
+/* The fastest supported set, or the one that MILLET_ISA names; a set that is unknown or unsupported
+ * is an error. */
 bool isa_choose(enum isa *isa, struct error *err) MUST_CHECK;
 
 #if defined(__x86_64__)
 #define ISA_TABLE(type, name) extern const type name##_portable, name##_avx2, name##_avx512
 #define ISA_PICK(name, isa)                                                                        \
-    ((isa) == ISA_AVX512 ? &name##_avx512 : (isa) == ISA_AVX2 ? &name##_avx2 : &name##_portable)
+    ((isa) >= ISA_AVX512 ? &name##_avx512 : (isa) == ISA_AVX2 ? &name##_avx2 : &name##_portable)
 #else
 #define ISA_TABLE(type, name) extern const type name##_portable
 #define ISA_PICK(name, isa)   ((void)(isa), &name##_portable)

@@ -30,18 +30,20 @@ void cpu_linear_size(const struct linear *linear, struct linear_size *size)
 {
     *size = (struct linear_size){.out = linear->out,
                                  .in = linear->in,
-                                 .format = linear->kind == LINEAR_INT8 ? DTYPE_I8
-                                           : linear->rounded           ? linear->rounded->format
-                                                                       : DTYPE_F32};
+                                 .format = linear->kind == LINEAR_INT8   ? DTYPE_I8
+                                           : linear->kind == LINEAR_BF16 ? DTYPE_BF16
+                                           : linear->rounded             ? linear->rounded->format
+                                                                         : DTYPE_F32};
 }
 
 /* ---- preparation ---- */
 
 /* Memory of the packed form; small arrays are filled up to whole panels with zeros. */
-static bool allocate(struct linear *linear, size_t element, struct error *err)
+static bool allocate(struct linear *linear, struct error *err)
 {
     size_t n = linear->n_panels * linear->panel, bytes;
-    if (!memory_multiply(n, linear->k, &bytes) || !memory_multiply(bytes, element, &bytes))
+    if (!memory_multiply(n, linear->k, &bytes) ||
+        !memory_multiply(bytes, linear_element(linear), &bytes))
         return error_set(err, "linear: %zu × %zu weights are too many", linear->out, linear->in);
     linear->panels = cpu_memory(bytes, err);
     linear->bias = memory_zeroed(n, sizeof(float), err);
@@ -66,6 +68,45 @@ static void stack_vectors(struct linear *linear, const struct weight *part,
     }
 }
 
+/* Whether products of weights of this type are of bf16. */
+static const struct product_bf16 *bf16_of(const struct cpu *cpu, enum dtype type)
+{
+    return type == DTYPE_BF16 ? product_bf16_of(cpu->isa) : NULL;
+}
+
+/* Kind, panel and group. */
+static void choose_form(const struct cpu *cpu, const struct weight *part, size_t n_parts,
+                        struct linear *linear)
+{
+    const struct product_bf16 *bf16 = bf16_of(cpu, part[0].type);
+    for (size_t i = 1; i < n_parts && bf16; i++)
+        bf16 = bf16_of(cpu, part[i].type);
+    if (part[0].type == DTYPE_I8) {
+        const struct product_int8 *int8 = ISA_PICK(product_int8, cpu->isa);
+        linear->kind = LINEAR_INT8;
+        linear->panel = int8->panel;
+        linear->group = int8->group;
+    } else if (bf16) {
+        linear->kind = LINEAR_BF16;
+        linear->panel = bf16->panel;
+        linear->group = bf16->group;
+    } else {
+        linear->kind = LINEAR_F32;
+        linear->panel = ISA_PICK(product_f32, cpu->isa)->panel;
+        linear->group = 1;
+    }
+}
+
+size_t cpu_weight_bytes(const struct device *dev, enum dtype type, size_t rows, size_t cols,
+                        bool table)
+{
+    const struct cpu *cpu = (const struct cpu *)dev;
+    size_t element = type == DTYPE_I8 ? sizeof(int8_t) : sizeof(float);
+    if (bf16_of(cpu, type))
+        element = sizeof(uint16_t);
+    return table ? 0 : rows * (cols * element + sizeof(float));
+}
+
 struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
                                   const float *const *bias, size_t n_parts, struct error *err)
 {
@@ -76,21 +117,17 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
     struct linear *linear = memory_zeroed(1, sizeof *linear, err);
     if (!linear)
         return NULL;
-    const struct product_int8 *int8 = ISA_PICK(product_int8, cpu->isa);
-    bool is_int8 = part[0].type == DTYPE_I8;
-    linear->kind = is_int8 ? LINEAR_INT8 : LINEAR_F32;
     linear->out = out;
     linear->in = part[0].cols;
-    linear->panel = is_int8 ? int8->panel : ISA_PICK(product_f32, cpu->isa)->panel;
-    linear->group = is_int8 ? int8->group : 1;
+    choose_form(cpu, part, n_parts, linear);
     linear->k = (linear->in + linear->group - 1) / linear->group * linear->group;
     linear->n_panels = (out + linear->panel - 1) / linear->panel;
-    if (!allocate(linear, is_int8 ? 1 : sizeof(float), err)) {
+    if (!allocate(linear, err)) {
         cpu_linear_free(dev, linear);
         return NULL;
     }
     stack_vectors(linear, part, bias, n_parts);
-    pack_parts(cpu, linear, part, int8->offset);
+    pack_parts(cpu, linear, part, ISA_PICK(product_int8, cpu->isa)->offset);
     if (pack_runs(linear, err))
         return linear;
     cpu_linear_free(dev, linear);
@@ -111,7 +148,7 @@ enum { ITEM = 1 << 18 }; /* multiplications of an item: a microsecond of int8 */
 struct work {
     const struct linear_call *call;
     size_t x_stride;
-    const void *x;        /* what the kernel reads: floats, or quantised rows */
+    const void *x;        /* what the kernel reads: floats, rounded or quantised rows */
     size_t x_bytes;       /* of one element of x */
     const float *x_scale; /* int8 */
     size_t n_blocks, n_runs;
@@ -148,6 +185,8 @@ static void work_on(struct work *work, size_t item)
     };
     if (linear->kind == LINEAR_INT8)
         ISA_PICK(product_int8, call->cpu->isa)->run(&product);
+    else if (linear->kind == LINEAR_BF16)
+        product_bf16_of(call->cpu->isa)->run(&product);
     else
         ISA_PICK(product_f32, call->cpu->isa)->run(&product);
 }
@@ -163,42 +202,53 @@ static void multiply(void *context, size_t member, size_t n_members)
         work_on(work, item);
 }
 
-struct quantising {
+/* Rows as the kernel reads them. */
+struct narrowing {
     const struct linear_call *call;
-    const struct product_int8 *kernel;
-    char *q;      /* [rows, k] */
-    float *scale; /* [rows] */
+    size_t x_bytes;
+    char *to;     /* [rows, k] of x_bytes */
+    float *scale; /* int8: [rows] */
 };
 
-static void quantise(void *context, size_t member, size_t n_members)
+static void narrow(void *context, size_t member, size_t n_members)
 {
-    const struct quantising *job = context;
-    const struct linear *linear = job->call->linear;
+    const struct narrowing *job = context;
+    const struct linear_call *call = job->call;
+    const struct linear *linear = call->linear;
+    const struct product_int8 *int8 = ISA_PICK(product_int8, call->cpu->isa);
+    const struct product_bf16 *bf16 = product_bf16_of(call->cpu->isa);
     size_t begin, end;
-    threads_share(job->call->rows, member, n_members, &begin, &end);
-    for (size_t r = begin; r < end; r++)
-        job->scale[r] =
-            job->kernel->quantise(job->call->x + r * job->call->x_stride, linear->in, linear->k,
-                                  linear->x_scale, job->q + r * linear->k * job->kernel->x_bytes);
+    threads_share(call->rows, member, n_members, &begin, &end);
+    for (size_t r = begin; r < end; r++) {
+        const float *x = call->x + r * call->x_stride;
+        void *to = job->to + r * linear->k * job->x_bytes;
+        if (linear->kind == LINEAR_BF16)
+            bf16->round(x, linear->in, linear->k, to);
+        else
+            job->scale[r] = int8->quantise(x, linear->in, linear->k, linear->x_scale, to);
+    }
 }
 
-static bool quantise_rows(const struct linear_call *call, bool alone, struct work *work)
+static bool narrow_rows(const struct linear_call *call, bool alone, struct work *work)
 {
-    const struct product_int8 *kernel = ISA_PICK(product_int8, call->cpu->isa);
-    size_t q_bytes = (call->rows * call->linear->k * kernel->x_bytes + 63) / 64 * 64;
-    char *memory = cpu_scratch_shared(call->cpu, q_bytes + call->rows * sizeof(float));
+    const struct linear *linear = call->linear;
+    bool is_int8 = linear->kind == LINEAR_INT8;
+    size_t x_bytes =
+        is_int8 ? ISA_PICK(product_int8, call->cpu->isa)->x_bytes : linear_element(linear);
+    size_t bytes = (call->rows * linear->k * x_bytes + 63) / 64 * 64;
+    char *memory = cpu_scratch_shared(call->cpu, bytes + call->rows * sizeof(float));
     if (!memory)
         return false;
-    struct quantising job = {
-        .call = call, .kernel = kernel, .q = memory, .scale = (float *)(void *)(memory + q_bytes)};
+    struct narrowing job = {
+        .call = call, .x_bytes = x_bytes, .to = memory, .scale = (float *)(void *)(memory + bytes)};
     if (alone)
-        quantise(&job, 0, 1);
+        narrow(&job, 0, 1);
     else
-        cpu_run(call->cpu, quantise, &job);
-    work->x = job.q;
-    work->x_stride = call->linear->k;
-    work->x_bytes = kernel->x_bytes;
-    work->x_scale = job.scale;
+        cpu_run(call->cpu, narrow, &job);
+    work->x = job.to;
+    work->x_stride = linear->k;
+    work->x_bytes = x_bytes;
+    work->x_scale = is_int8 ? job.scale : NULL;
     return true;
 }
 
@@ -225,7 +275,7 @@ static struct work work_of(const struct linear_call *call)
                          .n_runs = 1};
 }
 
-/* Block after block: what is quantised is multiplied while it is in a near cache. */
+/* Block after block: what is narrowed is multiplied while it is in a near cache. */
 static void run_alone(const struct linear_call *all)
 {
     size_t n_blocks = (all->rows + PRODUCT_BLOCK_ROWS - 1) / PRODUCT_BLOCK_ROWS;
@@ -239,7 +289,7 @@ static void run_alone(const struct linear_call *all)
         if (call.pre)
             call.pre += begin * call.linear->out;
         struct work work = work_of(&call);
-        if (call.linear->kind == LINEAR_INT8 && !quantise_rows(&call, true, &work))
+        if (call.linear->kind != LINEAR_F32 && !narrow_rows(&call, true, &work))
             return;
         multiply(&work, 0, 1);
     }
@@ -253,7 +303,7 @@ static void run_packed(const struct linear_call *call)
         return;
     }
     struct work work = work_of(call);
-    if (linear->kind == LINEAR_INT8 && !quantise_rows(call, false, &work))
+    if (linear->kind != LINEAR_F32 && !narrow_rows(call, false, &work))
         return;
     work.n_runs = n_runs(call, work.n_blocks);
     cpu_run(call->cpu, multiply, &work);

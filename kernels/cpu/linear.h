@@ -9,10 +9,10 @@ struct product_run;
 
 struct linear {
     size_t out, in;
-    enum { LINEAR_F32, LINEAR_INT8, LINEAR_BOUND } kind;
+    enum { LINEAR_F32, LINEAR_BF16, LINEAR_INT8, LINEAR_BOUND } kind;
     /* packed, as kernels/cpu/packed_product.h says; owned */
     size_t panel, group;
-    size_t k, n_panels; /* k: `in`, for int8 filled up to the group */
+    size_t k, n_panels; /* k: `in`, for bf16 and int8 filled up to the group */
     void *panels;
     float *bias;      /* filled up with zeros to whole panels, zeros when there is none */
     float *w_scale;   /* int8 */
@@ -26,6 +26,14 @@ struct linear {
     const struct openblas *blas;
     struct rounded *rounded; /* owned; NULL: products multiply w as it is */
 };
+
+/* Bytes of a packed weight. */
+static inline size_t linear_element(const struct linear *linear)
+{
+    return linear->kind == LINEAR_INT8   ? sizeof(int8_t)
+           : linear->kind == LINEAR_BF16 ? sizeof(uint16_t)
+                                         : sizeof(float);
+}
 
 /* A product, as the operation gets it, in floats. */
 struct linear_call {

@@ -35,20 +35,22 @@ static const void *stacked_row(const struct packing *packing, size_t row, size_t
     return (const char *)p->data + (row * p->cols + k) * dtype_bytes(p->type);
 }
 
-/* One row's part of a chunk: n cells from number `cell` on; a cell is a float, or four int8. */
+/* One row's part of a chunk: n cells from number `cell` on; a cell is a float, two bf16 or four
+ * int8. */
 static void read_cells(const struct packing *packing, size_t row, size_t cell, size_t n, float *to)
 {
     const struct linear *linear = packing->linear;
     const struct weight *part = NULL;
     const char *from = stacked_row(packing, row, cell * linear->group, &part);
     size_t left = linear->in - cell * linear->group;
-    if (from && linear->kind != LINEAR_INT8) {
+    if (from && linear->kind == LINEAR_F32) {
         packing->widen->run(part->type, from, n, to);
         return;
     }
+    size_t bytes = left * linear_element(linear);
     memset(to, 0, n * sizeof *to);
     if (from)
-        memcpy(to, from, left < n * CELL ? left : n * CELL);
+        memcpy(to, from, bytes < n * CELL ? bytes : n * CELL);
 }
 
 /* Rows are read CHUNK cells at a time, then turned over into the panel. */
@@ -103,7 +105,7 @@ static void pack(void *context, size_t member, size_t n_members)
     size_t panel;
     const struct linear *linear = packing->linear;
     while ((panel = atomic_fetch_add(&packing->next, 1)) < linear->n_panels) {
-        if (linear->kind != LINEAR_INT8 || linear->group == CELL)
+        if (linear->group * linear_element(linear) == CELL)
             pack_cells(packing, panel);
         else
             pack_groups(packing, panel);

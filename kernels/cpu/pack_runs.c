@@ -50,8 +50,7 @@ static bool add_panel(struct runs *runs, const char *panel, size_t n_slices, siz
 bool pack_runs(struct linear *linear, struct error *err)
 {
     size_t n_slices = linear->k / linear->group;
-    size_t bytes =
-        linear->panel * linear->group * (linear->kind == LINEAR_INT8 ? 1 : sizeof(float));
+    size_t bytes = linear->panel * linear->group * linear_element(linear);
     struct runs runs = {.run = NULL};
     size_t *first = memory_array(linear->n_panels + 1, sizeof *first, err);
     bool ok = first != NULL;

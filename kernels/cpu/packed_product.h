@@ -1,15 +1,16 @@
 /* packed_product.h: products of activations with packed weights, y [rows, out] = epilogue(x Wᵀ +
- * b), one version per instruction set (isa/product_f32.c, isa/product_int8.c).
+ * b), one version per instruction set (isa/product_f32.c, isa/product_int8.c); of bf16 by bf16 just
+ * one, where the processor has an instruction for it (isa/product_bf16.c).
  *
  * W [out, in] is cut into panels of `panel` outputs (the last one filled with zeros):
- *   float  [n_panels][k][panel]
- *   int8   [n_panels][k / group][panel][group], k filled up to a multiple of `group` with zeros
- * Where enough of a panel's slices [panel] of one k (int8: [panel][group]) are zeros, `run` names
- * those that are not: leaving a product with zero out of a sum of finite terms changes no bit of
- * it.
+ *   float       [n_panels][k][panel]
+ *   bf16, int8  [n_panels][k / group][panel][group], k filled up to a multiple of `group` with zeros
+ * Where enough of a panel's slices [panel] of one k (bf16, int8: [panel][group]) are zeros, `run`
+ * names those that are not: leaving a product with zero out of a sum of finite terms changes no bit
+ * of it.
  *
- * A result is the sum over k in order, in one accumulator (fp32) or in exact integers (int8): it
- * depends neither on the number of rows, nor on the tile a row falls in, nor on who computes it.
+ * A result is the sum over k in order, in one accumulator (fp32, bf16) or in exact integers (int8):
+ * it depends neither on the number of rows, nor on the tile a row falls in, nor on who computes it.
  */
 #ifndef MILLET_KERNELS_CPU_PACKED_PRODUCT_H
 #define MILLET_KERNELS_CPU_PACKED_PRODUCT_H
@@ -21,7 +22,7 @@ enum {
     PRODUCT_BLOCK_ROWS = 192
 }; /* most rows of one call: their partial sums stay in the L2 cache */
 
-/* k from begin to end - 1; int8: multiples of the group. */
+/* k from begin to end - 1; bf16, int8: multiples of the group. */
 struct product_run {
     size_t begin, end;
 };
@@ -29,7 +30,7 @@ struct product_run {
 /* Rows × some panels of one product. Pointers to x, x_scale, pre and y are those of the first row.
  */
 struct product {
-    const void *x;         /* float, or quantised rows */
+    const void *x;         /* float, rounded or quantised rows */
     size_t x_stride, rows; /* elements */
     const float *x_scale;  /* int8: [rows] */
     const void *panels;    /* all panels of W */
@@ -65,7 +66,28 @@ struct product_int8 {
     void (*run)(const struct product *product);
 };
 
+struct product_bf16 {
+    size_t panel, group;
+    /* One row [n] into `to` [k], n <= k filled up with zeros: nearest, ties to even. */
+    void (*round)(const float *x, size_t n, size_t k, uint16_t *to);
+    void (*run)(const struct product *product);
+};
+
 ISA_TABLE(struct product_f32, product_f32);
 ISA_TABLE(struct product_int8, product_int8);
+
+/* NULL: bf16 weights are widened, and fp32 products take them. */
+#if defined(__x86_64__)
+extern const struct product_bf16 product_bf16_avx512bf16;
+#endif
+static inline const struct product_bf16 *product_bf16_of(enum isa isa)
+{
+#if defined(__x86_64__)
+    return isa == ISA_AVX512BF16 ? &product_bf16_avx512bf16 : NULL;
+#else
+    (void)isa;
+    return NULL;
+#endif
+}
 
 #endif

@@ -72,21 +72,13 @@ static double byte_rate(struct cpu *cpu)
     return rate;
 }
 
-static bool has_bf16(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
-
 void cpu_peak(struct device *dev, struct device_peak *peak)
 {
     struct cpu *cpu = cpu_of(dev);
     const struct peak *loops = ISA_PICK(peak, cpu->isa);
-    *peak = (struct device_peak){.f32 = loop_rate(cpu, &loops->f32),
-                                 .bf16 = has_bf16() ? loop_rate(cpu, &loops->bf16) : 0,
-                                 .int8 = loop_rate(cpu, &loops->int8),
-                                 .bytes = byte_rate(cpu)};
+    *peak = (struct device_peak){
+        .f32 = loop_rate(cpu, &loops->f32),
+        .bf16 = isa_supported(ISA_AVX512BF16) ? loop_rate(cpu, &loops->bf16) : 0,
+        .int8 = loop_rate(cpu, &loops->int8),
+        .bytes = byte_rate(cpu)};
 }

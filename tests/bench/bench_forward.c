@@ -2,7 +2,7 @@
  * a tab-separated table on stdout; medians, pass and peak taking turns.
  *
  *   forward   packed weights, the lanes of the device sharing the sequences, as classification
- *             does; fp32 and int8
+ *             does; fp32, bf16 and int8
  *   train     forward, loss, backward and optimizer on one batch; `products` is the same work by
  *             the time spent in products with weights alone, and by their operations
  *
@@ -58,31 +58,36 @@ static bool quantise(const struct linear *from, int8_t **q, float **scale, struc
     return *q && *scale;
 }
 
-/* The bound matrix, packed as an inference would have it. */
-static bool pack(struct bench *b, struct weights_matrix *matrix, bool is_int8, struct error *err)
+/* The bound matrix, packed as an inference would have it in that format. */
+static bool pack(struct bench *b, struct weights_matrix *matrix, enum dtype format,
+                 struct error *err)
 {
     const struct linear *from = matrix->linear;
     if (!from)
         return true;
     int8_t *q = NULL;
     float *scale = NULL;
+    uint16_t *half = NULL;
+    size_t n = from->out * from->in;
     const float *bias = from->b;
     struct weight part = {from->w, DTYPE_F32, NULL, from->out, from->in};
-    bool ok = !is_int8 || quantise(from, &q, &scale, err);
-    if (is_int8) {
-        part.data = q;
-        part.type = DTYPE_I8;
-        part.scale = scale;
+    bool ok = format != DTYPE_I8 || quantise(from, &q, &scale, err);
+    if (format == DTYPE_I8)
+        part = (struct weight){q, format, scale, from->out, from->in};
+    if (format == DTYPE_BF16 && (ok = (half = memory_array(n, sizeof *half, err)) != NULL)) {
+        dtype_from_float(format, from->w, n, half);
+        part = (struct weight){half, format, NULL, from->out, from->in};
     }
     *matrix = (struct weights_matrix){0};
     if (ok)
         matrix->linear = b->dev->op->linear_prepare(b->dev, &part, &bias, 1, err);
     free(q);
     free(scale);
+    free(half);
     return matrix->linear != NULL;
 }
 
-static bool pack_all(struct bench *b, bool is_int8, struct error *err)
+static bool pack_all(struct bench *b, enum dtype format, struct error *err)
 {
     size_t n = b->params.shape.n_layers;
     struct weights *w = &b->packed;
@@ -90,12 +95,12 @@ static bool pack_all(struct bench *b, bool is_int8, struct error *err)
     if (!(w->layer = memory_array(n, sizeof *w->layer, err)))
         return false;
     memcpy(w->layer, b->params.weights.layer, n * sizeof *w->layer);
-    bool ok = pack(b, &w->pooler, is_int8, err) && pack(b, &w->classifier, false, err);
+    bool ok = pack(b, &w->pooler, format, err) && pack(b, &w->classifier, DTYPE_F32, err);
     for (size_t l = 0; ok && l < n; l++) {
         struct weights_layer *layer = &w->layer[l];
-        ok = pack(b, &layer->qkv, is_int8, err) && pack(b, &layer->q, is_int8, err) &&
-             pack(b, &layer->kv, is_int8, err) && pack(b, &layer->o, is_int8, err) &&
-             pack(b, &layer->ffn[0].in, is_int8, err) && pack(b, &layer->ffn[0].out, is_int8, err);
+        ok = pack(b, &layer->qkv, format, err) && pack(b, &layer->q, format, err) &&
+             pack(b, &layer->kv, format, err) && pack(b, &layer->o, format, err) &&
+             pack(b, &layer->ffn[0].in, format, err) && pack(b, &layer->ffn[0].out, format, err);
     }
     return ok;
 }
@@ -135,20 +140,20 @@ static void forward(void *context, size_t member, size_t n_members)
 
 static void report(const struct bench *b, const char *what, const char *shape, size_t sequences,
                    double operations, struct peak_series *series, struct peak_series *peak,
-                   bool is_int8)
+                   enum dtype format)
 {
     struct peak_time median = peak_median(series);
     printf("%s\t%s\t%zux%d\t%zu\t%.2f\t%.2f\t%.1f\t", what, shape, sequences, TOKENS, b->n_lanes,
            1e3 * median.wall, 1e3 * series->wall[0], (double)sequences / median.wall);
-    peak_report(operations, series, peak_kernel(b->isa, is_int8), peak, b->n_lanes);
+    peak_report(operations, series, peak_kernel(b->isa, format), peak, b->n_lanes);
 }
 
-static bool bench_inference(struct bench *b, const char *shape, size_t sequences, bool is_int8,
+static bool bench_inference(struct bench *b, const char *shape, size_t sequences, enum dtype format,
                             struct error *err)
 {
     struct peak_series series = {0}, peak = {0};
-    struct peak_kernel kernel = peak_kernel(b->isa, is_int8);
-    bool ok = pack_all(b, is_int8, err);
+    struct peak_kernel kernel = peak_kernel(b->isa, format);
+    bool ok = pack_all(b, format, err);
     for (size_t i = 0; ok && i < b->n_lanes; i++) {
         struct lane *lane = &b->lane[i];
         struct device *dev = b->dev->op->lane(b->dev, i);
@@ -167,10 +172,13 @@ static bool bench_inference(struct bench *b, const char *shape, size_t sequences
         threads_run(b->team, forward, b);
         peak_add(&series, peak_since(begin));
     }
+    const char *what = format == DTYPE_I8     ? "forward int8"
+                       : format == DTYPE_BF16 ? "forward bf16"
+                                              : "forward fp32";
     if (ok)
-        report(b, is_int8 ? "forward int8" : "forward fp32", shape, sequences,
+        report(b, what, shape, sequences,
                2 * shape_macs(&b->params.shape, TOKENS) * (double)sequences, &series, &peak,
-               is_int8);
+               format);
     for (size_t i = 0; i < b->n_lanes; i++) {
         encoder_close(b->lane[i].encoder);
         batch_free(&b->lane[i].batch);
@@ -260,7 +268,7 @@ static double attention_macs(const struct shape *shape)
 static bool bench_training(struct bench *b, const char *shape, size_t sequences, struct error *err)
 {
     struct peak_series series = {0}, product = {0}, peak = {0};
-    struct peak_kernel kernel = peak_kernel(b->isa, false);
+    struct peak_kernel kernel = peak_kernel(b->isa, DTYPE_F32);
     struct training t = {0};
     bool ok = train_open(b, &t, sequences, err) && step(b, &t, err);
     plain = b->dev->op;
@@ -280,8 +288,8 @@ static bool bench_training(struct bench *b, const char *shape, size_t sequences,
     double texts = 6 * (double)sequences, macs = shape_macs(&b->params.shape, TOKENS);
     double operations = texts * macs, products = texts * (macs - attention_macs(&b->params.shape));
     if (ok) {
-        report(b, "train", shape, sequences, operations, &series, &peak, false);
-        report(b, "train products", shape, sequences, products, &product, &peak, false);
+        report(b, "train", shape, sequences, operations, &series, &peak, DTYPE_F32);
+        report(b, "train products", shape, sequences, products, &product, &peak, DTYPE_F32);
     }
     b->dev->op->free(b->dev, t.row_loss);
     encoder_close(t.encoder);
@@ -297,8 +305,9 @@ static bool run_shape(struct bench *b, const char *text, size_t sequences, size_
     if (!shape_from_text(&shape, text, 1000, 4, err))
         return false;
     bool ok = params_open(&b->params, &shape, NULL, true, 1, b->dev, err) &&
-              bench_inference(b, text, sequences, false, err) &&
-              bench_inference(b, text, sequences, true, err) &&
+              bench_inference(b, text, sequences, DTYPE_F32, err) &&
+              bench_inference(b, text, sequences, DTYPE_BF16, err) &&
+              bench_inference(b, text, sequences, DTYPE_I8, err) &&
               (train_sequences == 0 || bench_training(b, text, train_sequences, err));
     params_close(&b->params);
     b->params = (struct params){0};

@@ -2,9 +2,9 @@
  * table on stdout. Products and peak take turns, medians of both; weights stay in the cache between
  * runs as far as they fit. GF/s counts a multiplication and an addition as two.
  *
- *   f32, int8     packed weights (linear_prepare)
- *   forward       trainable weights (linear_bind), which OpenBLAS multiplies
- *   backward      dx, dw and db of these
+ *   f32, bf16, int8   packed weights (linear_prepare)
+ *   forward           trainable weights (linear_bind), which OpenBLAS multiplies
+ *   backward          dx, dw and db of these
  *
  * usage: bench_products [THREADS]   (default: 1, and all there are)
  */
@@ -30,8 +30,8 @@ static const struct shape shapes[] = {
 static const size_t row_counts[] = {1, 8, 20, 128, 320};
 enum { MOST_ROWS = 320, MOST_WIDTH = 3072 };
 
-enum kind { F32, INT8, FORWARD, BACKWARD, KINDS };
-static const char *const kind_names[KINDS] = {"f32", "int8", "forward", "backward"};
+enum kind { F32, BF16, INT8, FORWARD, BACKWARD, KINDS };
+static const char *const kind_names[KINDS] = {"f32", "bf16", "int8", "forward", "backward"};
 
 struct bench {
     struct device *dev;
@@ -40,6 +40,7 @@ struct bench {
     size_t n_threads;
     float *w, *dw, *db, *x, *y, *dy, *dx, *scale;
     int8_t *w8;
+    uint16_t *w16;
 };
 
 static void once(struct bench *b, enum kind kind, const struct linear *linear,
@@ -58,14 +59,16 @@ static bool measure(struct bench *b, enum kind kind, const struct shape *shape, 
                     struct error *err)
 {
     const struct device_ops *op = b->dev->op;
-    struct peak_kernel peak = peak_kernel(b->isa, kind == INT8);
-    struct weight part = {kind == INT8 ? (const void *)b->w8 : b->w,
-                          kind == INT8 ? DTYPE_I8 : DTYPE_F32, kind == INT8 ? b->scale : NULL,
-                          shape->out, shape->in};
+    const struct weight parts[] = {
+        [F32] = {b->w, DTYPE_F32, NULL, shape->out, shape->in},
+        [BF16] = {b->w16, DTYPE_BF16, NULL, shape->out, shape->in},
+        [INT8] = {b->w8, DTYPE_I8, b->scale, shape->out, shape->in},
+    };
+    struct weight part = parts[kind <= INT8 ? kind : F32];
+    struct peak_kernel peak = peak_kernel(b->isa, part.type);
     struct linear *linear =
-        kind == F32 || kind == INT8
-            ? op->linear_prepare(b->dev, &part, NULL, 1, err)
-            : op->linear_bind(b->dev, b->w, b->scale, shape->out, shape->in, err);
+        kind <= INT8 ? op->linear_prepare(b->dev, &part, NULL, 1, err)
+                     : op->linear_bind(b->dev, b->w, b->scale, shape->out, shape->in, err);
     if (!linear)
         return false;
     struct peak_series series = {0}, top = {0};
@@ -98,8 +101,10 @@ static bool make_data(struct bench *b, struct error *err)
         for (size_t j = 0; j < length; j++)
             (*array[i])[j] = (float)((j * 7919 + i) % 2001) * 1e-3f - 1.0f;
     }
-    if (!(b->w8 = memory_aligned(most, 1, err)))
+    if (!(b->w8 = memory_aligned(most, 1, err)) ||
+        !(b->w16 = memory_aligned(most, sizeof *b->w16, err)))
         return false;
+    dtype_from_float(DTYPE_BF16, b->w, most, b->w16);
     for (size_t j = 0; j < most; j++)
         b->w8[j] = (int8_t)((j * 7919) % 255 - 127);
     return true;
@@ -141,6 +146,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof array / sizeof *array; i++)
         free(array[i]);
     free(b.w8);
+    free(b.w16);
     if (!ok)
         fprintf(stderr, "bench_products: %s\n", err.text);
     return ok ? 0 : 1;

@@ -323,7 +323,7 @@ int main(int argc, char **argv)
     b.team = threads_open(b.n_threads, &err);
     bool ok = b.dev && b.team && isa_choose(&isa, &err);
     if (ok) {
-        b.peak = peak_kernel(isa, false);
+        b.peak = peak_kernel(isa, DTYPE_F32);
         ok = open_training(&t, b.dev, &err) && bench_training(&b, &t, &err);
         close_training(&t, b.dev);
     }

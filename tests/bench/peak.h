@@ -13,6 +13,7 @@
 #include <immintrin.h>
 #endif
 
+#include "core/dtype.h"
 #include "core/threads.h"
 #include "kernels/cpu/isa.h"
 
@@ -95,6 +96,7 @@ static inline struct peak_time peak_median(struct peak_series *series)
 #define PEAK_FMA512(c, a, b) _mm512_fmadd_ps(a, b, c)
 #define PEAK_FMA256(c, a, b) _mm256_fmadd_ps(a, b, c)
 #define PEAK_VNNI(c, a, b)   _mm512_dpbusd_epi32(c, a, b)
+#define PEAK_DOT16(c, a, b)  _mm512_dpbf16_ps(c, (__m512bh)(a), (__m512bh)(b))
 #define PEAK_MADD(c, a, b)   _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
 __attribute__((target("avx512f"))) static inline void peak_fma512(void)
 {
@@ -107,6 +109,10 @@ __attribute__((target("avx2,fma"))) static inline void peak_fma256(void)
 __attribute__((target("avx512f,avx512vnni"))) static inline void peak_vnni(void)
 {
     PEAK_BODY(__m512i, _mm512_setzero_si512(), PEAK_VNNI, "v");
+}
+__attribute__((target("avx512f,avx512bf16"))) static inline void peak_bf16(void)
+{
+    PEAK_BODY(__m512, _mm512_setzero_ps(), PEAK_DOT16, "v");
 }
 __attribute__((target("avx2"))) static inline void peak_madd(void)
 {
@@ -131,12 +137,16 @@ struct peak_kernel {
     double operations; /* of one run: a multiplication and an addition are two */
 };
 
-/* fp32, or int8 (of the portable set: none, run is NULL). */
-static inline struct peak_kernel peak_kernel(enum isa isa, bool is_int8)
+/* Of products of F32, BF16 (as F32 where the set multiplies these) or I8 (of the portable set: none,
+ * run is NULL). */
+static inline struct peak_kernel peak_kernel(enum isa isa, enum dtype format)
 {
+    bool is_int8 = format == DTYPE_I8;
     double runs = 2.0 * PEAK_LOOPS * PEAK_CHAINS;
 #if defined(__x86_64__)
-    if (isa == ISA_AVX512)
+    if (isa == ISA_AVX512BF16 && format == DTYPE_BF16)
+        return (struct peak_kernel){peak_bf16, runs * 32};
+    if (isa >= ISA_AVX512)
         return is_int8 ? (struct peak_kernel){peak_vnni, runs * 64}
                        : (struct peak_kernel){peak_fma512, runs * 16};
     if (isa == ISA_AVX2)

@@ -1,5 +1,5 @@
 /* The CPU device's products: packing of any size and type, integer sums that are the same in every
- * instruction set, results that depend neither on the rows beside them nor on the number of
+ * instruction set, bf16 by bf16 where a set has it, results that depend neither on the rows beside them nor on the number of
  * threads, and bound matrices against the reference. */
 #include <stdlib.h>
 
@@ -56,6 +56,15 @@ static struct problem make(size_t out, size_t in, size_t rows, enum dtype type)
     return p;
 }
 
+/* x as products with BF16 weights see it: rounded, in the sets that multiply bf16 by bf16. */
+static void round_x(struct problem *p, const char *set)
+{
+    if (p->type != DTYPE_BF16 || strcmp(set, "avx512bf16") != 0)
+        return;
+    for (size_t i = 0; i < p->rows * p->x_stride; i++)
+        p->x[i] = dtype_bf16_to_float(dtype_float_to_bf16(p->x[i]));
+}
+
 static void discard(struct problem *p)
 {
     free(p->w);
@@ -100,15 +109,16 @@ static bool guards_kept(const struct problem *p, size_t rows, const float *pre, 
 }
 
 /* Sums of `in` products of size up to 2 differ by rounding: about in * 2^-24 * 2, less in practice.
- */
+ * Products of two bf16 are exact in a float; their sums are rounded as others are. */
 static void compare(struct device *dev, struct device *reference, size_t out, size_t in,
                     size_t rows, enum dtype type, const char *set)
 {
     struct problem p = make(out, in, rows, type);
     struct linear *ours = prepare(dev, &p), *theirs = prepare(reference, &p);
     float *pre, *y, *right_pre, *right_y;
-    bool ran = ours && theirs && apply(dev, ours, &p, 0, rows, &pre, &y) &&
-               apply(reference, theirs, &p, 0, rows, &right_pre, &right_y);
+    bool ran = ours && theirs && apply(dev, ours, &p, 0, rows, &pre, &y);
+    round_x(&p, set);
+    ran = ran && apply(reference, theirs, &p, 0, rows, &right_pre, &right_y);
     char what[128];
     snprintf(what, sizeof what, "%s: %s %zu × %zu, %zu rows, epilogue %d", set, dtype_name(type),
              out, in, rows, (int)p.epilogue);
@@ -129,6 +139,70 @@ static void compare(struct device *dev, struct device *reference, size_t out, si
     dev->op->linear_free(dev, ours);
     reference->op->linear_free(reference, theirs);
     discard(&p);
+}
+
+/* Activations of bf16 products are rounded to the nearest bf16: each is off by 2^-9 of itself, so a
+ * sum by at most Σ |x w| 2^-9, and the error of summing it as before. */
+static void test_rounding(struct device *dev, struct device *reference, const char *set)
+{
+    enum { OUT = 61, IN = 515, ROWS = 19 };
+    struct problem p = make(OUT, IN, ROWS, DTYPE_BF16);
+    struct linear *ours = prepare(dev, &p), *theirs = prepare(reference, &p);
+    float *pre, *y, *right, *right_y, *w = values(OUT * IN, 0, 1);
+    bool near = ours && theirs && apply(dev, ours, &p, 0, ROWS, &pre, &y) &&
+                apply(reference, theirs, &p, 0, ROWS, &right, &right_y);
+    double most = 0;
+    dtype_to_float(DTYPE_BF16, (const char *)p.w + 1, OUT * IN, w);
+    for (size_t i = 0; near && i < ROWS * OUT; i++) {
+        double sum = 0, off = fabs((double)pre[i] - (double)right[i]);
+        for (size_t k = 0; k < IN; k++)
+            sum += fabs((double)p.x[i / OUT * p.x_stride + k] * (double)w[i % OUT * IN + k]);
+        near = off <= sum * 0x1p-9 + 1e-7 * IN + 1e-6;
+        most = off > most ? off : most;
+    }
+    bool rounded = strcmp(set, "avx512bf16") == 0;
+    tap_ok(near && rounded == (most > 1e-3), "%s: activations of BF16 are %s: %g off at most", set,
+           rounded ? "rounded" : "not rounded", most);
+    free(pre);
+    free(y);
+    free(right);
+    free(right_y);
+    free(w);
+    dev->op->linear_free(dev, ours);
+    reference->op->linear_free(reference, theirs);
+    discard(&p);
+}
+
+/* Weights and activations at the edges of bf16: what is not finite shows in its own rows alone; the
+ * largest numbers and the subnormal ones, which may become 0. */
+static void test_bf16_edges(struct device *dev, const char *set)
+{
+    enum { IN = 37, OUT = 50, ROWS = 6 };
+    uint16_t w[OUT * IN];
+    float x[ROWS * IN] = {0}, y[ROWS * OUT];
+    for (size_t i = 0; i < OUT * IN; i++)
+        w[i] = dtype_float_to_bf16(1.0F);
+    x[0 * IN + 36] = NAN;
+    x[1 * IN + 35] = -INFINITY;
+    x[2 * IN + 36] = 3.3e38F;
+    x[3 * IN + 1] = 1e-40F;
+    x[4 * IN + 36] = 1.0F + 0x1p-8F; /* a tie: to the even 1 */
+    x[5 * IN + 36] = 1.0F + 0x3p-8F; /* to the even 1 + 2^-6 */
+    struct weight part = {w, DTYPE_BF16, NULL, OUT, IN};
+    struct linear *linear = dev->op->linear_prepare(dev, &part, NULL, 1, &err);
+    dev->op->linear(dev, linear, (const act *)x, IN, ROWS, EPILOGUE_NONE, NULL, (act *)y, OUT);
+    bool shown = true, kept = true, tie = true, rounded = strcmp(set, "avx512bf16") == 0;
+    for (size_t o = 0; o < OUT; o++) {
+        shown = shown && isnan(y[o]) && y[OUT + o] == -INFINITY;
+        kept = kept && y[2 * OUT + o] > 3.2e38F && isfinite(y[2 * OUT + o]) &&
+               fabsf(y[3 * OUT + o]) <= 1e-40F;
+        tie = tie && y[4 * OUT + o] == (rounded ? 1.0F : x[4 * IN + 36]) &&
+              y[5 * OUT + o] == (rounded ? 1.0F + 0x1p-6F : x[5 * IN + 36]);
+    }
+    tap_ok(shown, "%s: BF16: NaN and infinity are not hidden, nor passed to other rows", set);
+    tap_ok(kept, "%s: BF16: the largest numbers stay, the smallest may go", set);
+    tap_ok(tie, "%s: BF16: ties go to even where activations are rounded", set);
+    dev->op->linear_free(dev, linear);
 }
 
 static void test_shapes(struct device *dev, struct device *reference, const char *set)
@@ -172,9 +246,9 @@ static void test_rows(struct device *dev, const char *set, enum dtype type)
 }
 
 /* The same bits from devices with different numbers of threads. */
-static void test_threads(struct device *one, struct device *three, const char *set)
+static void test_threads(struct device *one, struct device *three, const char *set, enum dtype type)
 {
-    struct problem p = make(770, 300, 250, DTYPE_F32);
+    struct problem p = make(770, 300, 250, type);
     float *pre[2], *y[2];
     struct device *dev[2] = {one, three};
     bool ran = true;
@@ -185,12 +259,22 @@ static void test_threads(struct device *one, struct device *three, const char *s
     }
     tap_ok(ran && memcmp(pre[0], pre[1], p.rows * p.out * sizeof(float)) == 0 &&
                memcmp(y[0], y[1], p.rows * p.y_stride * sizeof(float)) == 0,
-           "%s: 1 and 3 threads give the same bits", set);
+           "%s: %s: 1 and 3 threads give the same bits", set, dtype_name(type));
     for (size_t i = 0; i < 2; i++) {
         free(pre[i]);
         free(y[i]);
     }
     discard(&p);
+}
+
+/* Memory that is said to be taken: of bf16 half as much where it is multiplied as it is. */
+static void test_bytes(struct device *dev, const char *set)
+{
+    size_t wide = dev->op->weight_bytes(dev, DTYPE_F32, 96, 64, false);
+    size_t half = dev->op->weight_bytes(dev, DTYPE_BF16, 96, 64, false);
+    size_t expected = strcmp(set, "avx512bf16") == 0 ? 96 * 64 * sizeof(uint16_t) : 0;
+    tap_ok(wide == (96 * 64 + 96) * sizeof(float) && half == wide - expected,
+           "%s: bytes of weights are counted", set);
 }
 
 /* The largest sums there are, and rows that cannot be quantised. */
@@ -303,21 +387,26 @@ static void test_device(struct device *dev, struct device *reference, const char
 {
     test_shapes(dev, reference, set);
     test_rows(dev, set, DTYPE_F32);
+    test_rows(dev, set, DTYPE_BF16);
     test_rows(dev, set, DTYPE_I8);
+    test_rounding(dev, reference, set);
+    test_bf16_edges(dev, set);
     test_extremes(dev, set);
+    test_bytes(dev, set);
 }
 
 int main(void)
 {
-    static const char *const sets[] = {"portable", "avx2", "avx512"};
+    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512bf16"};
     struct device *reference = device_reference_open(&err);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         setenv("MILLET_ISA", sets[i], 1);
         struct device *one = device_cpu_open(1, &err), *three = device_cpu_open(3, &err);
         if (one && three) {
             test_device(one, reference, sets[i]);
             test_device(three, reference, sets[i]);
-            test_threads(one, three, sets[i]);
+            test_threads(one, three, sets[i], DTYPE_F32);
+            test_threads(one, three, sets[i], DTYPE_BF16);
         } else
             tap_skip(sets[i], "this machine does not have it");
         error_clear(&err);

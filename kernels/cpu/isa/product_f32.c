@@ -1,148 +1,25 @@
-/* product_f32.c: fp32 products with packed weights. A tile of rows × one panel is summed in
- * registers over a block of k; blocks follow one another through a buffer of partial sums, which
- * changes no bit. Few rows take several panels at a time instead, so that enough independent sums
- * are under way to hide the latency of an FMA. */
-#include "kernels/cpu/isa/finish.h"
+/* product_f32.c: fp32 products with packed weights. */
+#include "kernels/cpu/isa/vec.h"
 
-#if defined(__AVX512F__)
-enum { TILE_ROWS = 8, PANEL_VECS = 3, FEW_ROWS = 4, MOST_SUMS = 24 };
-#elif defined(__AVX2__)
-enum { TILE_ROWS = 6, PANEL_VECS = 2, FEW_ROWS = 3, MOST_SUMS = 12 };
-#else
-enum { TILE_ROWS = 4, PANEL_VECS = 2, FEW_ROWS = 2, MOST_SUMS = 8 };
-#endif
-enum {
-    PANEL = PANEL_VECS * VEC_N,
-    MOST_PANELS = 4,
-    BLOCK_K = 1024 /* a block of a panel, at most 192 KiB, stays in the L2 cache */
-};
+typedef float element;
+typedef vec cells;
+enum { GROUP = 1 };
 
-/* sum [rows, stride] (+)= x · panels over the k of the runs; `next` is the distance of two panels.
- * rows and panels are constants. */
-FINISH_INLINE void tile(size_t rows, size_t panels, const float *x, size_t x_stride,
-                        const float *panel, size_t next, const struct product_run *run,
-                        size_t n_runs, float *sum, size_t stride, bool more)
+static inline cells load_cells(const element *from)
 {
-    vec c[TILE_ROWS][MOST_PANELS * PANEL_VECS];
-    VEC_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        VEC_UNROLL
-    for (size_t v = 0; v < panels * PANEL_VECS; v++)
-        c[r][v] = more ? vec_load(sum + r * stride + v * VEC_N) : vec_set(0.0f);
-    for (const struct product_run *at = run; at < run + n_runs; at++)
-        for (size_t i = at->begin; i < at->end; i++) {
-            vec b[MOST_PANELS * PANEL_VECS];
-            VEC_UNROLL
-            for (size_t v = 0; v < panels * PANEL_VECS; v++)
-                b[v] = vec_load(panel + v / PANEL_VECS * next + i * PANEL + v % PANEL_VECS * VEC_N);
-            VEC_UNROLL
-            for (size_t r = 0; r < rows; r++) {
-                vec a = vec_set(x[r * x_stride + i]);
-                VEC_UNROLL
-                for (size_t v = 0; v < panels * PANEL_VECS; v++)
-                    c[r][v] = vec_fma(a, b[v], c[r][v]);
-            }
-        }
-    VEC_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        VEC_UNROLL
-    for (size_t v = 0; v < panels * PANEL_VECS; v++)
-        vec_store(sum + r * stride + v * VEC_N, c[r][v]);
+    return vec_load(from);
 }
 
-/* As many panels at a time as there are registers for with this few rows. */
-#define PANELS_AT_ONCE(rows)                                                                       \
-    (MOST_SUMS / ((rows)*PANEL_VECS) < MOST_PANELS ? MOST_SUMS / ((rows)*PANEL_VECS) : MOST_PANELS)
-
-#define FEW(n)                                                                                     \
-    case n:                                                                                        \
-        if (panels == PANELS_AT_ONCE(n)) {                                                         \
-            tile(n, PANELS_AT_ONCE(n), x, p->x_stride, panel, next, &whole, 1, sum, stride,        \
-                 false);                                                                           \
-            break;                                                                                 \
-        }                                                                                          \
-        for (size_t i = 0; i < panels; i++)                                                        \
-            tile(n, 1, x, p->x_stride, panel + i * next, next, &whole, 1, sum + i * PANEL, stride, \
-                 false);                                                                           \
-        break
-
-/* Zeros are not left out: one panel at a time would wait for its own sums. */
-static void run_few(const struct product *p)
+static inline cells spread_cell(const element *x)
 {
-    const struct product_run whole = {0, p->k};
-    _Alignas(64) float sum[FEW_ROWS * MOST_PANELS * PANEL];
-    size_t at_once = PANELS_AT_ONCE(p->rows), stride = MOST_PANELS * PANEL, next = p->k * PANEL;
-    const float *x = p->x;
-    for (size_t first = p->begin; first < p->end; first += at_once) {
-        size_t panels = p->end - first < at_once ? p->end - first : at_once;
-        const float *panel = (const float *)p->panels + first * next;
-        switch (p->rows) {
-            FEW(1);
-            FEW(2);
-#if defined(__AVX2__)
-            FEW(3);
-#endif
-#if defined(__AVX512F__)
-            FEW(4);
-#endif
-        default:
-            break;
-        }
-        finish(p, sum, stride, 0, p->rows, first * PANEL, finish_columns(p, first, panels, PANEL),
-               false);
-    }
+    return vec_set(*x);
 }
 
-#define ROWS(n)                                                                                    \
-    case n:                                                                                        \
-        tile(n, 1, x, p->x_stride, panel, 0, run, n_runs, sum, PANEL, more);                       \
-        break
-
-static void run_tile(const struct product *p, size_t rows, const float *x, const float *panel,
-                     const struct product_run *run, size_t n_runs, float *sum, bool more)
+static inline vec multiply_add(cells a, cells b, vec sum)
 {
-    switch (rows) {
-        ROWS(1);
-        ROWS(2);
-        ROWS(3);
-        ROWS(4);
-#if defined(__AVX2__)
-        ROWS(5);
-        ROWS(6);
-#endif
-#if defined(__AVX512F__)
-        ROWS(7);
-        ROWS(8);
-#endif
-    default:
-        break;
-    }
+    return vec_fma(a, b, sum);
 }
 
-static void run(const struct product *p)
-{
-    if (p->rows <= FEW_ROWS) {
-        run_few(p);
-        return;
-    }
-    _Alignas(64) float sum[PRODUCT_BLOCK_ROWS * PANEL];
-    size_t n_tiles = (p->rows + TILE_ROWS - 1) / TILE_ROWS; /* near-equal: no ragged last one */
-    size_t n_blocks = p->k > 0 && !p->run ? (p->k + BLOCK_K - 1) / BLOCK_K : 1;
-    for (size_t panel = p->begin; panel < p->end; panel++) {
-        const struct product_run *runs = p->run ? p->run + p->run_first[panel] : NULL;
-        size_t n_runs = runs ? p->run_first[panel + 1] - p->run_first[panel] : 1;
-        for (size_t b = 0; b < n_blocks; b++) {
-            size_t k0 = p->k * b / n_blocks, k1 = p->k * (b + 1) / n_blocks;
-            const struct product_run block = {0, k1 - k0};
-            const float *w = (const float *)p->panels + (panel * p->k + k0) * PANEL;
-            for (size_t t = 0; t < n_tiles; t++) {
-                size_t r0 = p->rows * t / n_tiles, r1 = p->rows * (t + 1) / n_tiles;
-                run_tile(p, r1 - r0, (const float *)p->x + r0 * p->x_stride + k0, w,
-                         runs ? runs : &block, n_runs, sum + r0 * PANEL, b > 0);
-            }
-        }
-        finish(p, sum, PANEL, 0, p->rows, panel * PANEL, finish_columns(p, panel, 1, PANEL), false);
-    }
-}
+#include "kernels/cpu/isa/packed_tile.h"
 
 const struct product_f32 ISA_SYMBOL(product_f32) = {.panel = PANEL, .run = run};
