@@ -27,22 +27,39 @@ enum { PIECE = 256 }; /* features: what is written of all classes stays in the f
 static void turn(const struct weight *weight, struct bag_weights *bag, size_t c, size_t f, size_t n)
 {
     float piece[PIECE];
-    size_t element = dtype_bytes(weight->type);
+    const size_t element = dtype_bytes(weight->type), stride = bag->stride, at = f * stride + c;
     const char *row = (const char *)weight->data + (c * weight->cols + f) * element;
     if (bag->code) {
+        int8_t *code = bag->code + at;
         for (size_t i = 0; i < n; i++)
-            bag->code[(f + i) * bag->stride + c] = ((const int8_t *)row)[i];
+            code[i * stride] = ((const int8_t *)row)[i];
         return;
     }
+    float *w = bag->w + at;
     dtype_to_float(weight->type, row, n, piece);
     for (size_t i = 0; i < n; i++)
-        bag->w[(f + i) * bag->stride + c] = piece[i];
+        w[i * stride] = piece[i];
+}
+
+struct turning {
+    const struct weight *weight;
+    struct bag_weights *bag;
+};
+
+static void turn_job(void *context, size_t member, size_t n_members)
+{
+    const struct turning *turning = context;
+    const struct weight *weight = turning->weight;
+    size_t begin, end, n_pieces = (weight->cols + PIECE - 1) / PIECE;
+    threads_share(n_pieces, member, n_members, &begin, &end);
+    for (size_t f = begin * PIECE; f < end * PIECE && f < weight->cols; f += PIECE)
+        for (size_t c = 0; c < weight->rows; c++)
+            turn(weight, turning->bag, c, f, weight->cols - f < PIECE ? weight->cols - f : PIECE);
 }
 
 struct bag_weights *cpu_bag_prepare(struct device *dev, const struct weight *weight,
                                     struct error *err)
 {
-    (void)dev;
     bool codes = weight->type == DTYPE_I8 && weight->scale;
     size_t stride = (weight->rows + GROUP - 1) / GROUP * GROUP, n;
     if (!codes && !dtype_is_float(weight->type)) {
@@ -69,9 +86,7 @@ struct bag_weights *cpu_bag_prepare(struct device *dev, const struct weight *wei
         cpu_bag_free(dev, bag);
         return NULL;
     }
-    for (size_t f = 0; f < weight->cols; f += PIECE)
-        for (size_t c = 0; c < weight->rows; c++)
-            turn(weight, bag, c, f, weight->cols - f < PIECE ? weight->cols - f : PIECE);
+    cpu_run(cpu_of(dev), turn_job, &(struct turning){weight, bag});
     if (codes)
         memcpy(bag->scale, weight->scale, weight->rows * sizeof *bag->scale);
     return bag;

@@ -112,7 +112,7 @@ static double divide(uint64_t numerator, uint64_t denominator)
     int shift = 63 + __builtin_clzll(numerator) - __builtin_clzll(denominator);
     unsigned __int128 wide = (unsigned __int128)numerator << shift;
     uint64_t quotient = (uint64_t)(wide / denominator);
-    quotient |= wide % denominator != 0;
+    quotient |= wide != (unsigned __int128)quotient * denominator;
     return ldexp((double)quotient, -shift);
 }
 

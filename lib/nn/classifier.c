@@ -148,7 +148,7 @@ static bool reserve(struct classifier *c, struct device *dev, struct error *err)
 static bool read_parts(struct classifier *c, struct error *err)
 {
     return (!c->has_encoder || shape_from_model(&c->shape, c->model, err)) &&
-           (!c->has_ngram || ngram_part_read(&c->part, c->model, err));
+           (!c->has_ngram || ngram_part_map(&c->part, c->model, err));
 }
 
 static bool prepare_parts(struct classifier *c, struct device *dev, struct error *err)

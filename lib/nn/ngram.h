@@ -43,7 +43,8 @@ struct ngram_part {
     uint8_t *kept;   /* as in files, owned; NULL: the list is smaller, or ngram_part_pack() to do */
     float *idf;      /* [rows], owned */
     float *bias;     /* [classes], owned */
-    void *weight;    /* [classes, rows] of `type`, owned */
+    void *weight;    /* [classes, rows] of `type`, owned unless `mapped` */
+    bool mapped;     /* the model's own bytes, not to be written */
     enum dtype type;
     float *scale;      /* [classes], owned, of I8; else NULL */
     json_t *described; /* owned: how it was fitted (ngram_fit.h), "ngram" of millet.json; or NULL */
@@ -60,6 +61,9 @@ void ngram_drop(struct model *model);
 /* Read and check everything: keys, sizes, order of the buckets, values finite, bytes verified. */
 bool ngram_part_read(struct ngram_part *part, const struct model *model,
                      struct error *err) MUST_CHECK;
+/* The same for who only looks, while the model is open: the weights are those of its file. */
+bool ngram_part_map(struct ngram_part *part, const struct model *model,
+                    struct error *err) MUST_CHECK;
 void ngram_part_free(struct ngram_part *part); /* safe on a zeroed struct */
 
 /* Once the buckets stand: `kept`, where it takes fewer bytes in a file than they do. */

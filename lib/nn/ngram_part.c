@@ -42,7 +42,8 @@ void ngram_part_free(struct ngram_part *part)
     free(part->kept);
     free(part->idf);
     free(part->bias);
-    free(part->weight);
+    if (!part->mapped)
+        free(part->weight);
     free(part->scale);
     json_decref(part->described);
     *part = (struct ngram_part){0};
@@ -137,12 +138,12 @@ static bool read_kept(struct ngram_part *part, const struct model *model, struct
     if (!fits)
         return error_set(err, "%s: tensor %s is not U8 with a bit for each of the %u \"buckets\"",
                          model->name, view->name, (unsigned)part->grams.buckets);
-    for (size_t b = 0; b < part->grams.buckets; b++)
-        part->rows += has(map, b);
+    for (size_t i = 0; i < map_bytes(part); i++)
+        part->rows += (size_t)__builtin_popcount(map[i]);
     part->bucket = memory_array(part->rows, sizeof *part->bucket, err);
-    for (size_t b = 0, row = 0; part->bucket && b < part->grams.buckets; b++)
-        if (has(map, b))
-            part->bucket[row++] = (int32_t)b;
+    for (size_t i = 0, row = 0; part->bucket && i < map_bytes(part); i++)
+        for (unsigned left = map[i]; left; left &= left - 1)
+            part->bucket[row++] = (int32_t)(8 * i) + __builtin_ctz(left);
     return part->bucket != NULL;
 }
 
@@ -172,7 +173,8 @@ static bool read_buckets(struct ngram_part *part, const struct model *model, str
     return true;
 }
 
-static bool read_weight(struct ngram_part *part, const struct model *model, struct error *err)
+static bool read_weight(struct ngram_part *part, const struct model *model, bool mapped,
+                        struct error *err)
 {
     char found[64];
     const struct tensor_view *view = find(model, NGRAM_PREFIX "weight", true, err);
@@ -190,18 +192,21 @@ static bool read_weight(struct ngram_part *part, const struct model *model, stru
                          model->name, view->name);
     part->classes = (size_t)view->dim[0];
     part->type = view->type;
-    part->weight = memory_copy(view->data, (size_t)view->bytes, err);
+    part->mapped = mapped;
+    part->weight =
+        mapped ? (void *)(uintptr_t)view->data : memory_copy(view->data, (size_t)view->bytes, err);
     if (part->type == DTYPE_I8)
         part->scale = read_floats(model, NGRAM_PREFIX "weight_scale", part->classes, err);
     return part->weight && (part->type != DTYPE_I8 || part->scale);
 }
 
-bool ngram_part_read(struct ngram_part *part, const struct model *model, struct error *err)
+static bool read_part(struct ngram_part *part, const struct model *model, bool mapped,
+                      struct error *err)
 {
     *part = (struct ngram_part){0};
     bool ok = model_check_weights(model, err) && read_key(part, model, err) &&
               read_buckets(part, model, err) && ngram_part_pack(part, err) &&
-              read_weight(part, model, err);
+              read_weight(part, model, mapped, err);
     if (ok) {
         part->idf = read_floats(model, NGRAM_PREFIX "idf", part->rows, err);
         part->bias = part->idf ? read_floats(model, NGRAM_PREFIX "bias", part->classes, err) : NULL;
@@ -215,6 +220,16 @@ bool ngram_part_read(struct ngram_part *part, const struct model *model, struct 
     else if (model->millet)
         part->described = json_incref(json_object_get(model->millet, "ngram"));
     return ok;
+}
+
+bool ngram_part_read(struct ngram_part *part, const struct model *model, struct error *err)
+{
+    return read_part(part, model, false, err);
+}
+
+bool ngram_part_map(struct ngram_part *part, const struct model *model, struct error *err)
+{
+    return read_part(part, model, true, err);
 }
 
 /* ---- writing ---- */

@@ -10,7 +10,7 @@
 #include "text/pieces.h"
 
 struct piece_index { /* all zero: of no pieces */
-    uint32_t *slot;  /* owned; id + 1, 0: free */
+    uint64_t *slot;  /* owned; half a hash | id + 1, 0: free */
     size_t mask;
     size_t n;          /* distinct texts */
     int32_t duplicate; /* an id whose text a later one has, too; -1: none */
