@@ -23,6 +23,7 @@ struct Allocation {
     char *map, *base, *fence; /* fence: the second one */
     size_t bytes;
     int device;
+    bool open; /* may be accessed */
 };
 static auto &allocations = *new std::map<const char *, Allocation>; /* by the second fence's end */
 static auto &pinned = *new std::set<void *>;
@@ -30,7 +31,7 @@ static size_t memory_used, memory_size = (size_t)8 << 30;
 static int current; /* device of the calling thread; there is one thread */
 static int devices = 1, driver = 13000, capability = 90;
 static unsigned long fail_alloc, fail_launch; /* count down to 0 */
-static bool lazy = true, open;
+static bool lazy = true;
 static cudaError_t last_error, sticky;
 
 static cudaError_t fail(cudaError_t e)
@@ -69,8 +70,12 @@ bool inside(const void *p, size_t n)
     return a && p >= a->base && (const char *)p + n <= a->base + a->bytes;
 }
 
-static void set_access(const Allocation &a, bool on)
+/* Calls of the system are what most tests would wait for: none without need. */
+static void set_access(Allocation &a, bool on)
 {
+    if (a.open == on)
+        return;
+    a.open = on;
     mprotect(a.map, (size_t)(a.fence - a.map), on ? PROT_READ | PROT_WRITE : PROT_NONE);
     __asan_poison_memory_region(a.map, a.fence - a.map);
     if (on)
@@ -79,10 +84,8 @@ static void set_access(const Allocation &a, bool on)
 
 static void set_access_all(bool on)
 {
-    if (open != on)
-        for (auto &a : allocations)
-            set_access(a.second, on);
-    open = on;
+    for (auto &a : allocations)
+        set_access(a.second, on);
 }
 
 void check_argument(const char *name, int index, const void *p)
@@ -176,10 +179,8 @@ static auto &streams = *new std::vector<cudaStream_t>;
 static void drain(cudaStream_t s)
 {
     for (; !s->work.empty(); s->work.pop_front()) {
-        if (sticky)
-            continue;
-        set_access_all(true);
-        s->work.front()();
+        if (!sticky)
+            s->work.front()();
     }
     set_access_all(false);
 }
@@ -198,7 +199,15 @@ cudaError_t enqueue(cudaStream_t s, bool is_launch, std::function<void()> work)
     if (is_launch && s->device != current)
         die("a launch into a stream of device %d, current is %d", s->device, current);
     bool fails = is_launch && counts_down(&fail_launch);
-    s->work.push_back(fails ? [] { sticky = cudaErrorIllegalAddress; } : std::move(work));
+    if (fails)
+        s->work.push_back([] { sticky = cudaErrorIllegalAddress; });
+    else if (is_launch)
+        s->work.push_back([work] {
+            set_access_all(true);
+            work();
+        });
+    else
+        s->work.push_back(std::move(work));
     if (!lazy)
         drain(s);
     return cudaSuccess;
@@ -331,10 +340,10 @@ cudaError_t cudaMalloc(void **p, size_t n)
     char *map = reserve_pages(FENCE + pages + FENCE);
     if (!map || mprotect(map += FENCE, pages, PROT_READ | PROT_WRITE))
         return fail(cudaErrorMemoryAllocation);
-    Allocation a = {map, map + pages - (n + 15) / 16 * 16, map + pages, n, current};
+    Allocation a = {map, map + pages - (n + 15) / 16 * 16, map + pages, n, current, true};
     memset(map, 0xff, pages); /* NaN in every float format: use of unwritten memory shows */
     memory_used += n;
-    set_access(allocations[a.fence + FENCE] = a, open);
+    set_access(allocations[a.fence + FENCE] = a, false);
     *p = a.base;
     return cudaSuccess;
 }
@@ -383,6 +392,14 @@ cudaError_t cudaFreeHost(void *p)
     return cudaSuccess;
 }
 
+/* For a copy, whose ends are inside allocations. */
+static void open_allocation(const void *p)
+{
+    Allocation *a = find(p);
+    if (a)
+        set_access(*a, true);
+}
+
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind,
                             cudaStream_t s)
 {
@@ -394,15 +411,21 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind
         (from_device ? !inside(from, n) : !!find(from)))
         return fail(cudaErrorInvalidValue);
     counts.copies++;
-    return enqueue(s, false, [=] { memcpy(to, from, n); });
+    return enqueue(s, false, [=] {
+        open_allocation(to);
+        open_allocation(from);
+        memcpy(to, from, n);
+    });
 }
 
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t n, cudaStream_t s)
 {
     STICKY;
     counts.copies++;
-    return n && !inside(p, n) ? fail(cudaErrorInvalidValue)
-                              : enqueue(s, false, [=] { memset(p, byte, n); });
+    return n && !inside(p, n) ? fail(cudaErrorInvalidValue) : enqueue(s, false, [=] {
+        open_allocation(p);
+        memset(p, byte, n);
+    });
 }
 
 /* ---- streams and events ---- */
