@@ -6,61 +6,27 @@
 #include "nn/train.h"
 #include "nn/trainer.h"
 #include "tests/tap.h"
-#include "tests/unit/scratch.h"
-#include "tests/unit/tiny_model.h"
+#include "tests/unit/toy.h"
 
-enum { RECORDS = 50, LONGEST = 14, CLASSES = 3 };
+enum { RECORDS = 50 };
 
-static char *label_name[] = {(char *)"sport", (char *)"money", (char *)"film"};
-
-static struct toy {
-    struct records_part part;
-    size_t first[2];
-    int64_t offset[RECORDS + 1];
-    int32_t id[RECORDS * LONGEST], label[RECORDS];
-    struct records_set set;
-} toy;
+static struct toy toy;
 
 /* Some ids are in few records, so that not every batch has them; lengths differ, so that places
  * do, too. */
 static void make_toy(void)
 {
     for (size_t i = 0; i < RECORDS; i++) {
-        size_t length = 2 + rng_hash(1, i) % (LONGEST - 1);
+        size_t length = 2 + rng_hash(1, i) % (TOY_LONGEST - 1);
         for (size_t t = 0; t < length; t++) {
             uint64_t draw = rng_hash(i, t);
             size_t of = draw % 10 ? 6 : TINY_VOCAB - 4; /* the last ids are in no record */
             toy.id[toy.offset[i] + (int64_t)t] = (int32_t)(2 + draw / 16 % of);
         }
         toy.offset[i + 1] = toy.offset[i] + (int64_t)length;
-        toy.label[i] = (int32_t)(rng_hash(3, i) % CLASSES);
+        toy.label[i] = (int32_t)(rng_hash(3, i) % TOY_LABELS);
     }
-    toy.part = (struct records_part){.n = RECORDS,
-                                     .offset = toy.offset,
-                                     .id = toy.id,
-                                     .n_tokens = (size_t)toy.offset[RECORDS],
-                                     .label = toy.label};
-    toy.first[1] = RECORDS;
-    toy.set =
-        (struct records_set){.header = {.label = label_name, .n_labels = CLASSES, .max_tokens = 16},
-                             .part = &toy.part,
-                             .n_parts = 1,
-                             .first = toy.first,
-                             .n = RECORDS,
-                             .n_tokens = (uint64_t)toy.offset[RECORDS],
-                             .longest = LONGEST};
-}
-
-static void write_empty(void)
-{
-    struct error err = ERROR_INIT;
-    json_t *config = json_pack("{s:s, s:i}", "model_type", "bert", "vocab_size", TINY_VOCAB);
-    const struct model_writer_options options = {.config = config};
-    struct output *output = output_open(scratch_path("empty.tar"), true, &err);
-    tiny_need(config && output && model_write(output, &options, &err) &&
-                  output_commit(output, &err),
-              &err);
-    json_decref(config);
+    toy_make_set(&toy, RECORDS);
 }
 
 /* What a run was: the gradients of its first step (rows of the tables at their own place), how
@@ -142,7 +108,7 @@ static bool train_so(struct device *dev, size_t batch_tokens, size_t accumulate,
         return false;
     struct training *training = NULL;
     bool ok = shape_from_text(&shape, "layers=2,hidden=32,heads=2,ffn=64,positions=16", TINY_VOCAB,
-                              CLASSES, err) &&
+                              TOY_LABELS, err) &&
               (training = train_open(&model, &shape, &toy.set, &options, dev, NULL, err)) &&
               train_run(training, err);
     if (ok) {
@@ -232,7 +198,7 @@ int main(void)
     bool emulated = strcmp(device_cuda_build(), "cuda emulated") == 0;
     scratch_open();
     make_toy();
-    write_empty();
+    toy_write_empty("empty.tar");
     struct device *device[] = {device_reference_open(&err), device_cpu_open(2, &err),
                                emulated ? device_cuda_open(0, DTYPE_F32, 0, &err) : NULL};
     tiny_need(!err.set, &err);

@@ -1,14 +1,11 @@
 /* test_cuda_device.c: life of a CUDA device on the emulator: why one does not open, memory and its
  * limits, transfers, and failures of every allocation and launch in turn. The emulator reads the
  * environment when the program starts, so each scenario is this program once more. */
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "core/dtype.h"
 #include "core/memory.h"
 #include "kernels/kernels.h"
 #include "tests/tap.h"
+#include "tests/unit/again.h"
 
 /* ---- scenarios, in a process of their own: print what happened; exit status 1 after an error ---- */
 
@@ -159,41 +156,12 @@ static int scenario(char **argument)
 
 /* ---- the test ---- */
 
-/* Exit status of a scenario with NAME=VALUE in its environment; what it says into text [n]. */
-static int play(const char *setting, const char *const *argument, char *text, size_t n)
-{
-    int channel[2], status = -1;
-    fflush(stdout);
-    pid_t child = pipe(channel) == 0 ? fork() : -1;
-    if (child == 0) {
-        char *copy = strdup(setting), *value = copy ? strchr(copy, '=') : NULL;
-        if (!value || dup2(channel[1], STDOUT_FILENO) < 0 || dup2(channel[1], STDERR_FILENO) < 0)
-            _exit(3);
-        *value = '\0';
-        setenv(copy, value + 1, 1);
-        setenv("EMU_LEAKS", "1", 1);
-        execv("/proc/self/exe", (char *const *)(const void *)argument);
-        _exit(3);
-    }
-    close(channel[1]);
-    size_t length = 0;
-    for (ssize_t got = 1; got > 0 && length + 1 < n; length += (size_t)got)
-        if ((got = read(channel[0], text + length, n - 1 - length)) < 0)
-            break;
-    text[length] = '\0';
-    text[strcspn(text, "\n")] = '\0';
-    close(channel[0]);
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-        return -1;
-    return WEXITSTATUS(status);
-}
-
 static void expect(const char *setting, const char *device, const char *precision, int status,
                    const char *expected)
 {
     const char *argument[] = {"test_cuda_device", "open", device, precision, NULL};
     char text[ERROR_TEXT_BYTES];
-    int found = play(setting, argument, text, sizeof text);
+    int found = again_run(setting, argument, text, sizeof text);
     if (!tap_ok(found == status && strstr(text, expected), "%s, %s, %s: %s", setting, device,
                 precision, text))
         printf("# status %d, expected %d and \"%s\"\n", found, status, expected);
@@ -222,11 +190,11 @@ static void test_limit(void)
 {
     const char *argument[] = {"test_cuda_device", "limit", NULL};
     char text[ERROR_TEXT_BYTES];
-    tap_ok(play("EMU_DEVICES=1", argument, text, sizeof text) == 1 &&
+    tap_ok(again_run("EMU_DEVICES=1", argument, text, sizeof text) == 1 &&
                strstr(text, "0.00 MB are free (1.00 MB in use here): try a smaller --batch-tokens"),
            "max_memory is a limit: %s", text);
     argument[1] = "scratch";
-    tap_ok(play("EMU_DEVICES=1", argument, text, sizeof text) == 0,
+    tap_ok(again_run("EMU_DEVICES=1", argument, text, sizeof text) == 0,
            "working memory fits in the last of it: %s", text);
 }
 
@@ -234,7 +202,7 @@ static void test_two(void)
 {
     const char *argument[] = {"test_cuda_device", "two", NULL};
     char text[ERROR_TEXT_BYTES];
-    tap_ok(play("EMU_DEVICES=2", argument, text, sizeof text) == 0, "two devices at once: %s",
+    tap_ok(again_run("EMU_DEVICES=2", argument, text, sizeof text) == 0, "two devices at once: %s",
            text);
 }
 
@@ -246,7 +214,7 @@ static void test_failures(const char *what, const char *precision, const char *e
     int n = 0, status = 1;
     while (status == 1 && n < 100) {
         snprintf(setting, sizeof setting, "%s=%d", what, ++n);
-        status = play(setting, argument, text, sizeof text);
+        status = again_run(setting, argument, text, sizeof text);
         if (status == 1 && !tap_ok(strstr(text, expected) != NULL, "%s: %s", setting, text))
             return;
     }

@@ -2,64 +2,28 @@
  * against what was allocated, the largest budget that fits, no allocation during steps, and every
  * allocation failing in turn. Each scenario that needs another environment is this program once
  * more. */
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "nn/classifier.h"
 #include "nn/footprint.h"
 #include "nn/train.h"
 #include "nn/trainer.h"
 #include "tests/tap.h"
-#include "tests/unit/scratch.h"
-#include "tests/unit/tiny_model.h"
+#include "tests/unit/again.h"
+#include "tests/unit/toy.h"
 
-enum { RECORDS = 60, LONGEST = 14 };
+enum { RECORDS = 60 };
 
-static char *label_name[] = {(char *)"sport", (char *)"money", (char *)"film"};
-
-static struct toy {
-    struct records_part part;
-    size_t first[2];
-    int64_t offset[RECORDS + 1];
-    int32_t id[RECORDS * LONGEST], label[RECORDS];
-    struct records_set set;
-} toy;
+static struct toy toy;
 
 static void make_toy(size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        size_t length = 2 + rng_hash(1, i) % (LONGEST - 1);
+        size_t length = 2 + rng_hash(1, i) % (TOY_LONGEST - 1);
         for (size_t t = 0; t < length; t++)
             toy.id[toy.offset[i] + (int64_t)t] = (int32_t)(2 + rng_hash(i, t) % (TINY_VOCAB - 2));
         toy.offset[i + 1] = toy.offset[i] + (int64_t)length;
         toy.label[i] = (int32_t)(i % 3);
     }
-    toy.part = (struct records_part){.n = n,
-                                     .offset = toy.offset,
-                                     .id = toy.id,
-                                     .n_tokens = (size_t)toy.offset[n],
-                                     .label = toy.label};
-    toy.first[1] = n;
-    toy.set = (struct records_set){.header = {.label = label_name, .n_labels = 3, .max_tokens = 16},
-                                   .part = &toy.part,
-                                   .n_parts = 1,
-                                   .first = toy.first,
-                                   .n = n,
-                                   .n_tokens = (uint64_t)toy.offset[n],
-                                   .longest = LONGEST};
-}
-
-static void write_empty(void)
-{
-    struct error err = ERROR_INIT;
-    json_t *config = json_pack("{s:s, s:i}", "model_type", "bert", "vocab_size", TINY_VOCAB);
-    const struct model_writer_options options = {.config = config};
-    struct output *output = output_open(scratch_path("empty.tar"), true, &err);
-    tiny_need(config && output && model_write(output, &options, &err) &&
-                  output_commit(output, &err),
-              &err);
-    json_decref(config);
+    toy_make_set(&toy, n);
 }
 
 /* One run, from its shape. */
@@ -311,30 +275,10 @@ static int scenario(void)
 
 static int fail_at(int n, char *text, size_t room)
 {
-    char number[16];
-    int channel[2], status = -1;
-    size_t length = 0;
+    char setting[32];
     const char *const argument[] = {"test_footprint", "run", NULL};
-    snprintf(number, sizeof number, "%d", n);
-    fflush(stdout);
-    pid_t child = pipe(channel) == 0 ? fork() : -1;
-    if (child == 0) {
-        if (dup2(channel[1], STDOUT_FILENO) < 0 || dup2(channel[1], STDERR_FILENO) < 0 ||
-            setenv("EMU_FAIL_ALLOC", number, 1) != 0 || setenv("EMU_LEAKS", "1", 1) != 0)
-            _exit(3);
-        execv("/proc/self/exe", (char *const *)(const void *)argument);
-        _exit(3);
-    }
-    close(channel[1]);
-    for (ssize_t got = 1; got > 0 && length + 1 < room; length += (size_t)got)
-        if ((got = read(channel[0], text + length, room - 1 - length)) < 0)
-            break;
-    text[length] = '\0';
-    text[strcspn(text, "\n")] = '\0';
-    close(channel[0]);
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-        return -1;
-    return WEXITSTATUS(status);
+    snprintf(setting, sizeof setting, "EMU_FAIL_ALLOC=%d", n);
+    return again_run(setting, argument, text, room);
 }
 
 static void test_failures(void)
@@ -357,7 +301,7 @@ int main(int argc, char **argv)
     (void)argv;
     scratch_open();
     make_toy(RECORDS);
-    write_empty();
+    toy_write_empty("empty.tar");
     if (argc > 1)
         return scenario();
     if (strcmp(device_cuda_build(), "cuda emulated") != 0) {

@@ -2,26 +2,13 @@
  * bytes; the best epoch is the one that is written; what cannot be trained is refused with the
  * remedy. */
 #include "tests/tap.h"
-#include "tests/unit/scratch.h"
-#include "tests/unit/tiny_model.h"
+#include "tests/unit/toy.h"
 
 #include "nn/classifier.h"
 #include "nn/schedule.h"
 #include "nn/train.h"
 
-enum { TRAIN = 240, DEV = 60, LONGEST = 9 };
-
-static char *label_name[] = {(char *)"sport", (char *)"money", (char *)"film"};
-
-/* Records in memory, as a set of one part. */
-struct toy {
-    struct records_part part;
-    size_t first[2];
-    int64_t offset[TRAIN + 1];
-    int32_t id[TRAIN * LONGEST], label[TRAIN];
-    float logits[TRAIN * 3];
-    struct records_set set;
-};
+enum { TRAIN = TOY_RECORDS, DEV = 60, LONGEST = 9 };
 
 /* Class c has the tokens 10+c and 13+c, one or two of them among common ones. shift: labels are
  * wrong by so much. */
@@ -40,20 +27,7 @@ static void make_toy(struct toy *toy, size_t n, uint64_t seed, int32_t shift)
         for (int32_t c = 0; c < 3; c++)
             toy->logits[i * 3 + (size_t)c] = c == class ? 3 : -1;
     }
-    toy->part = (struct records_part){.n = n,
-                                      .offset = toy->offset,
-                                      .id = toy->id,
-                                      .n_tokens = (size_t)toy->offset[n],
-                                      .label = toy->label};
-    toy->first[1] = n;
-    toy->set =
-        (struct records_set){.header = {.label = label_name, .n_labels = 3, .max_tokens = 16},
-                             .part = &toy->part,
-                             .n_parts = 1,
-                             .first = toy->first,
-                             .n = n,
-                             .n_tokens = (uint64_t)toy->offset[n],
-                             .longest = LONGEST};
+    toy_make_set(toy, n);
 }
 
 static struct toy toy, dev_toy, wrong_toy;
@@ -65,19 +39,6 @@ static void defaults(struct train_options *options)
     options->batch_tokens = 64;
     options->lr = 3e-3;
     options->log_every = 3;
-}
-
-/* A model without weights, as mtok --learn writes. */
-static void write_empty(void)
-{
-    struct error err = ERROR_INIT;
-    json_t *config = json_pack("{s:s, s:i}", "model_type", "bert", "vocab_size", TINY_VOCAB);
-    const struct model_writer_options options = {.config = config};
-    struct output *output = output_open(scratch_path("empty.tar"), true, &err);
-    tiny_need(config && output && model_write(output, &options, &err) &&
-                  output_commit(output, &err),
-              &err);
-    json_decref(config);
 }
 
 /* Train from the model at `from` (NULL: from a shape) and write to `file`. */
@@ -215,10 +176,10 @@ static void test_going_on(void)
            "a new head starts at random (%.3f)", result.dev_score);
     options.new_head = false;
     options.dev = NULL;
-    label_name[1] = (char *)"crime";
+    toy_label[1] = (char *)"crime";
     tap_ok(!run("a.tar", "e.tar", &options, &result, &e) && strstr(e.text, "--new-head"),
            "other labels: %s", e.text);
-    label_name[1] = (char *)"money";
+    toy_label[1] = (char *)"money";
 }
 
 /* A model whose classifier is so large that its loss is finite and the square of its gradient is
@@ -237,7 +198,7 @@ static void write_steep(const char *file)
     for (size_t i = 0; i < params.n_entries; i++)
         if (strcmp(params.entry[i].name, "classifier.weight") == 0)
             dev->op->upload(dev, params.w + params.entry[i].offset, steep, sizeof steep);
-    json_t *config = shape_config(&shape, NULL, label_name, &err);
+    json_t *config = shape_config(&shape, NULL, toy_label, &err);
     struct output *output = output_open(scratch_path(file), true, &err);
     tiny_need(config && output && params_write(&params, NULL, config, NULL, output, &err) &&
                   output_commit(output, &err),
@@ -344,7 +305,7 @@ static void test_schedule(void)
 int main(void)
 {
     scratch_open();
-    write_empty();
+    toy_write_empty("empty.tar");
     make_toy(&toy, TRAIN, 1, 0);
     make_toy(&dev_toy, DEV, 1000, 0);
     make_toy(&wrong_toy, DEV, 1000, 1);
