@@ -8,9 +8,13 @@
 #include "kernels/cpu/widen.h"
 
 enum {
-    CELL = 4,       /* bytes of what is turned over */
-    CHUNK = 64,     /* cells of a row packed together */
-    PANEL_MOST = 48 /* outputs of the widest panel */
+    CELL = 4,        /* bytes of what is turned over */
+    CHUNK = 64,      /* cells of a row packed together */
+    PANEL_MOST = 48, /* outputs of the widest panel */
+    /* Bytes, a fifth of a millisecond: for less it does not pay to wake the team, whose members then
+     * look out for more work for as long as a quarter of that, on processors that the program in
+     * front in a pipe may want. */
+    ALONE = 1 << 19
 };
 
 struct packing {
@@ -121,5 +125,8 @@ void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *par
                               .offset = offset,
                               .transpose = ISA_PICK(transpose, cpu->isa),
                               .widen = ISA_PICK(widen, cpu->isa)};
-    cpu_run(cpu, pack, &packing);
+    if (linear->n_panels * linear->panel * linear->k * linear_element(linear) < ALONE)
+        pack(&packing, 0, 1);
+    else
+        cpu_run(cpu, pack, &packing);
 }
