@@ -40,15 +40,14 @@ bool tokenizer_model_vocabulary(struct tokenizer_spec *spec, struct json_scan *s
 /* Exactly rounded: 10 to the 22 and less are doubles. */
 static double power_of_ten(int exponent)
 {
+    static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     char text[16];
-    double power = 1;
-    if (exponent > 22) {
-        snprintf(text, sizeof text, "1e%d", exponent);
-        return strtod(text, NULL);
-    }
-    while (exponent-- > 0)
-        power *= 10;
-    return power;
+    if ((size_t)exponent < sizeof power / sizeof *power)
+        return power[exponent];
+    snprintf(text, sizeof text, "1e%d", exponent);
+    return strtod(text, NULL);
 }
 
 /* A number beyond these is as good as they are, and sums with it do not overflow. */
