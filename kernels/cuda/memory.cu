@@ -40,7 +40,7 @@ static bool refuse(struct cuda *cuda, size_t bytes, struct error *err)
     cudaGetLastError(); /* it was reported; the next call is not to find it again */
     return error_set(err,
                      "%s: out of memory: %s more are needed, %s are free (%s in use here): try a "
-                     "smaller --batch-tokens",
+                     "smaller --batch-tokens, or a smaller model",
                      cuda->name, size_text(bytes, wanted), size_text(free, left),
                      size_text(cuda->memory.used, used));
 }

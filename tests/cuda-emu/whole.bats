@@ -72,6 +72,19 @@ repeats() {
     done
 }
 
+@test "pruning with too little memory says so before its pass, and writes nothing" {
+    local method
+    for method in fisher importance second-order "layers --which search"; do
+        # shellcheck disable=SC2086 # words
+        run mprune --device cuda --max-memory 450K -m model.tar --method $method --keep 50% -o out data.tok
+        assert_fails "room for a batch of" "MB more are needed" "MB are free" "try a smaller --batch-tokens"
+        # shellcheck disable=SC2086 # words
+        run mprune --device cuda --max-memory 30K -m model.tar --method $method --keep 50% -o out data.tok
+        assert_fails "MB more are needed" "or a smaller model"
+    done
+    [ ! -e out ]
+}
+
 @test "--precision tf32 is asked of products, and told" {
     mscore --predict --device cuda -m model.tar data.tok > fp32
     run --separate-stderr mscore -v --predict --device cuda --precision tf32 -m model.tar data.tok
