@@ -61,15 +61,20 @@ static bool is_indented(const char *at)
     return word == ones * ' ';
 }
 
+static inline const char *skip_space(const char *at, const char *end)
+{
+    if (at < end && *at == '\n')
+        at++;
+    while (end - at >= 8 && is_indented(at))
+        at += 8;
+    while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r'))
+        at++;
+    return at;
+}
+
 char json_scan_peek(struct json_scan *scan)
 {
-    if (scan->at < scan->end && *scan->at == '\n')
-        scan->at++;
-    while (scan->end - scan->at >= 8 && is_indented(scan->at))
-        scan->at += 8;
-    while (scan->at < scan->end &&
-           (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' || *scan->at == '\r'))
-        scan->at++;
+    scan->at = skip_space(scan->at, scan->end);
     return scan->at < scan->end ? *scan->at : 0;
 }
 
@@ -171,6 +176,45 @@ static bool plain_run(struct json_scan *scan, struct error *err)
         scan->at++;
     }
     return scan->at < scan->end || expected(scan, "the string's closing '\"'", err);
+}
+
+/* The end of the digits and the point that begin at `at`; NULL: no plain number. */
+static const char *plain_number(const char *at, const char *end)
+{
+    const char *digit = at + (at < end && *at == '-'), *point = NULL;
+    const char *p = digit;
+    for (; p < end && ((*p >= '0' && *p <= '9') || (*p == '.' && !point && p > digit)); p++)
+        if (*p == '.')
+            point = p;
+    bool zero = p - digit > 1 && *digit == '0' && digit[1] != '.'; /* stands alone */
+    return p == digit || (point && p == point + 1) || zero ? NULL : p;
+}
+
+bool json_scan_pair(struct json_scan *scan, struct json_text *text, const char **number, size_t *n)
+{
+    const char *end = scan->end, *at = skip_space(scan->at, end);
+    if (at == end || *at != '[' || (at = skip_space(at + 1, end)) == end || *at != '"')
+        return false;
+    const char *begin = ++at;
+    for (size_t step = 8; step == 8; at += step) {
+        if (end - at < 8)
+            return false;
+        step = plain_bytes(at);
+    }
+    if (*at != '"')
+        return false;
+    text->bytes = begin;
+    text->n = (size_t)(at - begin);
+    if ((at = skip_space(at + 1, end)) == end || *at != ',')
+        return false;
+    *number = skip_space(at + 1, end);
+    if (!(at = plain_number(*number, end)))
+        return false;
+    *n = (size_t)(at - *number);
+    if ((at = skip_space(at, end)) == end || *at != ']')
+        return false;
+    scan->at = at + 1;
+    return true;
 }
 
 bool json_scan_string(struct json_scan *scan, struct json_text *text, struct error *err)

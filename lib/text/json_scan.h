@@ -40,6 +40,10 @@ int json_scan_next(struct json_scan *scan, bool *first, struct json_text *key,
                    struct error *err) MUST_CHECK;
 
 bool json_scan_string(struct json_scan *scan, struct json_text *text, struct error *err) MUST_CHECK;
+/* ["text", -3.25] at one go, where the text has no escape and the number no exponent: *number, *n get
+ * its span. false: nothing was read; go step by step, which also says what is wrong. Of a text that
+ * ends soon, and where bytes are not little-endian, mostly false. */
+bool json_scan_pair(struct json_scan *scan, struct json_text *text, const char **number, size_t *n);
 bool json_scan_integer(struct json_scan *scan, int64_t *value, struct error *err) MUST_CHECK;
 /* Any value; *bytes, *n get its span in the source (both may be NULL). */
 bool json_scan_skip(struct json_scan *scan, const char **bytes, size_t *n,

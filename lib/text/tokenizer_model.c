@@ -94,13 +94,11 @@ static double twice_rounded(const char *p, const char *end)
     return negative ? -value : value;
 }
 
-static bool scan_number(struct json_scan *scan, bool exact, double *value, struct error *err)
+/* bytes: of a JSON value. */
+static bool read_number(const struct json_scan *scan, const char *bytes, size_t n, bool exact,
+                        double *value, struct error *err)
 {
     char text[MAX_NUMBER + 1];
-    const char *bytes;
-    size_t n;
-    if (!json_scan_skip(scan, &bytes, &n, err))
-        return false;
     if (exact && number_decimal(bytes, n, value))
         return true;
     if (n > MAX_NUMBER || (*bytes != '-' && (*bytes < '0' || *bytes > '9')))
@@ -113,12 +111,24 @@ static bool scan_number(struct json_scan *scan, bool exact, double *value, struc
                                          (size_t)(bytes - scan->begin) + 1, text);
 }
 
+static bool scan_number(struct json_scan *scan, bool exact, double *value, struct error *err)
+{
+    const char *bytes;
+    size_t n;
+    return json_scan_skip(scan, &bytes, &n, err) && read_number(scan, bytes, n, exact, value, err);
+}
+
 /* ["piece", -3.25] */
 static bool scan_scored(struct tokenizer_spec *spec, int64_t id, struct json_text *piece,
                         struct json_scan *scan, struct error *err)
 {
     bool first = true;
     double score = 0;
+    const char *number;
+    size_t n;
+    if (json_scan_pair(scan, piece, &number, &n))
+        return read_number(scan, number, n, spec->exact_scores, &score, err) &&
+               tokenizer_spec_scored(spec, id, piece->bytes, piece->n, score, err);
     if (!json_scan_enter(scan, '[', err))
         return false;
     if (json_scan_next(scan, &first, NULL, err) <= 0 || !json_scan_string(scan, piece, err) ||

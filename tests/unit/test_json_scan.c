@@ -47,8 +47,50 @@ static void test_object(void)
     json_text_free(&key);
 }
 
+/* At one go only what step by step is the same. Enough stands behind each for eight bytes. */
+static void test_pair(void)
+{
+    static const char *const plain[][3] = {
+        {"[\"abc\",-3.25]        ", "abc", "-3.25"},
+        {" \n        [\n  \"\xE0\xA6\x95 word of many bytes\" ,\n\t0\r\n ] ",
+         "\xE0\xA6\x95 word of many bytes", "0"},
+        {"[\"\", 12.50]         ", "", "12.50"}};
+    static const char *const other[] = {"",
+                                        "[",
+                                        "[\"abc",
+                                        "[\"a\\\"b\", 1]       ",
+                                        "[\"abc\", 1e3]        ",
+                                        "[\"abc\"]   ",
+                                        "[\"a\", 01]    ",
+                                        "[\"a\", 1.]        ",
+                                        "[\"a\", .5]           ",
+                                        "[\"a\", -]    ",
+                                        "[\"a\", 1, 2]       ",
+                                        "{\"a\": 1}       ",
+                                        "[\"a\x01\", 1]       ",
+                                        "[1, \"a\"]     ",
+                                        "[\"abc\", 1"};
+    struct json_text text = {0};
+    const char *number = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        struct json_scan scan = json_scan_of(plain[i][0], strlen(plain[i][0]));
+        bool ok = json_scan_pair(&scan, &text, &number, &n);
+        tap_ok(ok && text.n == strlen(plain[i][1]) && !memcmp(text.bytes, plain[i][1], text.n) &&
+                   n == strlen(plain[i][2]) && !memcmp(number, plain[i][2], n) &&
+                   json_scan_peek(&scan) == 0,
+               "a pair: %s", plain[i][1]);
+    }
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        struct json_scan scan = json_scan_of(other[i], strlen(other[i]));
+        tap_ok(!json_scan_pair(&scan, &text, &number, &n) && scan.at == scan.begin,
+               "left to others: %s", other[i]);
+    }
+}
+
 int main(void)
 {
+    test_pair();
     reads("\"plain\"", "plain", 5);
     reads("\"a\\u0000b\"", "a\0b", 3);
     reads("\"\\ud83d\\ude00\"", "\xF0\x9F\x98\x80", 4);
