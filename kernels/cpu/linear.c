@@ -144,6 +144,21 @@ void cpu_linear_scale(struct device *dev, struct linear *linear, float scale)
 
 enum { ITEM = 1 << 18 }; /* multiplications of an item: a microsecond of int8 */
 
+/* Rows as the kernel reads them. */
+struct narrowing {
+    const struct linear_call *call;
+    size_t x_bytes;
+    char *to;     /* [rows, k] of x_bytes */
+    float *scale; /* int8: [rows] */
+};
+
+/* One member's rows of a product. */
+struct row_share {
+    _Alignas(64) atomic_size_t next; /* run of panels */
+    atomic_bool ready;               /* they are narrowed: others may help */
+};
+enum { MOST_SHARES = 16, OWN_ROWS = 6, OWN_WEIGHTS = 1 << 20 /* bytes */ };
+
 /* A product cut into row blocks × runs of panels, which members take in turn. */
 struct work {
     const struct linear_call *call;
@@ -153,6 +168,8 @@ struct work {
     const float *x_scale; /* int8 */
     size_t n_blocks, n_runs;
     atomic_size_t next;
+    struct narrowing narrowing;
+    struct row_share *share; /* own_rows(): [n_blocks] */
 };
 
 static void work_on(struct work *work, size_t item)
@@ -202,14 +219,6 @@ static void multiply(void *context, size_t member, size_t n_members)
         work_on(work, item);
 }
 
-/* Rows as the kernel reads them. */
-struct narrowing {
-    const struct linear_call *call;
-    size_t x_bytes;
-    char *to;     /* [rows, k] of x_bytes */
-    float *scale; /* int8: [rows] */
-};
-
 static void narrow(void *context, size_t member, size_t n_members)
 {
     const struct narrowing *job = context;
@@ -229,7 +238,8 @@ static void narrow(void *context, size_t member, size_t n_members)
     }
 }
 
-static bool narrow_rows(const struct linear_call *call, bool alone, struct work *work)
+/* Room for them: after narrow() the product is of these. */
+static bool place_rows(const struct linear_call *call, struct work *work)
 {
     const struct linear *linear = call->linear;
     bool is_int8 = linear->kind == LINEAR_INT8;
@@ -239,16 +249,12 @@ static bool narrow_rows(const struct linear_call *call, bool alone, struct work 
     char *memory = cpu_scratch_shared(call->cpu, bytes + call->rows * sizeof(float));
     if (!memory)
         return false;
-    struct narrowing job = {
+    work->narrowing = (struct narrowing){
         .call = call, .x_bytes = x_bytes, .to = memory, .scale = (float *)(void *)(memory + bytes)};
-    if (alone)
-        narrow(&job, 0, 1);
-    else
-        cpu_run(call->cpu, narrow, &job);
-    work->x = job.to;
+    work->x = memory;
     work->x_stride = linear->k;
     work->x_bytes = x_bytes;
-    work->x_scale = is_int8 ? job.scale : NULL;
+    work->x_scale = is_int8 ? work->narrowing.scale : NULL;
     return true;
 }
 
@@ -289,10 +295,47 @@ static void run_alone(const struct linear_call *all)
         if (call.pre)
             call.pre += begin * call.linear->out;
         struct work work = work_of(&call);
-        if (call.linear->kind != LINEAR_F32 && !narrow_rows(&call, true, &work))
-            return;
+        if (call.linear->kind != LINEAR_F32) {
+            if (!place_rows(&call, &work))
+                return;
+            narrow(&work.narrowing, 0, 1);
+        }
         multiply(&work, 0, 1);
     }
+}
+
+/* A member narrows its rows and multiplies them, then helps where others are behind. */
+static void own_rows(void *context, size_t member, size_t n_members)
+{
+    struct work *work = context;
+    narrow(&work->narrowing, member, n_members);
+    atomic_store(&work->share[member].ready, true);
+    for (size_t i = 0; i < n_members; i++) {
+        size_t owner = (member + i) % n_members, item;
+        struct row_share *share = &work->share[owner];
+        if (atomic_load(&share->ready))
+            while ((item = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed)) <
+                   work->n_runs)
+                work_on(work, owner * work->n_runs + item);
+    }
+}
+
+/* Of small int8 matrices, which each member's caches hold, members take rows, always the same: one
+ * wait for a product, and values stay with who made them. */
+static bool run_own_rows(struct work *work)
+{
+    const struct linear_call *call = work->call;
+    const struct linear *linear = call->linear;
+    size_t members = call->cpu->n_members;
+    struct row_share share[MOST_SHARES] = {{0}};
+    if (linear->kind != LINEAR_INT8 || members > MOST_SHARES || call->rows < OWN_ROWS * members ||
+        call->rows > PRODUCT_BLOCK_ROWS * members || linear->out * linear->k > OWN_WEIGHTS)
+        return false;
+    work->share = share;
+    work->n_blocks = members;
+    work->n_runs = n_runs(call, members);
+    cpu_run(call->cpu, own_rows, work);
+    return true;
 }
 
 static void run_packed(const struct linear_call *call)
@@ -303,8 +346,11 @@ static void run_packed(const struct linear_call *call)
         return;
     }
     struct work work = work_of(call);
-    if (linear->kind != LINEAR_F32 && !narrow_rows(call, false, &work))
-        return;
+    if (linear->kind != LINEAR_F32) {
+        if (!place_rows(call, &work) || run_own_rows(&work))
+            return;
+        cpu_run(call->cpu, narrow, &work.narrowing);
+    }
     work.n_runs = n_runs(call, work.n_blocks);
     cpu_run(call->cpu, multiply, &work);
 }

@@ -11,8 +11,7 @@
 #include "kernels/cpu/norm_rows.h"
 
 enum {
-    CHUNK_ROWS = 64, /* 64 rows × 768 columns × 3 arrays: fits a second-level cache */
-    CHUNK_ROWS_FEW = 8,
+    CHUNK_ROWS = 64,      /* 64 rows × 768 columns × 3 arrays: fits a second-level cache */
     SHARE_ELEMENTS = 4096 /* of element-wise work: less is not worth waking a thread */
 };
 
@@ -24,6 +23,15 @@ struct norm_work {
     size_t rows, chunk_rows;
     atomic_size_t next; /* chunk */
 };
+
+/* Few rows: each member the same ones that it has of products (linear.c). */
+static void norm_share_job(void *context, size_t member, size_t n_members)
+{
+    struct norm_work *work = context;
+    size_t begin, end;
+    threads_share(work->rows, member, n_members, &begin, &end);
+    work->kernel->forward(work->forward, begin, end);
+}
 
 /* The next chunk of rows nobody has taken. */
 static bool norm_take(struct norm_work *work, size_t *chunk, size_t *begin, size_t *end)
@@ -60,15 +68,15 @@ void cpu_add_norm(struct device *dev, enum norm norm, const act *x, const act *r
                                    .sum = (float *)sum,
                                    .stats = stats,
                                    .y = (float *)y};
-    /* Few rows, as of one text alone, in small chunks: nothing depends on where rows are cut. */
     struct norm_work work = {.kernel = ISA_PICK(norm_rows, cpu->isa),
                              .forward = &forward,
                              .rows = rows,
-                             .chunk_rows = rows > 4 * CHUNK_ROWS ? CHUNK_ROWS : CHUNK_ROWS_FEW};
+                             .chunk_rows = CHUNK_ROWS};
     if (cpu->n_members == 1 || rows * cols <= SHARE_ELEMENTS)
         work.kernel->forward(&forward, 0, rows);
     else
-        cpu_run(cpu, norm_forward_job, &work);
+        cpu_run(cpu, rows <= cpu->n_members * CHUNK_ROWS ? norm_share_job : norm_forward_job,
+                &work);
 }
 
 static void norm_backward_job(void *context, size_t member, size_t n_members)

@@ -246,11 +246,11 @@ static void test_rows(struct device *dev, const char *set, enum dtype type)
 }
 
 /* The same bits from devices with different numbers of threads. */
-static void test_threads(struct device *one, struct device *three, const char *set, enum dtype type)
+static void test_threads(struct device *one, struct device *more, const char *set, enum dtype type)
 {
     struct problem p = make(770, 300, 250, type);
     float *pre[2], *y[2];
-    struct device *dev[2] = {one, three};
+    struct device *dev[2] = {one, more};
     bool ran = true;
     for (size_t i = 0; i < 2; i++) {
         struct linear *linear = prepare(dev[i], &p);
@@ -259,7 +259,7 @@ static void test_threads(struct device *one, struct device *three, const char *s
     }
     tap_ok(ran && memcmp(pre[0], pre[1], p.rows * p.out * sizeof(float)) == 0 &&
                memcmp(y[0], y[1], p.rows * p.y_stride * sizeof(float)) == 0,
-           "%s: %s: 1 and 3 threads give the same bits", set, dtype_name(type));
+           "%s: %s: 1 and %zu threads give the same bits", set, dtype_name(type), more->n_lanes);
     for (size_t i = 0; i < 2; i++) {
         free(pre[i]);
         free(y[i]);
@@ -402,11 +402,14 @@ int main(void)
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         setenv("MILLET_ISA", sets[i], 1);
         struct device *one = device_cpu_open(1, &err), *three = device_cpu_open(3, &err);
-        if (one && three) {
+        struct device *eight = device_cpu_open(8, &err); /* most likely more than processors */
+        if (one && three && eight) {
             test_device(one, reference, sets[i]);
             test_device(three, reference, sets[i]);
             test_threads(one, three, sets[i], DTYPE_F32);
             test_threads(one, three, sets[i], DTYPE_BF16);
+            test_threads(one, three, sets[i], DTYPE_I8);
+            test_threads(one, eight, sets[i], DTYPE_I8);
         } else
             tap_skip(sets[i], "this machine does not have it");
         error_clear(&err);
@@ -414,6 +417,8 @@ int main(void)
             one->op->close(one);
         if (three)
             three->op->close(three);
+        if (eight)
+            eight->op->close(eight);
     }
     unsetenv("MILLET_ISA");
     for (size_t threads = 1; threads <= 3; threads++) {
