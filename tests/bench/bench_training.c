@@ -1,9 +1,10 @@
-/* bench_training: one training step of a 4-layer, 256-wide model with a vocabulary of 119 547
- * against this machine's peak, and the time of each kind of operation, a tab-separated table on
- * stdout. Steps and peak take turns; medians of both. GF/s count a multiplication and an addition
- * as two, of the products alone.
+/* bench_training: training steps (forward, loss, backward, AdamW with clipping; dropout 0.1) of three
+ * models against this machine's peak, with one thread and with THREADS, and the time of each kind
+ * of operation; tab-separated tables on stdout. Peak and steps of both take turns; medians. GF/s
+ * count a multiplication and an addition as two, of the products alone. `rest` is the time outside
+ * of operations: batches, and whatever else runs on one thread.
  *
- * usage: bench_training [THREADS]   (default: all there are)
+ * usage: bench_training [THREADS [STEPS [SHAPE]]]   (default: all there are, 15, all shapes)
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,48 +15,82 @@
 #include "nn/params.h"
 #include "tests/bench/peak.h"
 
-enum { RUNS = 21, VOCAB = 119547, LABELS = 12, BATCH_TOKENS = 1024 };
+enum { VOCAB = 16000, LABELS = 12, WARM = 3 };
+
+static const struct bench_model {
+    const char *name, *shape;
+    size_t records, tokens; /* of each */
+} models[] = {
+    {"BERT-base 16x20", "layers=12,hidden=768,heads=12,ffn=3072", 16, 20},
+    {"6x384 64x20", "layers=6,hidden=384,heads=12,ffn=1536", 64, 20},
+    {"2x256 64x20", "layers=2,hidden=256,heads=4,ffn=1024", 64, 20},
+};
 
 /* ---- time of each operation: the device's table is replaced by one that measures ---- */
 
 enum timed {
-    PRODUCTS,
+    FORWARD,
+    BACKWARD,
     ATTENTION,
+    ATTENTION_BACKWARD,
     NORM,
+    NORM_BACKWARD,
     EPILOGUE,
     DROPOUT,
     EMBEDDING,
+    SQUARES,
     OPTIMIZER,
     TRANSFER,
     TIMED_KINDS
 };
-static const char *const timed_names[TIMED_KINDS] = {
-    "products",     "attention",  "norms",     "activation backward",
-    "dropout, add", "embeddings", "optimizer", "upload, zero"};
-static struct peak_time spent[TIMED_KINDS];
-static const struct device_ops *inner;
+static const char *const timed_names[TIMED_KINDS] = {"products forward",
+                                                     "products backward",
+                                                     "attention",
+                                                     "attention backward",
+                                                     "norm",
+                                                     "norm backward",
+                                                     "GELU backward",
+                                                     "dropout, add",
+                                                     "embeddings",
+                                                     "gradient norm",
+                                                     "AdamW",
+                                                     "upload, zero"};
+
+/* A device's table, then what it measures. */
+struct timed_table {
+    struct device_ops op;
+    const struct device_ops *inner;
+    struct peak_time spent[TIMED_KINDS];
+};
+
+static struct timed_table *table_of(struct device *dev)
+{
+    return (struct timed_table *)(uintptr_t)dev->op;
+}
 
 #define TIME(kind, call)                                                                           \
     do {                                                                                           \
+        struct timed_table *table = table_of(dev);                                                 \
+        const struct device_ops *inner = table->inner;                                             \
         struct peak_time begin = peak_now();                                                       \
         call;                                                                                      \
         struct peak_time took = peak_since(begin);                                                 \
-        spent[kind].wall += took.wall;                                                             \
-        spent[kind].cpu += took.cpu;                                                               \
+        table->spent[kind].wall += took.wall;                                                      \
+        table->spent[kind].cpu += took.cpu;                                                        \
     } while (0)
 
 static void timed_linear(struct device *dev, const struct linear *linear, const act *x,
                          size_t x_stride, size_t rows, enum epilogue epilogue, act *pre, act *y,
                          size_t y_stride)
 {
-    TIME(PRODUCTS, inner->linear(dev, linear, x, x_stride, rows, epilogue, pre, y, y_stride));
+    TIME(FORWARD, inner->linear(dev, linear, x, x_stride, rows, epilogue, pre, y, y_stride));
 }
 
 static void timed_linear_backward(struct device *dev, const struct linear *linear, const act *x,
                                   size_t x_stride, const act *dy, size_t dy_stride, size_t rows,
                                   act *dx, size_t dx_stride, float *dw, float *db, unsigned how)
 {
-    TIME(PRODUCTS, inner->linear_backward(dev, linear, x, x_stride, dy, dy_stride, rows, dx,
+    TIME(BACKWARD, inner->linear_backward(dev, linear, x, x_stride, dy, dy_stride, rows, dx,
                                           dx_stride, dw, db, how));
 }
 
@@ -69,7 +104,8 @@ static void timed_attention_backward(struct device *dev, const struct attention 
                                      const act *q, const act *k, const act *v, const act *out,
                                      const float *lse, const act *dout, act *dq, act *dk, act *dv)
 {
-    TIME(ATTENTION, inner->attention_backward(dev, attention, q, k, v, out, lse, dout, dq, dk, dv));
+    TIME(ATTENTION_BACKWARD,
+         inner->attention_backward(dev, attention, q, k, v, out, lse, dout, dq, dk, dv));
 }
 
 static void timed_add_norm(struct device *dev, enum norm norm, const act *x, const act *residual,
@@ -85,8 +121,8 @@ static void timed_add_norm_backward(struct device *dev, enum norm norm, const ac
                                     struct dropout dropout, size_t rows, size_t cols, act *dz,
                                     act *dx, float *dgain, float *dbias, float *db)
 {
-    TIME(NORM, inner->add_norm_backward(dev, norm, sum, stats, gain, dy, dropout, rows, cols, dz,
-                                        dx, dgain, dbias, db));
+    TIME(NORM_BACKWARD, inner->add_norm_backward(dev, norm, sum, stats, gain, dy, dropout, rows,
+                                                 cols, dz, dx, dgain, dbias, db));
 }
 
 static void timed_epilogue_backward(struct device *dev, enum epilogue epilogue, const act *pre,
@@ -121,7 +157,7 @@ static void timed_rows_sum(struct device *dev, const act *d, const int32_t *orde
 
 static void timed_sum_squares(struct device *dev, const float *x, size_t n, double *sum)
 {
-    TIME(OPTIMIZER, inner->sum_squares(dev, x, n, sum));
+    TIME(SQUARES, inner->sum_squares(dev, x, n, sum));
 }
 
 static void timed_adamw(struct device *dev, const struct adamw *adamw, const float *factor,
@@ -152,10 +188,11 @@ static void timed_upload(struct device *dev, void *to, const void *from, size_t 
     TIME(TRANSFER, inner->upload(dev, to, from, bytes));
 }
 
-static void measure_operations(struct device *dev, struct device_ops *table)
+static void measure_operations(struct device *dev, struct timed_table *timed)
 {
-    inner = dev->op;
-    *table = *inner;
+    struct device_ops *table = &timed->op;
+    timed->op = *dev->op;
+    timed->inner = dev->op;
     table->linear = timed_linear;
     table->linear_backward = timed_linear_backward;
     table->attention = timed_attention;
@@ -176,7 +213,7 @@ static void measure_operations(struct device *dev, struct device_ops *table)
     dev->op = table;
 }
 
-/* ---- the passes ---- */
+/* ---- the steps ---- */
 
 /* Operations of the products of one forward pass as the engine runs it. */
 static double product_operations(const struct shape *shape, size_t n_records, size_t n_tokens)
@@ -191,146 +228,183 @@ static double product_operations(const struct shape *shape, size_t n_records, si
     return 2 * macs;
 }
 
-struct bench {
+/* One model on so many threads. */
+struct side {
+    size_t n_threads;
     struct device *dev;
     struct threads *team;
-    struct peak_kernel peak;
-    size_t n_threads;
-};
-
-/* Records of 16 to 47 tokens up to the budget. As in text, most tokens are frequent ones. */
-static bool fill_batch(struct batch *batch, size_t salt, struct error *err)
-{
-    size_t used = 0;
-    batch_clear(batch);
-    while (used + 48 < BATCH_TOKENS) {
-        int32_t id[64];
-        size_t n = 16 + rng_hash(salt, used) % 32;
-        for (size_t t = 0; t < n; t++)
-            id[t] = (int32_t)(rng_hash(salt, used + t) % 4 ? rng_hash(salt + 1, used + t) % 3000
-                                                           : rng_hash(salt + 2, used + t) % VOCAB);
-        if (!batch_add(batch, id, n, (int32_t)(used % LABELS), NULL, err))
-            return false;
-        used += n;
-    }
-    return batch_upload(batch, err);
-}
-
-struct training {
+    const struct device_ops *own;
+    struct timed_table table;
     struct params params;
     struct optimizer optimizer;
     struct encoder *encoder;
     struct batch batch;
     float *row_loss;
+    struct peak_series series, top;
+    struct peak_time whole;
 };
 
-static bool training_step(struct training *t, struct device *dev, size_t step, struct error *err)
+static bool fill_batch(struct batch *batch, const struct bench_model *model, size_t salt,
+                       struct error *err)
 {
+    int32_t id[64];
+    batch_clear(batch);
+    for (size_t r = 0; r < model->records; r++) {
+        for (size_t t = 0; t < model->tokens; t++)
+            id[t] = (int32_t)(rng_hash(salt, r * model->tokens + t) % VOCAB);
+        if (!batch_add(batch, id, model->tokens, (int32_t)(r % LABELS), NULL, err))
+            return false;
+    }
+    return batch_upload(batch, err);
+}
+
+static bool training_step(struct side *s, const struct bench_model *model, size_t step,
+                          struct error *err)
+{
+    struct device *dev = s->dev;
     struct encoder_rows_grad rows;
     const struct encoder_dropout dropout = {0.1f, 0.1f, 0.1f, step};
-    if (!fill_batch(&t->batch, step, err) ||
-        !encoder_reserve(t->encoder, t->batch.n_tokens, t->batch.n, err) ||
-        !params_zero_grad(&t->params, &t->batch, &rows, err))
+    if (!fill_batch(&s->batch, model, step, err) ||
+        !encoder_reserve(s->encoder, s->batch.n_tokens, s->batch.n, err) ||
+        !params_zero_grad(&s->params, &s->batch, &rows, err))
         return false;
-    const struct loss loss = {.kind = LOSS_CROSS_ENTROPY, .scale = 1 / (float)t->batch.n};
-    const act *logits = encoder_forward(t->encoder, &t->params.weights, &t->batch, &dropout);
-    dev->op->loss(dev, &loss, logits, t->batch.device_label, NULL, t->batch.n, LABELS, t->row_loss,
-                  encoder_dlogits(t->encoder));
-    encoder_backward(t->encoder, &t->params.weights, &t->batch, &dropout, &rows, NULL);
-    optimizer_step(&t->optimizer, &t->batch, 1e-4);
+    const struct loss loss = {.kind = LOSS_CROSS_ENTROPY, .scale = 1 / (float)s->batch.n};
+    const act *logits = encoder_forward(s->encoder, &s->params.weights, &s->batch, &dropout);
+    dev->op->loss(dev, &loss, logits, s->batch.device_label, NULL, s->batch.n, LABELS, s->row_loss,
+                  encoder_dlogits(s->encoder));
+    encoder_backward(s->encoder, &s->params.weights, &s->batch, &dropout, &rows, NULL);
+    optimizer_step(&s->optimizer, &s->batch, 1e-4);
     return dev->op->sync(dev, err);
 }
 
-static bool open_training(struct training *t, struct device *dev, struct error *err)
+static bool open_side(struct side *s, const struct bench_model *model, size_t n_threads,
+                      struct error *err)
 {
     struct shape shape;
-    if (!shape_from_text(&shape, "layers=4,hidden=256,heads=4,ffn=1024", VOCAB, LABELS, err))
+    s->n_threads = n_threads;
+    s->dev = device_cpu_open(n_threads, err);
+    s->team = threads_open(n_threads, err);
+    if (!s->dev || !s->team || !shape_from_text(&shape, model->shape, VOCAB, LABELS, err))
         return false;
-    batch_init(&t->batch, dev, &shape, 0, true);
-    bool ok = params_open(&t->params, &shape, NULL, false, 1, dev, err);
+    batch_init(&s->batch, s->dev, &shape, 0, true);
+    bool ok = params_open(&s->params, &shape, NULL, false, 1, s->dev, err);
     shape_free(&shape);
-    if (!ok || !optimizer_open(&t->optimizer, &t->params, 1, 0.01, 1, err))
+    if (!ok || !optimizer_open(&s->optimizer, &s->params, 1, 0.01, 1, err))
         return false;
-    t->encoder = encoder_open(dev, &t->params.shape, true, err);
-    t->row_loss = dev->op->alloc(dev, BATCH_TOKENS * sizeof(float), err);
-    return t->encoder && t->row_loss;
+    s->encoder = encoder_open(s->dev, &s->params.shape, true, err);
+    s->row_loss = s->dev->op->alloc(s->dev, model->records * sizeof(float), err);
+    s->own = s->dev->op;
+    return s->encoder && s->row_loss;
 }
 
-static void close_training(struct training *t, struct device *dev)
+static void close_side(struct side *s)
 {
-    if (t->row_loss)
-        dev->op->free(dev, t->row_loss);
-    encoder_close(t->encoder);
-    batch_free(&t->batch);
-    optimizer_close(&t->optimizer);
-    params_close(&t->params);
+    threads_close(s->team);
+    if (!s->dev)
+        return;
+    if (s->row_loss)
+        s->dev->op->free(s->dev, s->row_loss);
+    encoder_close(s->encoder);
+    batch_free(&s->batch);
+    optimizer_close(&s->optimizer);
+    params_close(&s->params);
+    s->dev->op->close(s->dev);
 }
 
-/* whole: of all measured steps; operations: of the products of all of them. */
-static void report_kinds(struct peak_time whole, double operations)
+/* A step beside the peak; step numbers below WARM are first touches of memory and not counted. */
+static bool measure_step(struct side *s, const struct bench_model *model, struct peak_kernel *peak,
+                         size_t step, struct error *err)
 {
-    printf("part\tms a step\t%% of wall\t%% of CPU time\n");
-    for (size_t k = 0; k < TIMED_KINDS; k++)
-        printf("%s\t%.3f\t%.1f\t%.1f\n", timed_names[k], 1e3 * spent[k].wall / RUNS,
-               100 * spent[k].wall / whole.wall, 100 * spent[k].cpu / whole.cpu);
-    printf("products alone: %.1f GF/s, %.1f GF per second of CPU time\n",
-           1e-9 * operations / spent[PRODUCTS].wall, 1e-9 * operations / spent[PRODUCTS].cpu);
+    if (step < WARM)
+        return training_step(s, model, step, err);
+    peak_measure(s->team, peak, &s->top);
+    measure_operations(s->dev, &s->table);
+    struct peak_time begin = peak_now();
+    bool ok = training_step(s, model, step, err);
+    struct peak_time took = peak_since(begin);
+    s->dev->op = s->own;
+    peak_add(&s->series, took);
+    s->whole.wall += took.wall;
+    s->whole.cpu += took.cpu;
+    return ok;
 }
 
-static bool bench_training(struct bench *b, struct training *t, struct error *err)
+static void report(struct side *side, size_t n_sides, const struct bench_model *model,
+                   struct peak_kernel peak, size_t steps)
 {
-    struct peak_series series = {0}, top = {0};
-    struct peak_time whole = {0};
-    struct device_ops table;
-    double operations = 0, tokens = 0;
-    for (size_t i = 0; i < 5; i++) /* first touches of memory */
-        if (!training_step(t, b->dev, i, err))
-            return false;
-    const struct device_ops *own = b->dev->op;
-    measure_operations(b->dev, &table);
-    bool ok = true;
-    for (size_t i = 0; ok && i < RUNS; i++) {
-        peak_measure(b->team, &b->peak, &top);
-        struct peak_time begin = peak_now();
-        ok = training_step(t, b->dev, 5 + i, err);
-        struct peak_time took = peak_since(begin);
-        peak_add(&series, took);
-        whole.wall += took.wall;
-        whole.cpu += took.cpu;
-        /* forward once, backward twice the operations */
-        operations += 3 * product_operations(&t->params.shape, t->batch.n, t->batch.n_tokens);
-        tokens += (double)t->batch.n_tokens;
+    double operations =
+        3 * product_operations(&side->params.shape, model->records,
+                               model->records * model->tokens); /* backward twice the forward */
+    printf("%s\tthreads\tms a step\ttokens/s\t" PEAK_COLUMNS "\n", model->name);
+    for (struct side *s = side; s < side + n_sides; s++) {
+        struct peak_series copy = s->series;
+        double wall = peak_median(&copy).wall;
+        printf("step\t%zu\t%.2f\t%.0f\t", s->n_threads, 1e3 * wall,
+               (double)(model->records * model->tokens) / wall);
+        peak_report(operations, &s->series, peak, &s->top, s->n_threads);
     }
-    b->dev->op = own;
-    if (!ok)
-        return false;
-    printf("training step, 4 x 256\tthreads\ttokens/s\t" PEAK_COLUMNS "\n");
-    printf("all of it\t%zu\t%.0f\t", b->n_threads, tokens / whole.wall);
-    peak_report(operations / RUNS, &series, b->peak, &top, b->n_threads);
-    report_kinds(whole, operations);
-    return true;
+    printf("part");
+    for (struct side *s = side; s < side + n_sides; s++)
+        printf("\tms, %zu thr.\t%% of step", s->n_threads);
+    printf("\tone / all threads\n");
+    for (size_t k = 0; k <= TIMED_KINDS; k++) {
+        double wall[2] = {0};
+        printf("%s", k < TIMED_KINDS ? timed_names[k] : "rest");
+        for (size_t i = 0; i < n_sides; i++) {
+            double all = 0;
+            for (size_t j = 0; j < TIMED_KINDS; j++)
+                all += side[i].table.spent[j].wall;
+            wall[i] = k < TIMED_KINDS ? side[i].table.spent[k].wall : side[i].whole.wall - all;
+            printf("\t%.3f\t%.1f", 1e3 * wall[i] / (double)steps,
+                   100 * wall[i] / side[i].whole.wall);
+        }
+        printf("\t%.2f\n", n_sides > 1 ? wall[0] / wall[1] : 1.0);
+    }
+    for (struct side *s = side; s < side + n_sides; s++) {
+        double n = operations * (double)steps * 1e-9;
+        const struct peak_time *spent = s->table.spent;
+        printf("products alone, %zu threads: %.1f GF/s forward, %.1f backward; per second of "
+               "processor time %.1f, "
+               "%.1f\n",
+               s->n_threads, n / 3 / spent[FORWARD].wall, 2 * n / 3 / spent[BACKWARD].wall,
+               n / 3 / spent[FORWARD].cpu, 2 * n / 3 / spent[BACKWARD].cpu);
+    }
+    printf("\n");
+}
+
+static bool bench_model(const struct bench_model *model, struct peak_kernel peak, size_t n_threads,
+                        size_t steps, struct error *err)
+{
+    struct side side[2] = {{0}};
+    size_t n_sides = n_threads > 1 ? 2 : 1;
+    bool ok = true;
+    for (size_t i = 0; ok && i < n_sides; i++)
+        ok = open_side(&side[i], model, i ? n_threads : 1, err);
+    for (size_t step = 0; ok && step < WARM + steps; step++)
+        for (size_t i = 0; ok && i < n_sides; i++)
+            ok = measure_step(&side[i], model, &peak, step, err);
+    if (ok)
+        report(side, n_sides, model, peak, steps);
+    for (size_t i = 0; i < n_sides; i++)
+        close_side(&side[i]);
+    return ok;
 }
 
 int main(int argc, char **argv)
 {
     struct error err = ERROR_INIT;
-    struct bench b = {.n_threads = argc > 1 ? (size_t)atoi(argv[1]) : threads_available()};
-    struct training t = {0};
+    size_t n_threads = argc > 1 ? strtoul(argv[1], NULL, 10) : threads_available();
+    size_t steps = argc > 2 ? strtoul(argv[2], NULL, 10) : 15;
     enum isa isa;
-    if (b.n_threads < 1 || b.n_threads > 64)
-        b.n_threads = 1;
-    b.dev = device_cpu_open(b.n_threads, &err);
-    b.team = threads_open(b.n_threads, &err);
-    bool ok = b.dev && b.team && isa_choose(&isa, &err);
-    if (ok) {
-        b.peak = peak_kernel(isa, DTYPE_F32);
-        ok = open_training(&t, b.dev, &err) && bench_training(&b, &t, &err);
-        close_training(&t, b.dev);
-    }
+    bool ok = isa_choose(&isa, &err);
+    if (n_threads < 1 || n_threads > 64)
+        n_threads = 1;
+    if (steps < 1 || steps > PEAK_MOST_RUNS)
+        steps = 15;
+    for (size_t m = 0; ok && m < sizeof models / sizeof *models; m++)
+        if (argc < 4 || strcmp(argv[3], models[m].name) == 0)
+            ok = bench_model(&models[m], peak_kernel(isa, DTYPE_F32), n_threads, steps, &err);
     if (!ok)
         fprintf(stderr, "bench_training: %s\n", err.text);
-    threads_close(b.team);
-    if (b.dev)
-        b.dev->op->close(b.dev);
     return ok ? 0 : 1;
 }
