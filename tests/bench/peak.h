@@ -1,6 +1,5 @@
-/* peak.h: what this machine can do at most: independent multiply-adds from registers, in the widest
- * instruction set, on n threads at once; and the timing that every benchmark here uses. Header
- * only. */
+/* peak.h: what this machine can do at most (kernels/cpu/peak.h), on n threads at once; and the timing
+ * that every benchmark here uses. Header only. */
 #ifndef MILLET_BENCH_PEAK_H
 #define MILLET_BENCH_PEAK_H
 
@@ -9,17 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include "core/dtype.h"
 #include "core/threads.h"
-#include "kernels/cpu/isa.h"
-
-enum { PEAK_LOOPS = 400000, PEAK_CHAINS = 12 };
-
-static volatile float peak_sink;
+#include "kernels/cpu/peak.h"
 
 /* Seconds of the wall clock, and of processor time of all threads together. On a machine that
  * others use, too, only ratios of processor time say how good the code is. */
@@ -73,65 +65,6 @@ static inline struct peak_time peak_median(struct peak_series *series)
     return (struct peak_time){series->wall[n / 2], series->cpu[n / 2]};
 }
 
-/* The bodies of the loops: PEAK_CHAINS independent sums, kept apart by an empty asm that the
- * compiler cannot look into. */
-#define PEAK_BODY(TYPE, ZERO, STEP, CONSTRAINT)                                                    \
-    TYPE c[PEAK_CHAINS];                                                                           \
-    for (int i = 0; i < PEAK_CHAINS; i++)                                                          \
-        c[i] = ZERO;                                                                               \
-    TYPE a = ZERO, b = ZERO;                                                                       \
-    for (int loop = 0; loop < PEAK_LOOPS; loop++) {                                                \
-        __asm__ volatile("" : "+" CONSTRAINT(a), "+" CONSTRAINT(b));                               \
-        _Pragma("GCC unroll 16") for (int i = 0; i < PEAK_CHAINS; i++) c[i] = STEP(c[i], a, b);    \
-    }                                                                                              \
-    float first = 0;                                                                               \
-    for (int i = 0; i < PEAK_CHAINS; i++) {                                                        \
-        float lane;                                                                                \
-        memcpy(&lane, &c[i], sizeof lane);                                                         \
-        first += lane;                                                                             \
-    }                                                                                              \
-    peak_sink = first
-
-#if defined(__x86_64__)
-#define PEAK_FMA512(c, a, b) _mm512_fmadd_ps(a, b, c)
-#define PEAK_FMA256(c, a, b) _mm256_fmadd_ps(a, b, c)
-#define PEAK_VNNI(c, a, b)   _mm512_dpbusd_epi32(c, a, b)
-#define PEAK_DOT16(c, a, b)  _mm512_dpbf16_ps(c, (__m512bh)(a), (__m512bh)(b))
-#define PEAK_MADD(c, a, b)   _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
-__attribute__((target("avx512f"))) static inline void peak_fma512(void)
-{
-    PEAK_BODY(__m512, _mm512_setzero_ps(), PEAK_FMA512, "v");
-}
-__attribute__((target("avx2,fma"))) static inline void peak_fma256(void)
-{
-    PEAK_BODY(__m256, _mm256_setzero_ps(), PEAK_FMA256, "x");
-}
-__attribute__((target("avx512f,avx512vnni"))) static inline void peak_vnni(void)
-{
-    PEAK_BODY(__m512i, _mm512_setzero_si512(), PEAK_VNNI, "v");
-}
-__attribute__((target("avx512f,avx512bf16"))) static inline void peak_bf16(void)
-{
-    PEAK_BODY(__m512, _mm512_setzero_ps(), PEAK_DOT16, "v");
-}
-__attribute__((target("avx2"))) static inline void peak_madd(void)
-{
-    PEAK_BODY(__m256i, _mm256_setzero_si256(), PEAK_MADD, "x");
-}
-#endif
-
-typedef float peak_vec __attribute__((vector_size(16)));
-#if defined(__x86_64__)
-#define PEAK_REGISTER "x"
-#else
-#define PEAK_REGISTER "w"
-#endif
-#define PEAK_PLAIN(c, a, b) ((c) + (a) * (b))
-static inline void peak_plain(void)
-{
-    PEAK_BODY(peak_vec, (peak_vec){0}, PEAK_PLAIN, PEAK_REGISTER);
-}
-
 struct peak_kernel {
     void (*run)(void);
     double operations; /* of one run: a multiplication and an addition are two */
@@ -141,20 +74,11 @@ struct peak_kernel {
  * run is NULL). */
 static inline struct peak_kernel peak_kernel(enum isa isa, enum dtype format)
 {
-    bool is_int8 = format == DTYPE_I8;
-    double runs = 2.0 * PEAK_LOOPS * PEAK_CHAINS;
-#if defined(__x86_64__)
-    if (isa == ISA_AVX512BF16 && format == DTYPE_BF16)
-        return (struct peak_kernel){peak_bf16, runs * 32};
-    if (isa >= ISA_AVX512)
-        return is_int8 ? (struct peak_kernel){peak_vnni, runs * 64}
-                       : (struct peak_kernel){peak_fma512, runs * 16};
-    if (isa == ISA_AVX2)
-        return is_int8 ? (struct peak_kernel){peak_madd, runs * 16}
-                       : (struct peak_kernel){peak_fma256, runs * 8};
-#endif
-    (void)isa;
-    return is_int8 ? (struct peak_kernel){NULL, 0} : (struct peak_kernel){peak_plain, runs * 4};
+    const struct peak *peak = ISA_PICK(peak, isa);
+    const struct peak_loop *loop = format == DTYPE_I8                              ? &peak->int8
+                                   : format == DTYPE_BF16 && isa == ISA_AVX512BF16 ? &peak->bf16
+                                                                                   : &peak->f32;
+    return (struct peak_kernel){loop->run, loop->operations};
 }
 
 static inline void peak_job(void *context, size_t member, size_t n_members)
