@@ -8,9 +8,10 @@ ctranslate2 (what is missing is left out, with the reason in the report). MODEL:
 encoder without a classifier gets one at random. SHAPES: LAYERSxWIDTH or bert-base, random weights, with MODEL's tokenizer.
 
 Each engine runs in a process of its own, with the same number of threads, on the same tokens, and is asked in turns, forwards in
-one round and backwards in the next. Each chooses first, on half of the texts: the graph (PyTorch's export fused by ONNX Runtime's
-optimiser; Millet's export, whose last layer is computed for the first token only, and which has pruned shapes unpadded), all
-threads in one batch or a batch for each thread, and the batch. Texts are sorted by length. What is counted:
+one round and backwards in the next. Each chooses first, on half of the texts: the graph (PyTorch's export, or that fused by ONNX
+Runtime's optimiser; of pruned models, or with --any-graph, Millet's export, too: no padding of the shape, and the last layer is
+computed for the first token only), all threads in one batch or a batch for each thread, and the batch. Texts are sorted by length.
+What is counted:
 
     texts/s     peers: run() of padded batches that lie in memory. Millet: a pass of mscore --time over the records, warm.
                 Neither tokenises. torch-given: PyTorch with texts in the given order, batches of 32, what people do.
@@ -20,7 +21,7 @@ threads in one batch or a batch for each thread, and the batch. Texts are sorted
     agree       share of texts with the class that PyTorch gives in fp32
     error       rms of the differences of logits from those, in per cent of the spread: the rms of PyTorch's fp32 logits around the
                 mean of each label
-    command ms  from start to answer for one line: python3 -c with what it imports; mtok | mscore --predict
+    command ms  of the first model: from start to answer for one line: python3 -c with what it imports; mtok | mscore --predict
 
 Results are medians; ratio is the median over rounds of Millet's to the best peer's of the same format. OUT/bench-peers.tsv,
 .svg, and tuning.tsv, all that was tried.
@@ -41,13 +42,14 @@ import time
 
 import numpy as np
 
+import peers_convert
 import peers_report
 from peers_engine import ENGINES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "ctranslate2")
-FEWEST_TEXTS = 96
+FEWEST_TEXTS = 48
 PROBED = 64  # texts that tell how many a pass can have
 FORMATS = ("fp32", "bf16", "int8")
 # Largest resident memory of a command, from a process too small to be mistaken for it.
@@ -166,7 +168,7 @@ class Peer:
 
     def tune(self):
         self.start()
-        self.tuned = self.ask("tune")
+        self.tuned = self.ask("tune", any_graph=self.opt.any_graph or peers_convert.padded(self.room))
         self.how = "{0}, {1} x {2} threads, batch {3}".format(*self.tuned["choice"])
 
     def prepare(self):
@@ -260,7 +262,7 @@ def why(engine, said):
     status = json.loads((engine.room / "status.json").read_text())
     wanted = {"onnxruntime": "onnx", "openvino": "openvino", "ctranslate2": "ctranslate2"}.get(engine.name.split("-")[0])
     for name, state in status.items():
-        if wanted and name.startswith(wanted) and "failed" in state and "converted" in said + "converted" * ("No such" in said):
+        if wanted and name.startswith(wanted) and "failed" in state:
             return f"{name}: {state['failed']}"
     return said
 
@@ -364,7 +366,7 @@ def options():
     parser.add_argument("--text", default="text", help="column of the texts")
     parser.add_argument("-n", type=int, default=1000, help="texts at most, the first of the file")
     parser.add_argument("--shape", nargs="*", default=[], help="LAYERSxWIDTH or bert-base: random weights")
-    parser.add_argument("--seconds", type=float, default=2, help="of a pass of Millet in fp32, which tells how many texts")
+    parser.add_argument("--seconds", type=float, default=1, help="of a pass of Millet in fp32, which tells how many texts")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--singles", type=int, default=60, help="texts classified alone in a round")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -375,6 +377,7 @@ def options():
     parser.add_argument("--millet", default=str(ROOT / "bin"))
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "peers", help="converted models, kept")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "peers")
+    parser.add_argument("--any-graph", action="store_true", help="peers may run Millet's export of an unpruned model, too")
     parser.add_argument("--fresh", action="store_true", help="convert models again")
     opt = parser.parse_args()
     opt.engines, opt.formats, opt.without = opt.engines.split(","), opt.formats.split(","), opt.without.split(",")
@@ -408,7 +411,8 @@ def main():
             left_out.append((name, "all", "could not be converted"))
             continue
         results.append(bench(opt, name, room, texts, left_out))
-        results[-1]["command"] = whole_command(opt, room, texts[0])
+        if len(results) == 1:
+            results[-1]["command"] = whole_command(opt, room, texts[0])
         about_now = [*about, f"took {time.time() - begin:.0f} s, load after: {os.getloadavg()[0]:.2f}"]
         peers_report.write(opt.out, about_now, results, left_out)
     if not results:

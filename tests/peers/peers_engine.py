@@ -5,7 +5,8 @@
 
 ROOM holds the model as peers_convert.py made it and texts.ids, the tokens. What is asked ("do"):
 
-    tune      the best variant, way of using the threads, and batch: found by trying on every second text
+    tune      the best variant, way of using the threads, and batch: found by trying on every second text; without any_graph
+              Millet's export is a variant only where there is no other
     open      take these; one pass that is not counted
     pass      classify all texts once; seconds. Batches are padded and lie in memory before, so that is not counted
     open one  be ready for one text alone
@@ -235,9 +236,11 @@ class Worker:
         tried.append([*choice, round(rate, 2)])
         return rate
 
-    def tune(self, _):
+    def tune(self, ask):
         texts, tried = list(range(0, len(self.ids), 2)), []
         variants = self.engine.variants()
+        if len(variants) > 1 and not ask["any_graph"]:
+            variants = [v for v in variants if v != "millet"]
         if not variants:
             raise RuntimeError("the model could not be converted")
         if self.engine.fixed:
