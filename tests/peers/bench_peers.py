@@ -34,6 +34,7 @@ import json
 import os
 import pathlib
 import platform
+import select
 import shutil
 import statistics
 import subprocess
@@ -95,7 +96,7 @@ def version(package):
         return "not installed"
 
 
-def convert(opt, name, source, shape, texts):
+def convert(opt, name, source, shape, texts, *more):
     """The room of a model, made unless it is there; None with a note where that failed."""
     room = opt.work / name
     key = digest(source) + (shape or "")
@@ -106,7 +107,7 @@ def convert(opt, name, source, shape, texts):
     note(f"{name}: converting for each engine")
     (room / "lines.txt").write_text("\n".join(texts[:300]) + "\n", encoding="utf-8")
     done = subprocess.run([sys.executable, HERE / "peers_convert.py", source, room, "--millet", opt.millet, "--lines",
-                           room / "lines.txt", *(["--shape", shape] if shape else [])], stdout=subprocess.DEVNULL,
+                           room / "lines.txt", *(["--shape", shape] if shape else []), *more], stdout=subprocess.DEVNULL,
                           stderr=open(room / "convert.log", "w"))
     if done.returncode:
         note(f"{name}: could not be made: see {room}/convert.log")
@@ -160,6 +161,9 @@ class Peer:
     def ask(self, do, **more):
         self.process.stdin.write(json.dumps({"do": do, **more}) + "\n")
         self.process.stdin.flush()
+        if not select.select([self.process.stdout], [], [], self.opt.patience)[0]:
+            self.process.kill()
+            raise RuntimeError(f"gave no answer within {self.opt.patience:g} s (--patience)")
         line = self.process.stdout.readline()
         said = json.loads(line) if line else {"failed": f"died: see {self.room}/{self.name}.log"}
         if "failed" in said:
@@ -377,6 +381,7 @@ def options():
     parser.add_argument("--millet", default=str(ROOT / "bin"))
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "peers", help="converted models, kept")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "peers")
+    parser.add_argument("--patience", type=float, default=180, help="seconds an engine may take to choose, to compile, or for a pass")
     parser.add_argument("--any-graph", action="store_true", help="peers may run Millet's export of an unpruned model, too")
     parser.add_argument("--fresh", action="store_true", help="convert models again")
     opt = parser.parse_args()

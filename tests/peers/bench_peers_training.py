@@ -176,7 +176,7 @@ def main():
     print("shape", "format", "engine", "records/s", "millet's ratio to it", "loss", sep="\t")
     for what in opt.shape:
         shape, records = what.split(":")
-        room = bench_peers.convert(opt, shape, opt.model, shape, texts)
+        room = bench_peers.convert(opt, f"train-{shape}", opt.model, shape, texts, "--plain")
         if room:
             streams(opt, room, texts, int(records), max(2, int(STEPS.get(shape, 20) * opt.steps)))
             for form in opt.formats.split(","):
