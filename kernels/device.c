@@ -92,7 +92,7 @@ void device_list(char *text, size_t n)
     struct error err = ERROR_INIT;
     enum isa isa;
     if (isa_choose(&isa, &err))
-        snprintf(text, n, "cpu (own kernels %s; OpenBLAS, loaded when training, core %s), %s",
+        snprintf(text, n, "cpu (own kernels %s; OpenBLAS, loaded when pruning, core %s), %s",
                  isa_name(isa), openblas_core(), device_cuda_build());
     else
         snprintf(text, n, "no cpu (%s), %s", err.text, device_cuda_build());

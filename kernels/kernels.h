@@ -457,7 +457,7 @@ struct device_ops {
 /* Plain loops, one thread; the oracle of all tests. */
 struct device *device_reference_open(struct error *err) MUST_CHECK;
 
-/* OpenBLAS and SIMD, n_threads threads. Instruction set: the best the processor has, or
+/* SIMD (OpenBLAS for gram and solve), n_threads threads. Instruction set: the best the processor has, or
  * MILLET_ISA=portable|avx2|avx512. */
 struct device *device_cpu_open(size_t n_threads, struct error *err) MUST_CHECK;
 
@@ -481,7 +481,7 @@ const char *device_cuda_build(void);
 struct device *device_open(const char *name, size_t n_threads, struct error *err) MUST_CHECK;
 
 /* One line on the devices of this build, for --version: "cpu (own kernels avx512; OpenBLAS, loaded
- * when training, core Cooperlake), no cuda". Starts nothing slow. */
+ * when pruning, core Cooperlake), no cuda". Starts nothing slow. */
 void device_list(char *text, size_t n);
 
 #endif

@@ -29,7 +29,7 @@ struct cpu {
     struct threads *team;        /* NULL: the caller alone */
     struct cpu *lanes;           /* [device.n_lanes]; NULL on a lane */
     struct cpu_scratch *scratch; /* [n_members], then the shared one */
-    struct openblas *openblas;   /* NULL until the first product that needs it */
+    struct openblas *openblas;   /* NULL until the first operation that needs it */
     pthread_mutex_t error_lock;
 };
 

@@ -23,7 +23,6 @@ struct linear {
     size_t *run_first;
     /* bound; not owned */
     float *w, *b;
-    const struct openblas *blas;
     struct rounded *rounded; /* owned; NULL: products multiply w as it is */
 };
 

@@ -60,7 +60,8 @@ static void *load(struct error *err)
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!library)
         error_set(err,
-                  "OpenBLAS, which training needs, cannot be loaded (%s); install it (Debian: "
+                  "OpenBLAS, which pruning by least squares needs, cannot be loaded (%s); install "
+                  "it (Debian: "
                   "apt-get install libopenblas0)",
                   dlerror());
     return library;

@@ -1,4 +1,4 @@
-/* openblas.h: OpenBLAS, opened at the first product that needs it: a tool that only asks for
+/* openblas.h: OpenBLAS, opened at the first operation that needs it (gram.c, solve.c): a tool that only asks for
  * --version, or runs packed kernels, does not pay for loading it, and does not need it to be
  * installed. It works single-threaded inside our threads. */
 #ifndef MILLET_KERNELS_CPU_OPENBLAS_H

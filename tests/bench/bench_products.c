@@ -3,7 +3,7 @@
  * runs as far as they fit. GF/s counts a multiplication and an addition as two.
  *
  *   f32, bf16, int8   packed weights (linear_prepare)
- *   forward           trainable weights (linear_bind), which OpenBLAS multiplies
+ *   forward           trainable weights (linear_bind), packed anew in each product
  *   backward          dx, dw and db of these
  *
  * usage: bench_products [THREADS]   (default: 1, and all there are)
