@@ -41,6 +41,9 @@ struct device {
     const char *name; /* "cpu", "reference" */
     size_t act_bytes; /* bytes of one activation element */
     size_t n_lanes;   /* independent lanes (op->lane) to run side by side; 1 on a GPU */
+    /* Tokens of a pass that suit a lane: on a CPU few enough for a near cache, on a GPU enough to
+     * keep it busy. */
+    size_t pass_tokens;
 };
 
 /* act + n elements. */

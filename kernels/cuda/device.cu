@@ -243,6 +243,7 @@ extern "C" struct device *device_cuda_open(int index, enum dtype precision, size
     cuda->device.name = cuda->name;
     cuda->device.act_bytes = dtype_bytes(precision);
     cuda->device.n_lanes = 1;
+    cuda->device.pass_tokens = 512;
     cuda->index = index;
     cuda->precision = precision;
     cuda->memory.most = max_memory;

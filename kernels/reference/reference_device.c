@@ -139,7 +139,10 @@ struct device *device_reference_open(struct error *err)
     struct reference *reference = memory_zeroed(1, sizeof *reference, err);
     if (!reference)
         return NULL;
-    reference->device = (struct device){
-        .op = &reference_ops, .name = "reference", .act_bytes = sizeof(float), .n_lanes = 1};
+    reference->device = (struct device){.op = &reference_ops,
+                                        .name = "reference",
+                                        .act_bytes = sizeof(float),
+                                        .n_lanes = 1,
+                                        .pass_tokens = 256};
     return &reference->device;
 }

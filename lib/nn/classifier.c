@@ -14,7 +14,6 @@
 #include "nn/weights.h"
 
 enum {
-    DEFAULT_BATCH_TOKENS = 512,
     SHORT_RUN = 96 /* tokens; shorter runs take longer for each */
 };
 
@@ -173,7 +172,7 @@ struct classifier *classifier_open(struct model *model, struct device *dev, stru
         return NULL;
     c->model = model;
     c->team = team;
-    c->batch_tokens = batch_tokens ? batch_tokens : DEFAULT_BATCH_TOKENS;
+    c->batch_tokens = batch_tokens ? batch_tokens : dev->pass_tokens;
     c->has_encoder = !ngram_alone(model);
     c->has_ngram = !c->has_encoder || ngram_of_model(model);
     if (model_check_problem(model, err) && read_parts(c, err) && check_memory(c, dev, err) &&
@@ -197,6 +196,11 @@ void classifier_close(struct classifier *classifier)
     ngram_close(classifier->ngram);
     ngram_part_free(&classifier->part);
     free(classifier);
+}
+
+size_t classifier_batch_tokens(const struct classifier *classifier)
+{
+    return classifier->batch_tokens;
 }
 
 size_t classifier_footprint(const struct classifier *classifier)

@@ -22,12 +22,14 @@
 struct classifier;
 
 /* Borrows model and device, which must outlive it. team has at least dev->n_lanes members (NULL:
- * one lane). batch_tokens 0: 512 per run. What the
+ * one lane). batch_tokens 0: the device's pass_tokens per run. What the
  * model takes on the device is counted first, and refused where less is free. Weights that are not
  * finite are refused with the tensor's name. */
 struct classifier *classifier_open(struct model *model, struct device *dev, struct threads *team,
                                    size_t batch_tokens, struct error *err) MUST_CHECK;
 void classifier_close(struct classifier *classifier);
+/* Tokens of one run through the layers, about. */
+size_t classifier_batch_tokens(const struct classifier *classifier);
 /* That count: bytes of weights and of the encoder's largest run on each lane. The n-grams of a run,
  * some bytes each, are on the device besides while their part answers. */
 size_t classifier_footprint(const struct classifier *classifier);

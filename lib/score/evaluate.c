@@ -293,7 +293,8 @@ bool evaluate(const struct subject *model, const struct subject *baseline,
     report->n_tokens = set->n_tokens;
     report->longest = set->longest;
     report->mean_tokens = set->n ? (double)set->n_tokens / (double)set->n : 0;
-    report->batch_tokens = SUBJECT_BATCH_TOKENS;
+    const struct subject *ran = model->classifier ? model : baseline;
+    report->batch_tokens = ran && ran->classifier ? classifier_batch_tokens(ran->classifier) : 0;
     report->seed = options->seed;
     report->resamples = SIGNIFICANCE_RESAMPLES;
     report->has_baseline = baseline != NULL;

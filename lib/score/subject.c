@@ -19,8 +19,7 @@ bool subject_open(struct subject *subject, const char *path, struct device *dev,
     subject->is_model = true;
     subject->name = subject->model.name;
     if (tokenizer_fingerprint_of(subject->model.bundle, &subject->tokenizer, err))
-        subject->classifier =
-            classifier_open(&subject->model, dev, team, SUBJECT_BATCH_TOKENS, err);
+        subject->classifier = classifier_open(&subject->model, dev, team, 0, err);
     if (!subject->classifier)
         subject_close(subject);
     return subject->classifier != NULL;

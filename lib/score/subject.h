@@ -16,8 +16,7 @@
 #include "nn/classifier.h"
 
 enum {
-    SUBJECT_BATCH_TOKENS = 512, /* one run through the layers; stated in reports */
-    SUBJECT_LABEL_BYTES = 32    /* room for "LABEL_" and any number */
+    SUBJECT_LABEL_BYTES = 32 /* room for "LABEL_" and any number */
 };
 
 struct subject {
