@@ -13,7 +13,7 @@
 #include "kernels/host.h"
 #include "kernels/reference/reference.h"
 
-/* 8 to 10 % faster than 512 in int8, at widths 256 to 768 with 1 MB of L2 a core; in fp32 the same. */
+/* 3 to 10 % faster than 512 in int8, at widths 256 to 768 with 1 MB of L2 a core; in fp32 the same. */
 enum { PASS_TOKENS = 256 };
 
 void cpu_fail(struct cpu *cpu, const char *format, ...)
