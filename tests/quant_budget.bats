@@ -76,7 +76,7 @@ bytes() {
     mquant -j 1 --budget 2 --on data.tok -o again.tar good.tar
     assert_same mixed.tar again.tar
     cut -d, -f1 data.csv | tail -n +2 | mtok -q -m good.tar --format plain -o bare.tok
-    run --separate-stderr mquant -j 1 --budget 1.5 --on bare.tok --to bf16 -o half.tar good.tar
+    run --separate-stderr mquant -j 1 --budget 5 --on bare.tok --to bf16 -o half.tar good.tar
     assert_status 0
     assert_says "points of agreement"
 }

@@ -563,7 +563,11 @@ static inline struct counting *counting_open(size_t act_bytes)
     struct counting *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
-    c->device = (struct device){&c->ops, "counting", act_bytes, 1};
+    c->device = (struct device){.op = &c->ops,
+                                .name = "counting",
+                                .act_bytes = act_bytes,
+                                .n_lanes = 1,
+                                .pass_tokens = 512};
     c->ops = (struct device_ops){.close = counting_close,
                                  .lane = counting_lane,
                                  .alloc = counting_alloc,
