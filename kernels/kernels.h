@@ -282,7 +282,8 @@ struct device_ops {
     /* From now on products with a bound matrix round what they multiply to BF16 or F16 (nearest
      * even): x and W in linear; x, W and dy in linear_backward, for dx and dw. Sums, biases and
      * results stay float, and w itself does (the master weights of mixed precision; Micikevicius et
-     * al. 2018). */
+     * al. 2018). A CPU that multiplies pairs of bf16 (MILLET_ISA avx512bf16) does so; then subnormal
+     * factors and sums are 0. */
     bool (*linear_round)(struct device *dev, struct linear *linear, enum dtype format,
                          struct error *err);
     void (*linear_free)(struct device *dev, struct linear *linear);
@@ -461,7 +462,7 @@ struct device_ops {
 struct device *device_reference_open(struct error *err) MUST_CHECK;
 
 /* SIMD (OpenBLAS for gram and solve), n_threads threads. Instruction set: the best the processor has, or
- * MILLET_ISA=portable|avx2|avx512. */
+ * MILLET_ISA=portable|avx2|avx512|avx512bf16. */
 struct device *device_cpu_open(size_t n_threads, struct error *err) MUST_CHECK;
 
 /* GPU number `index` of those CUDA sees, with activations and products in `precision` (F32, F16 or

@@ -111,6 +111,20 @@ END
     assert_says "is not fp32, tf32, bf16 or fp16"
 }
 
+@test "--precision bf16 learns in every instruction set, which -v names; losses differ by less than a hundredth" {
+    local go=(mstudent -v -j 2 -m vocab.tar --shape "layers=1,hidden=32,heads=2,ffn=32" --epochs 8 --lr 3e-3 --batch-tokens 128)
+    local set
+    for set in portable avx2 avx512 avx512bf16; do
+        MILLET_ISA=$set mscore --version | grep -q "own kernels $set[;,]" || continue
+        run env MILLET_ISA=$set "${go[@]}" --precision bf16 --log $set.log -o $set.tar train.tok
+        assert_status 0
+        assert_says "own kernels $set,"
+        grep -o '"loss": *[0-9.]*' $set.log | grep -o '[0-9.]*$' > $set.loss
+        [ -s $set.loss ]
+        paste portable.loss $set.loss | awk '{ off = $1 - $2; if (off < 0) off = -off; if (off > 0.01) exit 1 }'
+    done
+}
+
 @test "fp16 goes on from a checkpoint bit for bit, its loss scale included" {
     local go=(mstudent -q -j 1 -m vocab.tar --shape "layers=1,hidden=16,heads=2,ffn=32" --epochs 6 --batch-tokens 64
         --precision fp16) i

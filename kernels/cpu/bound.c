@@ -18,7 +18,7 @@ void cpu_linear_refresh(struct device *dev, struct linear *linear)
 {
     struct rounded *rounded = linear->rounded;
     size_t room = linear->out * linear->in;
-    if (rounded) /* else they are read where they lie */
+    if (rounded && !rounded->by_products) /* else they are read where they lie */
         rounded_rows(cpu_of(dev), rounded->format, linear->w, linear->in, linear->out, linear->in,
                      &rounded->w, &room);
 }
@@ -31,18 +31,33 @@ bool cpu_linear_round(struct device *dev, struct linear *linear, enum dtype form
                          dtype_name(format));
     if (!linear->rounded && !(linear->rounded = memory_zeroed(1, sizeof *linear->rounded, err)))
         return false;
-    linear->rounded->format = format;
-    if (!linear->rounded->w && !(linear->rounded->w = memory_array(
-                                     linear->out * linear->in, sizeof *linear->rounded->w, err)))
+    struct rounded *rounded = linear->rounded;
+    rounded->format = format;
+    rounded->by_products = format == DTYPE_BF16 && dense_bf16_of(cpu_of(dev)->isa);
+    if (rounded->by_products)
+        return true;
+    if (!rounded->w &&
+        !(rounded->w = memory_array(linear->out * linear->in, sizeof *rounded->w, err)))
         return false;
     cpu_linear_refresh(dev, linear);
     return true;
 }
 
+/* Factors are rounded before a product, or by it. */
+static bool is_rounded(const struct linear *linear)
+{
+    return linear->rounded && !linear->rounded->by_products;
+}
+
+static bool rounds(const struct linear *linear)
+{
+    return linear->rounded && linear->rounded->by_products;
+}
+
 /* What products multiply. */
 static const float *factor(const struct linear *linear)
 {
-    return linear->rounded ? linear->rounded->w : linear->w;
+    return is_rounded(linear) ? linear->rounded->w : linear->w;
 }
 
 /* Products this small are done by the caller alone. */
@@ -63,13 +78,14 @@ void linear_bound_run(const struct linear_call *call)
                           .k = linear->in,
                           .a = {call->x, call->x_stride, 1},
                           .b = {factor(linear), linear->in, 1},
+                          .bf16 = rounds(linear),
                           .bias = linear->b,
                           .c = kept ? call->pre : call->y,
                           .c_stride = kept ? linear->out : call->y_stride,
                           .epilogue = call->epilogue,
                           .y = kept || call->epilogue != EPILOGUE_NONE ? call->y : NULL,
                           .y_stride = call->y_stride};
-    if (rounded) {
+    if (is_rounded(linear)) {
         dense.a.at = rounded_rows(call->cpu, rounded->format, call->x, call->x_stride, call->rows,
                                   linear->in, &rounded->x, &rounded->room_x);
         dense.a.row = linear->in;
@@ -100,6 +116,7 @@ static void backward_x(const struct backward *call)
                                 .k = linear->out,
                                 .a = {call->dy, call->dy_stride, 1},
                                 .b = {factor(linear), 1, linear->in},
+                                .bf16 = rounds(linear),
                                 .add = call->how & BACKWARD_ADD_DX,
                                 .c = call->dx,
                                 .c_stride = call->dx_stride};
@@ -115,6 +132,7 @@ static void backward_w(const struct backward *call)
                                 .k = call->rows,
                                 .a = {call->dy, 1, call->dy_stride},
                                 .b = {call->x, 1, call->x_stride},
+                                .bf16 = rounds(linear),
                                 .add = !(call->how & BACKWARD_SET_DW),
                                 .c = call->dw,
                                 .c_stride = linear->in};
@@ -143,7 +161,7 @@ static void backward_b(void *context, size_t member, size_t n_members)
 static bool round_inputs(struct backward *call)
 {
     struct rounded *rounded = call->linear->rounded;
-    if (!rounded)
+    if (!is_rounded(call->linear) || call->rows == 0)
         return true;
     call->x = rounded_rows(call->cpu, rounded->format, call->x, call->x_stride, call->rows,
                            call->linear->in, &rounded->x, &rounded->room_x);

@@ -11,6 +11,7 @@ struct dense {
     size_t m, n, k;
     struct dense_view a; /* row i of A, element l of k */
     struct dense_view b; /* column j of B, element l of k */
+    bool bf16;           /* factors are rounded to it: where there is a dense_bf16_of the set */
     const float *bias;   /* [n] the sums begin with; NULL: none */
     bool add;            /* the sums begin with what C holds; then no bias */
     float *c;

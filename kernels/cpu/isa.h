@@ -13,10 +13,10 @@
 #include "core/error.h"
 
 enum isa {
-    ISA_PORTABLE,   /* what the compiler targets by default: SSE2, NEON */
-    ISA_AVX2,       /* AVX2, FMA, F16C */
-    ISA_AVX512,     /* AVX-512 F BW DQ VL VNNI */
-    ISA_AVX512BF16, /* and BF16: products of bf16 (packed_product.h); else as AVX512 */
+    ISA_PORTABLE, /* what the compiler targets by default: SSE2, NEON */
+    ISA_AVX2,     /* AVX2, FMA, F16C */
+    ISA_AVX512,   /* AVX-512 F BW DQ VL VNNI */
+    ISA_AVX512BF16, /* and BF16: products of bf16 (packed_product.h, dense_product.h); else as AVX512 */
     ISA_COUNT
 };
 

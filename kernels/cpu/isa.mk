@@ -1,8 +1,8 @@
 # isa.mk: the vector kernels (kernels/cpu/isa/*.c) are compiled once per instruction set, with ISA=name defined; symbols
 # carry the name, and kernels/cpu/ picks a set at run time. Elsewhere than on x86-64 only the portable set exists. The set
-# avx512bf16 is avx512 with one file of its own.
-ISA_BF16 := kernels/cpu/isa/product_bf16
-ISA_SRC := $(filter-out $(ISA_BF16).c,$(sort $(wildcard kernels/cpu/isa/*.c)))
+# avx512bf16 is avx512 with two files of its own.
+ISA_BF16 := kernels/cpu/isa/product_bf16 kernels/cpu/isa/dense_bf16
+ISA_SRC := $(filter-out $(ISA_BF16:%=%.c),$(sort $(wildcard kernels/cpu/isa/*.c)))
 ifneq ($(filter x86_64%,$(MACHINE)),)
 ISA_SETS := portable avx2 avx512
 else
@@ -14,7 +14,7 @@ ISA_FLAGS_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -m
 ISA_FLAGS_avx512bf16 := $(ISA_FLAGS_avx512) -mavx512bf16
 ISA_OBJ := $(foreach set,$(ISA_SETS),$(ISA_SRC:%.c=$(C_B)/%.$(set).o))
 ifneq ($(filter avx512,$(ISA_SETS)),)
-ISA_OBJ += $(C_B)/$(ISA_BF16).avx512bf16.o
+ISA_OBJ += $(ISA_BF16:%=$(C_B)/%.avx512bf16.o)
 endif
 
 define ISA_RULE

@@ -1,5 +1,6 @@
 /* rounded.h: the inputs of a bound product, rounded to a 16-bit format and kept as floats:
- * training's numerics of bf16 and fp16 on a processor that multiplies floats. */
+ * training's numerics of bf16 and fp16 on a processor that multiplies floats. Where bf16 is
+ * multiplied as it is (dense_bf16_of), products round what they pack, and no copies are kept. */
 #ifndef MILLET_KERNELS_CPU_ROUNDED_H
 #define MILLET_KERNELS_CPU_ROUNDED_H
 
@@ -7,8 +8,9 @@
 
 struct rounded {
     enum dtype format;
-    float *w;      /* [out, in] */
-    float *x, *dy; /* room for the rows of the last products */
+    bool by_products; /* they round; w, x and dy are unused */
+    float *w;         /* [out, in] */
+    float *x, *dy;    /* room for the rows of the last products */
     size_t room_x, room_dy;
 };
 

@@ -1,6 +1,7 @@
 /* bench_training: training steps (forward, loss, backward, AdamW with clipping; dropout 0.1) of three
- * models against this machine's peak, with one thread and with THREADS, and the time of each kind
- * of operation; tab-separated tables on stdout. Peak and steps of both take turns; medians. GF/s
+ * models against this machine's peak, in fp32 with one thread and with THREADS, then with products of
+ * bf16, and the time of each kind of operation; tab-separated tables on stdout. Peak and steps take
+ * turns; medians. The peak is that of fp32, or of bf16 where the set multiplies it. GF/s
  * count a multiplication and an addition as two, of the products alone. `rest` is the time outside
  * of operations: batches, and whatever else runs on one thread.
  *
@@ -15,7 +16,7 @@
 #include "nn/params.h"
 #include "tests/bench/peak.h"
 
-enum { VOCAB = 16000, LABELS = 12, WARM = 3 };
+enum { VOCAB = 16000, LABELS = 12, WARM = 3, MOST_SIDES = 3 };
 
 static const struct bench_model {
     const char *name, *shape;
@@ -231,6 +232,8 @@ static double product_operations(const struct shape *shape, size_t n_records, si
 /* One model on so many threads. */
 struct side {
     size_t n_threads;
+    enum dtype format; /* of what products multiply */
+    struct peak_kernel peak;
     struct device *dev;
     struct threads *team;
     const struct device_ops *own;
@@ -277,18 +280,19 @@ static bool training_step(struct side *s, const struct bench_model *model, size_
     return dev->op->sync(dev, err);
 }
 
-static bool open_side(struct side *s, const struct bench_model *model, size_t n_threads,
+static bool open_side(struct side *s, const struct bench_model *model, enum isa isa,
                       struct error *err)
 {
     struct shape shape;
-    s->n_threads = n_threads;
-    s->dev = device_cpu_open(n_threads, err);
-    s->team = threads_open(n_threads, err);
+    s->peak = peak_kernel(isa, s->format);
+    s->dev = device_cpu_open(s->n_threads, err);
+    s->team = threads_open(s->n_threads, err);
     if (!s->dev || !s->team || !shape_from_text(&shape, model->shape, VOCAB, LABELS, err))
         return false;
     batch_init(&s->batch, s->dev, &shape, 0, true);
     bool ok = params_open(&s->params, &shape, NULL, false, 1, s->dev, err);
     shape_free(&shape);
+    ok = ok && (s->format == DTYPE_F32 || params_round(&s->params, s->format, err));
     if (!ok || !optimizer_open(&s->optimizer, &s->params, 1, 0.01, 1, err))
         return false;
     s->encoder = encoder_open(s->dev, &s->params.shape, true, err);
@@ -312,12 +316,12 @@ static void close_side(struct side *s)
 }
 
 /* A step beside the peak; step numbers below WARM are first touches of memory and not counted. */
-static bool measure_step(struct side *s, const struct bench_model *model, struct peak_kernel *peak,
-                         size_t step, struct error *err)
+static bool measure_step(struct side *s, const struct bench_model *model, size_t step,
+                         struct error *err)
 {
     if (step < WARM)
         return training_step(s, model, step, err);
-    peak_measure(s->team, peak, &s->top);
+    peak_measure(s->team, &s->peak, &s->top);
     measure_operations(s->dev, &s->table);
     struct peak_time begin = peak_now();
     bool ok = training_step(s, model, step, err);
@@ -329,26 +333,14 @@ static bool measure_step(struct side *s, const struct bench_model *model, struct
     return ok;
 }
 
-static void report(struct side *side, size_t n_sides, const struct bench_model *model,
-                   struct peak_kernel peak, size_t steps)
+static void report_parts(const struct side *side, size_t n_sides, size_t steps)
 {
-    double operations =
-        3 * product_operations(&side->params.shape, model->records,
-                               model->records * model->tokens); /* backward twice the forward */
-    printf("%s\tthreads\tms a step\ttokens/s\t" PEAK_COLUMNS "\n", model->name);
-    for (struct side *s = side; s < side + n_sides; s++) {
-        struct peak_series copy = s->series;
-        double wall = peak_median(&copy).wall;
-        printf("step\t%zu\t%.2f\t%.0f\t", s->n_threads, 1e3 * wall,
-               (double)(model->records * model->tokens) / wall);
-        peak_report(operations, &s->series, peak, &s->top, s->n_threads);
-    }
     printf("part");
-    for (struct side *s = side; s < side + n_sides; s++)
-        printf("\tms, %zu thr.\t%% of step", s->n_threads);
-    printf("\tone / all threads\n");
+    for (const struct side *s = side; s < side + n_sides; s++)
+        printf("\tms, %s, %zu thr.\t%% of step", dtype_name(s->format), s->n_threads);
+    printf("\tone / all threads\tfp32 / bf16\n");
     for (size_t k = 0; k <= TIMED_KINDS; k++) {
-        double wall[2] = {0};
+        double wall[MOST_SIDES] = {0};
         printf("%s", k < TIMED_KINDS ? timed_names[k] : "rest");
         for (size_t i = 0; i < n_sides; i++) {
             double all = 0;
@@ -358,33 +350,54 @@ static void report(struct side *side, size_t n_sides, const struct bench_model *
             printf("\t%.3f\t%.1f", 1e3 * wall[i] / (double)steps,
                    100 * wall[i] / side[i].whole.wall);
         }
-        printf("\t%.2f\n", n_sides > 1 ? wall[0] / wall[1] : 1.0);
+        printf("\t%.2f\t%.2f\n", wall[0] / wall[n_sides - 2],
+               wall[n_sides - 2] / wall[n_sides - 1]);
     }
+}
+
+static void report(struct side *side, size_t n_sides, const struct bench_model *model, size_t steps)
+{
+    double operations =
+        3 * product_operations(&side->params.shape, model->records,
+                               model->records * model->tokens); /* backward twice the forward */
+    printf("%s\tformat\tthreads\tms a step\ttokens/s\t" PEAK_COLUMNS "\n", model->name);
+    for (struct side *s = side; s < side + n_sides; s++) {
+        struct peak_series copy = s->series;
+        double wall = peak_median(&copy).wall;
+        printf("step\t%s\t%zu\t%.2f\t%.0f\t", dtype_name(s->format), s->n_threads, 1e3 * wall,
+               (double)(model->records * model->tokens) / wall);
+        peak_report(operations, &s->series, s->peak, &s->top, s->n_threads);
+    }
+    report_parts(side, n_sides, steps);
     for (struct side *s = side; s < side + n_sides; s++) {
         double n = operations * (double)steps * 1e-9;
         const struct peak_time *spent = s->table.spent;
-        printf("products alone, %zu threads: %.1f GF/s forward, %.1f backward; per second of "
+        printf("products alone, %s, %zu threads: %.1f GF/s forward, %.1f backward; per second of "
                "processor time %.1f, "
                "%.1f\n",
-               s->n_threads, n / 3 / spent[FORWARD].wall, 2 * n / 3 / spent[BACKWARD].wall,
-               n / 3 / spent[FORWARD].cpu, 2 * n / 3 / spent[BACKWARD].cpu);
+               dtype_name(s->format), s->n_threads, n / 3 / spent[FORWARD].wall,
+               2 * n / 3 / spent[BACKWARD].wall, n / 3 / spent[FORWARD].cpu,
+               2 * n / 3 / spent[BACKWARD].cpu);
     }
     printf("\n");
 }
 
-static bool bench_model(const struct bench_model *model, struct peak_kernel peak, size_t n_threads,
+static bool bench_model(const struct bench_model *model, enum isa isa, size_t n_threads,
                         size_t steps, struct error *err)
 {
-    struct side side[2] = {{0}};
-    size_t n_sides = n_threads > 1 ? 2 : 1;
+    struct side all[MOST_SIDES] = {{.n_threads = 1, .format = DTYPE_F32},
+                                   {.n_threads = n_threads, .format = DTYPE_F32},
+                                   {.n_threads = n_threads, .format = DTYPE_BF16}};
+    struct side *side = n_threads > 1 ? all : all + 1;
+    size_t n_sides = n_threads > 1 ? MOST_SIDES : MOST_SIDES - 1;
     bool ok = true;
     for (size_t i = 0; ok && i < n_sides; i++)
-        ok = open_side(&side[i], model, i ? n_threads : 1, err);
+        ok = open_side(&side[i], model, isa, err);
     for (size_t step = 0; ok && step < WARM + steps; step++)
         for (size_t i = 0; ok && i < n_sides; i++)
-            ok = measure_step(&side[i], model, &peak, step, err);
+            ok = measure_step(&side[i], model, step, err);
     if (ok)
-        report(side, n_sides, model, peak, steps);
+        report(side, n_sides, model, steps);
     for (size_t i = 0; i < n_sides; i++)
         close_side(&side[i]);
     return ok;
@@ -403,7 +416,7 @@ int main(int argc, char **argv)
         steps = 15;
     for (size_t m = 0; ok && m < sizeof models / sizeof *models; m++)
         if (argc < 4 || strcmp(argv[3], models[m].name) == 0)
-            ok = bench_model(&models[m], peak_kernel(isa, DTYPE_F32), n_threads, steps, &err);
+            ok = bench_model(&models[m], isa, n_threads, steps, &err);
     if (!ok)
         fprintf(stderr, "bench_training: %s\n", err.text);
     return ok ? 0 : 1;

@@ -56,6 +56,8 @@ static void test_linear(void)
         {1, 130, 70, 0, true, true, true, false, DTYPE_F32, 0},
         {33, 17, 65, 1, true, true, true, true, DTYPE_BF16, 0},
         {200, 130, 96, 0, true, true, true, true, DTYPE_BF16, 0},
+        {131, 1, 259, 0, true, true, true, true, DTYPE_BF16, 0},
+        {2059, 33, 15, 5, true, true, true, true, DTYPE_BF16, BACKWARD_SET_DW},
         {33, 17, 65, 1, true, true, true, true, DTYPE_F16, 0},
         {200, 130, 96, 0, true, true, true, true, DTYPE_F16, 0},
         {33, 17, 65, 1, true, true, true, false, DTYPE_F32, BACKWARD_SET_DW | BACKWARD_ADD_DX},

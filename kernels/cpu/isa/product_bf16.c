@@ -1,5 +1,5 @@
-/* product_bf16.c: products of bf16 with packed bf16 weights, sums in fp32, by vdpbf16ps: the one file
- * of the set avx512bf16 (isa.mk). The instruction multiplies pairs exactly, adds them in a fixed
+/* product_bf16.c: products of bf16 with packed bf16 weights, sums in fp32, by vdpbf16ps: a file of
+ * the set avx512bf16 alone (isa.mk). The instruction multiplies pairs exactly, adds them in a fixed
  * order, rounds to nearest even and takes subnormal numbers for 0 (Intel, Software Developer's
  * Manual, VDPBF16PS). */
 #include "kernels/cpu/isa/vec.h"
