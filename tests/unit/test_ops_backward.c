@@ -594,6 +594,7 @@ int main(void)
     static const size_t solves[][2] = {{1, 1}, {7, 3}, {130, 1}, {65, 200}};
     static const struct slope_shape units[] = {{192, 64}, {100, 1}, {60, 20}, {3, 3}};
     trial_open_devices();
+    trial_add_set("avx512bf16");
     trial_report_devices();
     test_linear();
     for (size_t i = 0; i < 5; i++)
