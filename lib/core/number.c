@@ -85,24 +85,93 @@ bool number_fraction(const char *text, const char *what, double *value, struct e
 }
 
 enum {
-    MOST_DIGITS = 19
-}; /* so that they, and the power of ten that they stand above, fit 64 bits */
+    MOST_DIGITS = 19 /* so that they, and the power of ten that they stand above, fit 64 bits */
+};
 
-/* The digits as a whole number, and how many stand behind the point. */
-static bool read_digits(const char *at, const char *end, uint64_t *digits, unsigned *behind)
+static const uint64_t power_of_ten[MOST_DIGITS + 1] = {1,
+                                                       10,
+                                                       100,
+                                                       1000,
+                                                       10000,
+                                                       100000,
+                                                       1000000,
+                                                       10000000,
+                                                       100000000,
+                                                       1000000000,
+                                                       10000000000,
+                                                       100000000000,
+                                                       1000000000000,
+                                                       10000000000000,
+                                                       100000000000000,
+                                                       1000000000000000,
+                                                       10000000000000000,
+                                                       100000000000000000,
+                                                       1000000000000000000,
+                                                       10000000000000000000u};
+
+/* The number of eight digits, the first of them in the word's lowest byte; false: some byte is no
+ * digit. Neighbours are joined to pairs, pairs to fours, fours to the eight. */
+static bool join_digits(uint64_t word, uint64_t *value)
 {
-    const char *point = NULL, *begin = at;
-    *digits = 0;
-    for (; at < end; at++) {
-        if (*at == '.' && !point && at > begin)
-            point = at;
-        else if (*at >= '0' && *at <= '9')
-            *digits = *digits * 10 + (uint64_t)(*at - '0');
-        else
+    const uint64_t ones = 0x0101010101010101, lows = 0x000000FF000000FF;
+    word ^= ones * '0';
+    if ((((word & ones * 0x7F) + ones * 0x76) | word) & ones * 0x80)
+        return false;
+    word = word * 10 + (word >> 8);
+    *value = ((word & lows) * (100 + ((uint64_t)1000000 << 32)) +
+              (word >> 16 & lows) * (1 + ((uint64_t)10000 << 32))) >>
+             32;
+    return true;
+}
+
+/* The digits [at, end) behind those of *digits. At least `before` bytes stand in front of `at`. */
+static bool add_digits(const char *at, const char *end, size_t before, uint64_t *digits)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t word, value;
+    for (; end - at >= 8; at += 8, before += 8) {
+        memcpy(&word, at, sizeof word);
+        if (!join_digits(word, &value))
             return false;
+        *digits = *digits * 100000000 + value;
     }
-    *behind = point ? (unsigned)(end - point - 1) : 0;
-    return end > begin && end - begin - (point != NULL) <= MOST_DIGITS && (!point || *behind > 0);
+    size_t left = (size_t)(end - at);
+    if (left && before + left >= 8) { /* the last eight, with 0 for those that have been counted */
+        unsigned counted = 8 * (8 - (unsigned)left);
+        memcpy(&word, end - 8, sizeof word);
+        word = (word >> counted << counted) | (UINT64_C(0x3030303030303030) >> (64 - counted));
+        if (!join_digits(word, &value))
+            return false;
+        *digits = *digits * power_of_ten[left] + value;
+        return true;
+    }
+#else
+    (void)before;
+#endif
+    for (; at < end; at++) {
+        if (*at < '0' || *at > '9')
+            return false;
+        *digits = *digits * 10 + (uint64_t)(*at - '0');
+    }
+    return true;
+}
+
+bool number_digits(const char *bytes, size_t n, bool *negative, uint64_t *digits, unsigned *behind)
+{
+    const char *end = bytes + n, *begin = bytes + (n && *bytes == '-'), *at = begin;
+    *negative = begin > bytes;
+    *digits = 0;
+    *behind = 0;
+    if (end - begin > MOST_DIGITS + 1)
+        return false;
+    for (; at < end && *at >= '0' && *at <= '9'; at++)
+        *digits = *digits * 10 + (uint64_t)(*at - '0');
+    if (at == begin)
+        return false;
+    if (at == end)
+        return end - begin <= MOST_DIGITS;
+    *behind = (unsigned)(end - at - 1);
+    return *at == '.' && *behind && add_digits(at + 1, end, (size_t)(at + 1 - bytes), digits);
 }
 
 /* numerator / denominator, neither 0: the quotient has 63 or 64 bits, of which the last also tells
@@ -116,17 +185,37 @@ static double divide(uint64_t numerator, uint64_t denominator)
     return ldexp((double)quotient, -shift);
 }
 
+/* digits / 10^behind, neither 0: by the power's reciprocal, cut to 64 bits, so that the product is
+ * at most two units of its upper half too small. Where that leaves open to which side the 53 bits
+ * of a double are rounded, about one time in 500, the division is done. */
+static double scale_down(uint64_t digits, unsigned behind)
+{
+    /* 2^(63 + the bits of 10^k) / 10^k, rounded down, for k from 1. */
+    static const uint64_t reciprocal[MOST_DIGITS] = {
+        0xCCCCCCCCCCCCCCCC, 0xA3D70A3D70A3D70A, 0x83126E978D4FDF3B, 0xD1B71758E219652B,
+        0xA7C5AC471B478423, 0x8637BD05AF6C69B5, 0xD6BF94D5E57A42BC, 0xABCC77118461CEFC,
+        0x89705F4136B4A597, 0xDBE6FECEBDEDD5BE, 0xAFEBFF0BCB24AAFE, 0x8CBCCC096F5088CB,
+        0xE12E13424BB40E13, 0xB424DC35095CD80F, 0x901D7CF73AB0ACD9, 0xE69594BEC44DE15B,
+        0xB877AA3236A4B449, 0x9392EE8E921D5D07, 0xEC1E4A7DB69561A5};
+    uint64_t power = power_of_ten[behind];
+    int zeros = __builtin_clzll(digits), bits = 64 - __builtin_clzll(power);
+    uint64_t upper =
+        (uint64_t)(((unsigned __int128)(digits << zeros) * reciprocal[behind - 1]) >> 64);
+    int cut = 10 + (int)(upper >> 63); /* the bits below a double's 53 */
+    uint64_t rest = upper & (((uint64_t)1 << cut) - 1), half = (uint64_t)1 << (cut - 1);
+    if (rest == half || rest == half - 1)
+        return divide(digits, power);
+    return ldexp((double)((upper >> cut) + (rest > half)), cut + 1 - zeros - bits);
+}
+
 bool number_decimal(const char *bytes, size_t n, double *value)
 {
-    bool negative = n && *bytes == '-';
-    uint64_t digits, power = 1;
+    bool negative;
+    uint64_t digits;
     unsigned behind;
-    if (!read_digits(bytes + negative, bytes + n, &digits, &behind))
+    if (!number_digits(bytes, n, &negative, &digits, &behind))
         return false;
-    for (unsigned i = 0; i < behind; i++)
-        power *= 10;
-    bool exact = digits == 0 || (digits >> 53 == 0 && power >> 53 == 0);
-    double magnitude = exact ? (double)digits / (double)power : divide(digits, power);
+    double magnitude = digits && behind ? scale_down(digits, behind) : (double)digits;
     *value = negative ? -magnitude : magnitude;
     return true;
 }

@@ -19,9 +19,11 @@ bool number_real(const char *text, const char *what, double min, double max, dou
 bool number_fraction(const char *text, const char *what, double *value,
                      struct error *err) MUST_CHECK;
 
-/* bytes[0, n), digits with or without a minus, a point and digits behind it, as the double nearest
- * to it: what strtod() says, in a tenth of its time. false: it has another form, more than 19 digits
- * or more than 19 of them behind the point; strtod() may know it. */
+/* bytes[0, n), at most 19 digits with or without a minus, a point and digits behind it: the digits
+ * as a whole number, and how many of them stand behind the point. false: it has another form. */
+bool number_digits(const char *bytes, size_t n, bool *negative, uint64_t *digits, unsigned *behind);
+/* The same as the double nearest to it: what strtod() says, in a tenth of its time. On false *value
+ * stays, and strtod() may know it. */
 bool number_decimal(const char *bytes, size_t n, double *value);
 
 #endif

@@ -29,7 +29,18 @@ bool base64_decode(const char *text, size_t n, unsigned char **bytes, size_t *n_
     if (!out)
         return false;
     unsigned group = 0;
-    for (size_t i = 0; i < n - padding; i++) {
+    size_t i = 0;
+    for (; i + 4 <= n - padding; i += 4) {
+        const unsigned char *at = (const unsigned char *)text + i;
+        int a = value[at[0]], b = value[at[1]], c = value[at[2]], d = value[at[3]];
+        if ((a | b | c | d) < 0)
+            break; /* found below */
+        group = (unsigned)(a << 18 | b << 12 | c << 6 | d);
+        out[used++] = (unsigned char)(group >> 16);
+        out[used++] = (unsigned char)(group >> 8);
+        out[used++] = (unsigned char)group;
+    }
+    for (; i < n - padding; i++) {
         int v = value[(unsigned char)text[i]];
         if (v < 0) {
             free(out);

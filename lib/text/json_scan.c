@@ -54,19 +54,25 @@ static size_t plain_bytes(const char *at)
 #endif
 }
 
-static bool is_indented(const char *at)
+/* How many of the bytes at `at`, eight of which are there, are the spaces of an indentation. */
+static size_t indentation(const char *at)
 {
     uint64_t word;
     memcpy(&word, at, sizeof word);
-    return word == ones * ' ';
+    word ^= ones * ' ';
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return word ? (size_t)__builtin_ctzll(word) / 8 : 8;
+#else
+    return word ? 0 : 8;
+#endif
 }
 
 static inline const char *skip_space(const char *at, const char *end)
 {
     if (at < end && *at == '\n')
         at++;
-    while (end - at >= 8 && is_indented(at))
-        at += 8;
+    for (size_t n = 8; n == 8 && end - at >= 8; at += n)
+        n = indentation(at);
     while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r'))
         at++;
     return at;
@@ -178,16 +184,36 @@ static bool plain_run(struct json_scan *scan, struct error *err)
     return scan->at < scan->end || expected(scan, "the string's closing '\"'", err);
 }
 
+/* The first byte from `at` on that is no digit. */
+static const char *digits_end(const char *at, const char *end)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    for (uint64_t word; end - at >= 8; at += 8) {
+        memcpy(&word, at, sizeof word);
+        word ^= ones * '0'; /* 0 to 9 for digits */
+        uint64_t stops = (((word & ~tops) + ones * 0x76) | word) & tops;
+        if (stops)
+            return at + __builtin_ctzll(stops) / 8;
+    }
+#endif
+    while (at < end && *at >= '0' && *at <= '9')
+        at++;
+    return at;
+}
+
 /* The end of the digits and the point that begin at `at`; NULL: no plain number. */
 static const char *plain_number(const char *at, const char *end)
 {
-    const char *digit = at + (at < end && *at == '-'), *point = NULL;
-    const char *p = digit;
-    for (; p < end && ((*p >= '0' && *p <= '9') || (*p == '.' && !point && p > digit)); p++)
-        if (*p == '.')
-            point = p;
-    bool zero = p - digit > 1 && *digit == '0' && digit[1] != '.'; /* stands alone */
-    return p == digit || (point && p == point + 1) || zero ? NULL : p;
+    const char *digit = at + (at < end && *at == '-'), *p = digit;
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    if (p == digit || (p - digit > 1 && *digit == '0')) /* 0 stands alone */
+        return NULL;
+    if (p == end || *p != '.')
+        return p;
+    const char *point = p;
+    p = digits_end(point + 1, end);
+    return p == point + 1 ? NULL : p;
 }
 
 bool json_scan_pair(struct json_scan *scan, struct json_text *text, const char **number, size_t *n)

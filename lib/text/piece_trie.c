@@ -1,8 +1,10 @@
 /* piece_trie.c: see piece_trie.h.
  *
  * Open addressing with linear probing. Edges never move, so a slot can number a node; a table that
- * gets too full is thrown away and built again at twice the size. Building is bound by cache
- * misses, so LANES pieces are added side by side and the misses overlap.
+ * gets too full is thrown away and built again at twice the size. Building is bound by cache misses
+ * and by branches that no processor foresees, so the pieces of a block go down side by side, an
+ * edge of each at a time: the misses overlap, and what hangs on the data is selected, not jumped
+ * over.
  */
 #include "text/piece_trie.h"
 
@@ -16,100 +18,130 @@
 enum {
     MAX_BITS = 22, /* slots must fit beside code point and id: 64 - 21 - 21 */
     MIN_BITS = 10,
-    LANES = 16,
+    BLOCK = 64, /* pieces */
     HUGE_PAGE = 2 << 20
 };
 
+static size_t bytes_of(const struct piece_trie *trie)
+{
+    return (trie->mask + 1) * sizeof *trie->edge;
+}
+
+/* Zeroed memory straight from the system, in huge pages: random access to small ones would spend
+ * its time in the page tables. They are only a wish: failing is fine. NULL: failed. */
+static void *map_zeroed(size_t bytes)
+{
+    void *map =
+        mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return NULL;
+    size_t before = -(uintptr_t)map % HUGE_PAGE;
+    char *aligned = (char *)map + before;
+    if (before)
+        (void)munmap(map, before);
+    (void)munmap(aligned + bytes, HUGE_PAGE - before);
+    (void)madvise(aligned, bytes, MADV_HUGEPAGE);
+    return aligned;
+}
+
 static bool allocate(struct piece_trie *trie, unsigned bits, struct error *err)
 {
-    size_t bytes = sizeof *trie->edge << bits;
-    if (bytes >= HUGE_PAGE) {
-        trie->edge = aligned_alloc(HUGE_PAGE, bytes);
-        if (!trie->edge)
-            return error_set(err, "out of memory: %zu bytes for the vocabulary", bytes);
-        /* Random access to small pages would spend its time in the page tables. Only a wish:
-         * failing is fine. */
-        (void)madvise(trie->edge, bytes, MADV_HUGEPAGE);
-        memset(trie->edge, 0, bytes);
-    } else
-        trie->edge = memory_zeroed((size_t)1 << bits, sizeof *trie->edge, err);
-    trie->mask = ((uint64_t)1 << bits) - 1;
-    trie->shift = 64 - bits;
-    trie->n_edges = 0;
+    *trie = (struct piece_trie){.mask = ((uint64_t)1 << bits) - 1, .shift = 64 - bits};
+    size_t bytes = bytes_of(trie);
+    if (bytes < HUGE_PAGE)
+        trie->edge = memory_zeroed(bytes, 1, err);
+    else if (!(trie->edge = map_zeroed(bytes)))
+        error_set(err, "out of memory: %zu bytes for the vocabulary", bytes);
+    if (trie->edge)
+        memset(trie->edge, 0xFF, PIECE_TRIE_RESERVED * sizeof *trie->edge); /* no code point's */
     return trie->edge != NULL;
 }
 
-struct lane {
+void piece_trie_free(struct piece_trie *trie)
+{
+    if (trie->edge && bytes_of(trie) >= HUGE_PAGE)
+        (void)munmap(trie->edge, bytes_of(trie));
+    else
+        free(trie->edge);
+    *trie = (struct piece_trie){0};
+}
+
+/* A piece on its way down. */
+struct walk {
     const unsigned char *at, *end;
     uint64_t key; /* of the edge to take next; its home slot is on the way into the cache */
     uint64_t id;  /* + 1 */
 };
 
-static void aim(const struct piece_trie *trie, struct lane *lane, uint64_t node)
+static inline void aim(const struct piece_trie *trie, struct walk *walk, uint64_t node)
 {
-    lane->key = piece_trie_key(node, utf8_next(&lane->at));
-    __builtin_prefetch(&trie->edge[piece_trie_home(trie, lane->key)], 1);
+    walk->key = piece_trie_key(node, utf8_next_wide(&walk->at));
+    __builtin_prefetch(&trie->edge[piece_trie_home(trie, walk->key)], 1);
 }
 
-static bool next_piece(const struct piece_trie *trie, struct lane *lane,
-                       const struct pieces *pieces, const char *prefix, size_t *next)
+/* The first byte is asked first: most pieces do not continue, and most marks are short. */
+static bool continues(const char *text, size_t n, const char *prefix, size_t n_prefix)
 {
-    size_t n_prefix = prefix ? strlen(prefix) : 0;
-    while (*next < pieces->n && !pieces->piece[*next].n)
-        ++*next;
-    if (*next == pieces->n)
-        return false;
-    const char *text = pieces->arena + pieces->piece[*next].offset;
-    size_t n = pieces->piece[*next].n;
-    bool continues = n_prefix && n > n_prefix && memcmp(text, prefix, n_prefix) == 0;
-    lane->at = (const unsigned char *)text + (continues ? n_prefix : 0);
-    lane->end = (const unsigned char *)text + n;
-    lane->id = ++*next;
-    aim(trie, lane, continues ? PIECE_TRIE_CONTINUE : PIECE_TRIE_ROOT);
-    return true;
+    return n > n_prefix && n_prefix && *text == *prefix && memcmp(text, prefix, n_prefix) == 0;
 }
 
-/* One edge further; false: the piece is done. Equal pieces may end in any order: the larger id
- * wins. */
-static bool step(struct piece_trie *trie, struct lane *lane)
+/* The next pieces at their roots; how many. */
+static size_t begin(const struct piece_trie *trie, const struct pieces *pieces, const char *prefix,
+                    size_t *next, struct walk walk[BLOCK])
 {
-    uint64_t slot = piece_trie_find(trie, lane->key);
-    uint64_t *edge = &trie->edge[slot];
-    if (!*edge) {
-        *edge = lane->key << PIECE_TRIE_ID_BITS;
-        trie->n_edges++;
+    size_t n = 0, n_prefix = prefix ? strlen(prefix) : 0;
+    while (n < BLOCK && *next < pieces->n) {
+        const struct piece *piece = &pieces->piece[(*next)++];
+        if (!piece->n)
+            continue;
+        const char *text = pieces->arena + piece->offset;
+        bool marked = continues(text, piece->n, prefix, n_prefix);
+        walk[n].at = (const unsigned char *)text + (marked ? n_prefix : 0);
+        walk[n].end = (const unsigned char *)text + piece->n;
+        walk[n].id = *next; /* one is added already */
+        aim(trie, &walk[n++], marked ? PIECE_TRIE_CONTINUE : PIECE_TRIE_ROOT);
     }
-    if (lane->at < lane->end) {
-        aim(trie, lane, slot);
-        return true;
+    return n;
+}
+
+/* One edge further, each; how many are not yet done: those come to the front. Of equal pieces the
+ * later one is behind or in a later block, and wins. */
+static size_t descend(struct piece_trie *trie, struct walk *walk, size_t n)
+{
+    struct piece_trie t = *trie; /* a copy, which no edge written can change */
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct walk w = walk[i];
+        uint64_t slot = piece_trie_find(&t, w.key), edge = t.edge[slot];
+        uint64_t more = w.at != w.end, id = edge & PIECE_TRIE_MAX;
+        t.n_edges += edge == 0;
+        t.n_pieces += (more | id) == 0;
+        id ^= (id ^ w.id) & (more - 1); /* the piece's, where it ends */
+        t.edge[slot] = w.key << PIECE_TRIE_ID_BITS | id;
+        aim(&t, &w, slot);
+        walk[left] = w;
+        left += more;
     }
-    if ((*edge & PIECE_TRIE_MAX) < lane->id)
-        *edge = lane->key << PIECE_TRIE_ID_BITS | lane->id;
-    return false;
+    *trie = t;
+    return left;
 }
 
 /* false: the table is too full. */
 static bool fill(struct piece_trie *trie, const struct pieces *pieces, const char *prefix)
 {
-    struct lane lane[LANES];
-    size_t next = 0, n_lanes = 0;
-    while (n_lanes < LANES && next_piece(trie, &lane[n_lanes], pieces, prefix, &next))
-        n_lanes++;
-    while (n_lanes) {
-        if (trie->n_edges + LANES + PIECE_TRIE_RESERVED > trie->mask - trie->mask / 4)
-            return false;
-        for (size_t i = 0; i < n_lanes; i++) {
-            if (!step(trie, &lane[i]) && !next_piece(trie, &lane[i], pieces, prefix, &next))
-                lane[i--] = lane[--n_lanes];
-        }
-    }
+    struct walk walk[BLOCK];
+    size_t most = trie->mask - trie->mask / 4 - PIECE_TRIE_RESERVED, next = 0;
+    while (next < pieces->n)
+        for (size_t n = begin(trie, pieces, prefix, &next, walk); n; n = descend(trie, walk, n))
+            if (trie->n_edges + n > most)
+                return false;
     return true;
 }
 
 bool piece_trie_open(struct piece_trie *trie, struct pieces pieces, const char *prefix,
                      struct error *err)
 {
-    *trie = (struct piece_trie){NULL, 0, 0, 0};
+    *trie = (struct piece_trie){0};
     if (pieces.n > PIECE_TRIE_MAX)
         return error_set(err, "a vocabulary of %zu pieces is larger than the limit of %d", pieces.n,
                          PIECE_TRIE_MAX);
@@ -127,8 +159,17 @@ bool piece_trie_open(struct piece_trie *trie, struct pieces pieces, const char *
                      3 << (MAX_BITS - 2));
 }
 
-void piece_trie_free(struct piece_trie *trie)
+int32_t piece_trie_whole(const struct piece_trie *trie, const char *prefix, const char *text,
+                         size_t n)
 {
-    free(trie->edge);
-    trie->edge = NULL;
+    size_t n_prefix = prefix ? strlen(prefix) : 0;
+    bool marked = n && continues(text, n, prefix, n_prefix);
+    const unsigned char *at = (const unsigned char *)text + (marked ? n_prefix : 0),
+                        *end = (const unsigned char *)text + n;
+    uint64_t node = marked ? PIECE_TRIE_CONTINUE : PIECE_TRIE_ROOT;
+    int32_t id = -1;
+    while (at < end)
+        if (!piece_trie_step(trie, &node, utf8_next(&at), &id))
+            return -1;
+    return id;
 }

@@ -11,6 +11,10 @@ struct piece {
     uint32_t n;
 };
 
+/* So many bytes behind the last text can be read, whatever they are: short texts are copied and
+ * decoded without asking where they end. */
+enum { PIECES_PADDING = 16 };
+
 /* A borrowed view. Texts are valid UTF-8 and not NUL-terminated. */
 struct pieces {
     const char *arena;

@@ -27,7 +27,7 @@ struct tokenizer_scratch {
 bool tokenizer_fingerprint_of(struct bundle *bundle, uint64_t *fingerprint, struct error *err)
 {
     struct tokenizer_spec spec;
-    if (!tokenizer_spec_read(&spec, bundle, err))
+    if (!tokenizer_spec_read(&spec, bundle, false, err))
         return false;
     bool ok = tokenizer_spec_fingerprint(&spec, fingerprint, err);
     tokenizer_spec_free(&spec);
@@ -40,7 +40,7 @@ struct tokenizer *tokenizer_open(struct bundle *bundle, struct error *err)
     struct bert_options options;
     if (!t)
         return NULL;
-    if (!tokenizer_spec_read(&t->spec, bundle, err)) {
+    if (!tokenizer_spec_read(&t->spec, bundle, true, err)) {
         free(t);
         return NULL;
     }

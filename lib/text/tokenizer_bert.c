@@ -32,7 +32,7 @@ struct tokenizer_bert *tokenizer_bert_open(const struct tokenizer_spec *spec,
         return NULL;
     bert->spec = spec;
     bert->options = *options;
-    bert->trie = wordpiece_open(tokenizer_spec_pieces(spec), spec->prefix, err);
+    bert->trie = wordpiece_open(&spec->trie, spec->prefix, err);
     bert->first = memory_array(spec->n_added, sizeof *bert->first, err);
     for (size_t i = 0; bert->first && i < spec->n_added; i++) {
         const unsigned char *text = (const unsigned char *)spec->added[i].text;

@@ -9,6 +9,7 @@
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_model.h"
 #include "text/tokenizer_sentencepiece.h"
+#include "text/utf8.h"
 
 enum { SANE_MAX_TOKENS = 100000 /* model_max_length is written as 1e30 where there is none */ };
 
@@ -64,8 +65,12 @@ static bool load(const struct bundle_member *member, json_t **object, struct err
 static bool read_words(struct tokenizer_spec *spec, const struct bundle_member *file,
                        struct error *err)
 {
-    const char *at = (const char *)file->bytes, *end = at + file->n;
+    const char *begin = (const char *)file->bytes, *at = begin, *end = begin + file->n;
+    const char *invalid = begin + utf8_valid_prefix(begin, file->n);
     bool blank = false;
+    size_t offset;
+    if (!tokenizer_spec_text(spec, begin, (size_t)(invalid - begin), &offset, err))
+        return false;
     for (int64_t id = 0; at < end; id++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         const char *next = stop ? stop + 1 : end;
@@ -73,7 +78,10 @@ static bool read_words(struct tokenizer_spec *spec, const struct bundle_member *
         if (n && at[n - 1] == '\r')
             n--;
         blank |= n == 0;
-        if (n && !tokenizer_spec_piece(spec, id, at, n, err))
+        bool valid = at + n <= invalid && n <= UINT32_MAX;
+        if (n && !(valid ? tokenizer_spec_slice(spec, id, offset + (size_t)(at - begin),
+                                                (uint32_t)n, err)
+                         : tokenizer_spec_piece(spec, id, at, n, err)))
             return error_at(err, "vocab.txt:%lld: ", (long long)id + 1);
         at = next;
     }
@@ -335,11 +343,13 @@ static bool read_files(struct tokenizer_spec *spec, const struct files *files,
            (tokenizer_spec_finish(spec, err) || name_file(files, pieces, err));
 }
 
-bool tokenizer_spec_read(struct tokenizer_spec *spec, struct bundle *bundle, struct error *err)
+bool tokenizer_spec_read(struct tokenizer_spec *spec, struct bundle *bundle, bool for_matching,
+                         struct error *err)
 {
     json_t *config = NULL, *map = NULL, *model = NULL, *options = NULL;
     struct files files;
     tokenizer_spec_init(spec);
+    spec->for_matching = for_matching;
     if (!find_files(bundle, &files, err))
         return false;
     bool ok = load(files.config, &config, err) && load(files.map, &map, err) &&

@@ -13,7 +13,9 @@
 #include "io/bundle.h"
 #include "text/tokenizer_spec.h"
 
-bool tokenizer_spec_read(struct tokenizer_spec *spec, struct bundle *bundle,
+/* for_matching: words will be matched (tokenizer_bert.h, tokenizer_general.h), so what that needs
+ * is built. */
+bool tokenizer_spec_read(struct tokenizer_spec *spec, struct bundle *bundle, bool for_matching,
                          struct error *err) MUST_CHECK;
 
 #endif

@@ -45,17 +45,17 @@ struct tokenizer_general_scratch {
 static bool open_model(struct tokenizer_general *g, struct error *err)
 {
     const struct tokenizer_spec *spec = g->spec;
-    struct pieces pieces = {spec->arena, spec->piece, spec->n_slots}; /* no added tokens */
     switch (spec->kind) {
     case TOKENIZER_WORDPIECE:
-        g->wordpiece = wordpiece_open(pieces, spec->prefix, err);
+        g->wordpiece = wordpiece_open(&spec->trie, spec->prefix, err);
         return g->wordpiece != NULL;
     case TOKENIZER_UNIGRAM: {
         struct unigram_options options = {spec->unknown, spec->byte_fallback};
-        g->unigram = unigram_open(pieces, spec->score, &options, err);
+        g->unigram = unigram_open(&spec->trie, spec->score, spec->n_slots, &options, err);
         return g->unigram != NULL;
     }
     case TOKENIZER_BPE: {
+        struct pieces pieces = {spec->arena, spec->piece, spec->n_slots}; /* no added tokens */
         struct bpe_options options = {spec->unknown, spec->fuse_unknown, spec->byte_fallback,
                                       spec->ignore_merges};
         g->bpe = bpe_open(pieces, spec->merge, spec->n_merges, &options, err);

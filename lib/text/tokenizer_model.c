@@ -94,12 +94,25 @@ static double twice_rounded(const char *p, const char *end)
     return negative ? -value : value;
 }
 
+/* The same for most numbers: few digits and no exponent. */
+static bool quotient(const char *bytes, size_t n, double *value)
+{
+    bool negative;
+    uint64_t digits;
+    unsigned behind;
+    if (!number_digits(bytes, n, &negative, &digits, &behind))
+        return false;
+    *value = (double)digits / power_of_ten((int)behind);
+    *value = negative ? -*value : *value;
+    return true;
+}
+
 /* bytes: of a JSON value. */
 static bool read_number(const struct json_scan *scan, const char *bytes, size_t n, bool exact,
                         double *value, struct error *err)
 {
     char text[MAX_NUMBER + 1];
-    if (exact && number_decimal(bytes, n, value))
+    if (exact ? number_decimal(bytes, n, value) : quotient(bytes, n, value))
         return true;
     if (n > MAX_NUMBER || (*bytes != '-' && (*bytes < '0' || *bytes > '9')))
         return error_set(err, "column %zu: a score is no number of at most %d digits",
@@ -324,15 +337,20 @@ static bool read_unknown(struct tokenizer_spec *spec, const json_t *options, str
            error_set(err, "the unknown token \"%s\" is not in the vocabulary", text);
 }
 
-static bool read_wordpiece(struct tokenizer_spec *spec, const json_t *options, struct error *err)
+static bool read_max_word(struct tokenizer_spec *spec, const json_t *options, struct error *err)
 {
-    const json_t *prefix = json_object_get(options, "continuing_subword_prefix"),
-                 *most = json_object_get(options, "max_input_chars_per_word");
+    const json_t *most = json_object_get(options, "max_input_chars_per_word");
     double codes = most ? json_number_value(most) : (double)spec->max_word;
     if (!(codes >= 1 && codes <= MAX_WORD_CODES))
         return error_set(err, "max_input_chars_per_word is %g; allowed is 1 to %d", codes,
                          MAX_WORD_CODES);
     spec->max_word = (size_t)codes;
+    return true;
+}
+
+static bool read_prefix(struct tokenizer_spec *spec, const json_t *options, struct error *err)
+{
+    const json_t *prefix = json_object_get(options, "continuing_subword_prefix");
     free(spec->prefix);
     spec->prefix = json_is_string(prefix)
                        ? memory_copy(json_string_value(prefix), json_string_length(prefix), err)
@@ -355,7 +373,8 @@ static bool read_options(struct tokenizer_spec *spec, const struct model *model,
         return false;
     if (!spec->n_pieces)
         return error_set(err, "there is no model with a vocabulary");
-    if (!tokenizer_spec_index(spec, err) ||
+    if ((spec->kind == TOKENIZER_WORDPIECE && !read_prefix(spec, options, err)) ||
+        !tokenizer_spec_index(spec, err) ||
         (!model->scored && !tokenizer_spec_check_ids(spec, err)) ||
         !read_unknown(spec, options, err) ||
         !read_flag(options, "byte_fallback", &spec->byte_fallback, err) ||
@@ -363,7 +382,7 @@ static bool read_options(struct tokenizer_spec *spec, const struct model *model,
         !read_flag(options, "ignore_merges", &spec->ignore_merges, err))
         return false;
     if (spec->kind == TOKENIZER_WORDPIECE)
-        return read_wordpiece(spec, options, err);
+        return read_max_word(spec, options, err);
     struct json_scan merges = model->merges;
     return spec->kind != TOKENIZER_BPE || !merges.at || scan_merges(spec, &merges, err);
 }

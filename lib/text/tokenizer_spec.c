@@ -42,6 +42,7 @@ void tokenizer_spec_free(struct tokenizer_spec *spec)
     free(spec->merge);
     free(spec->unknown_text);
     string_table_free(&spec->added_text);
+    piece_trie_free(&spec->trie);
     piece_index_free(&spec->index);
     tokenizer_spec_init(spec);
 }
@@ -54,39 +55,66 @@ static int shown(size_t n)
     return n < MAX_SHOWN ? (int)n : MAX_SHOWN;
 }
 
+static bool check_id(int64_t id, struct error *err)
+{
+    return (id >= 0 && id < TOKENIZER_ID_MAX) ||
+           error_set(err, "token id %lld is outside 0 to %d", (long long)id, TOKENIZER_ID_MAX - 1);
+}
+
+bool tokenizer_spec_text(struct tokenizer_spec *spec, const char *text, size_t n, size_t *offset,
+                         struct error *err)
+{
+    size_t begin = spec->n_arena + (spec->n_arena == 0); /* offset 0: no piece has the id */
+    size_t need = begin + n + PIECES_PADDING;
+    if (need > spec->arena_capacity &&
+        !memory_grow(&spec->arena, &spec->arena_capacity, need, 1, err))
+        return false;
+    memcpy(spec->arena + begin, text, n);
+    spec->n_arena = begin + n;
+    *offset = begin;
+    return true;
+}
+
+bool tokenizer_spec_slice(struct tokenizer_spec *spec, int64_t id, size_t offset, uint32_t n,
+                          struct error *err)
+{
+    if (!check_id(id, err))
+        return false;
+    size_t need = (size_t)id + 1;
+    if (need > spec->piece_capacity &&
+        !memory_grow(&spec->piece, &spec->piece_capacity, need, sizeof *spec->piece, err))
+        return false;
+    while (spec->n_pieces < need)
+        spec->piece[spec->n_pieces++] = (struct piece){0};
+    struct piece *piece = &spec->piece[id];
+    if (piece->offset)
+        return error_set(err, "token id %lld has two texts: \"%.*s\" and \"%.*s\"", (long long)id,
+                         shown(piece->n), spec->arena + piece->offset, shown(n),
+                         spec->arena + offset);
+    *piece = (struct piece){offset, n};
+    spec->n_given++;
+    return true;
+}
+
 bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
                           struct error *err)
 {
-    if (id < 0 || id >= TOKENIZER_ID_MAX)
-        return error_set(err, "token id %lld is outside 0 to %d", (long long)id,
-                         TOKENIZER_ID_MAX - 1);
-    size_t need = (size_t)id + 1, old = spec->n_pieces;
+    size_t offset;
+    if (!check_id(id, err))
+        return false;
     if (n > UINT32_MAX || utf8_valid_prefix(text, n) != n)
         return error_set(err, "the piece with id %lld is not valid UTF-8", (long long)id);
-    if (!memory_grow(&spec->piece, &spec->piece_capacity, need, sizeof *spec->piece, err) ||
-        !memory_grow(&spec->arena, &spec->arena_capacity, spec->n_arena + n + 1, 1, err))
-        return false;
-    if (need > old) {
-        memset(spec->piece + old, 0, (need - old) * sizeof *spec->piece);
-        spec->n_pieces = need;
-    }
-    if (spec->piece[id].offset)
-        return error_set(err, "token id %lld has two texts: \"%.*s\" and \"%.*s\"", (long long)id,
-                         shown(spec->piece[id].n), spec->arena + spec->piece[id].offset, shown(n),
-                         text);
-    spec->n_arena += spec->n_arena == 0; /* offset 0: no piece has the id */
-    spec->piece[id] = (struct piece){spec->n_arena, (uint32_t)n};
-    memcpy(spec->arena + spec->n_arena, text, n);
-    spec->n_arena += n;
-    spec->n_given++;
-    return true;
+    return tokenizer_spec_text(spec, text, n, &offset, err) &&
+           tokenizer_spec_slice(spec, id, offset, (uint32_t)n, err);
 }
 
 bool tokenizer_spec_scored(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
                            double score, struct error *err)
 {
     if (!tokenizer_spec_piece(spec, id, text, n, err) ||
-        !memory_grow(&spec->score, &spec->score_capacity, spec->n_pieces, sizeof *spec->score, err))
+        (spec->n_pieces > spec->score_capacity &&
+         !memory_grow(&spec->score, &spec->score_capacity, spec->n_pieces, sizeof *spec->score,
+                      err)))
         return false;
     spec->score[id] = score;
     return true;
@@ -94,19 +122,41 @@ bool tokenizer_spec_scored(struct tokenizer_spec *spec, int64_t id, const char *
 
 bool tokenizer_spec_index(struct tokenizer_spec *spec, struct error *err)
 {
-    size_t n_empty = 0;
-    spec->n_slots = spec->n_pieces;
-    if (!piece_index_open(&spec->index, tokenizer_spec_pieces(spec), err))
+    struct pieces pieces = tokenizer_spec_pieces(spec);
+    size_t n_texts = 0;
+    bool trie = spec->for_matching && spec->kind != TOKENIZER_BPE;
+    if (spec->n_arena) /* what is read behind the last text is the same each time */
+        memset(spec->arena + spec->n_arena, 0, PIECES_PADDING);
+    if (!(trie ? piece_trie_open(&spec->trie, pieces, spec->prefix, err)
+               : piece_index_open(&spec->index, pieces, err)))
         return false;
-    for (size_t id = 0; id < spec->n_pieces; id++)
-        n_empty += spec->piece[id].offset && !spec->piece[id].n;
-    spec->n_model = spec->score ? spec->n_pieces : spec->index.n + (n_empty > 0);
+    for (size_t id = 0; id < pieces.n; id++)
+        n_texts += pieces.piece[id].n > 0;
+    spec->n_slots = pieces.n;
+    size_t n_distinct = trie ? spec->trie.n_pieces : spec->index.n;
+    spec->n_again = n_texts - n_distinct;
+    spec->n_model = spec->score ? pieces.n : n_distinct + (spec->n_given > n_texts);
     return true;
+}
+
+/* Two ids have the same text. */
+static bool refuse_again(const struct tokenizer_spec *spec, struct error *err)
+{
+    struct pieces pieces = tokenizer_spec_pieces(spec);
+    struct piece_index index;
+    if (!piece_index_open(&index, pieces, err))
+        return false;
+    const struct piece *piece = &pieces.piece[index.duplicate];
+    const char *text = pieces.arena + piece->offset;
+    error_set(err, "vocab: the token \"%.*s\" has two ids, %d and %d; expected one",
+              shown(piece->n), text, (int)index.duplicate,
+              (int)piece_index_find(&index, pieces, text, piece->n));
+    piece_index_free(&index);
+    return false;
 }
 
 bool tokenizer_spec_check_ids(const struct tokenizer_spec *spec, struct error *err)
 {
-    int32_t again = spec->index.duplicate;
     if (spec->n_given < spec->n_pieces) {
         size_t id = 0;
         while (spec->piece[id].offset)
@@ -116,17 +166,13 @@ bool tokenizer_spec_check_ids(const struct tokenizer_spec *spec, struct error *e
                          "from 0 on once",
                          id, spec->n_pieces - 1);
     }
-    if (again < 0)
-        return true;
-    const struct piece *piece = &spec->piece[again];
-    return error_set(err, "vocab: the token \"%.*s\" has two ids, %d and %d; expected one",
-                     shown(piece->n), spec->arena + piece->offset, (int)again,
-                     (int)piece_index_find(&spec->index, tokenizer_spec_pieces(spec),
-                                           spec->arena + piece->offset, piece->n));
+    return !spec->n_again || refuse_again(spec, err);
 }
 
 static int32_t find_piece(const struct tokenizer_spec *spec, const char *text, size_t n)
 {
+    if (spec->trie.edge)
+        return piece_trie_whole(&spec->trie, spec->prefix, text, n);
     return piece_index_find(&spec->index, tokenizer_spec_pieces(spec), text, n);
 }
 
@@ -270,12 +316,34 @@ static void add_text(struct hash_stream *hash, const char *text, size_t n)
     hash_stream_add(hash, text, n);
 }
 
+/* Each piece's length and text, collected on a stage: most are shorter than what a call costs. */
 static void add_pieces(struct hash_stream *hash, const struct tokenizer_spec *spec)
 {
+    enum { STAGE = 4096, LONG = 1024 };
+    char stage[STAGE];
+    size_t used = 0;
     for (size_t i = 0; i < spec->n_pieces; i++) {
-        hash_stream_add(hash, &spec->piece[i].n, sizeof spec->piece[i].n);
-        hash_stream_add(hash, spec->arena + spec->piece[i].offset, spec->piece[i].n);
+        const char *text = spec->arena + spec->piece[i].offset;
+        uint32_t n = spec->piece[i].n;
+        if (used > STAGE - LONG - sizeof n) {
+            hash_stream_add(hash, stage, used);
+            used = 0;
+        }
+        memcpy(stage + used, &n, sizeof n);
+        used += sizeof n;
+        if (n <= PIECES_PADDING) {
+            memcpy(stage + used, text, PIECES_PADDING);
+            used += n;
+        } else if (n <= LONG) {
+            memcpy(stage + used, text, n);
+            used += n;
+        } else {
+            hash_stream_add(hash, stage, used);
+            hash_stream_add(hash, text, n);
+            used = 0;
+        }
     }
+    hash_stream_add(hash, stage, used);
 }
 
 static void add_around(struct hash_stream *hash, const struct tokenizer_spec *spec)

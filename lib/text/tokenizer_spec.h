@@ -14,6 +14,7 @@
 #include "text/decoder.h"
 #include "text/normaliser.h"
 #include "text/piece_index.h"
+#include "text/piece_trie.h"
 #include "text/pieces.h"
 #include "text/pretokenizer.h"
 #include "text/string_table.h"
@@ -38,10 +39,15 @@ struct tokenizer_spec {
     size_t n_arena, arena_capacity;
     struct piece *piece; /* by id */
     size_t n_pieces, piece_capacity;
-    size_t n_given; /* ids that have a text, an empty one too */
-    size_t n_model; /* its size as Hugging Face counts it: distinct texts; Unigram: all pieces */
-    size_t n_slots; /* ids of the model's pieces are below this */
-    struct piece_index index; /* of the model's pieces */
+    size_t n_given;    /* ids that have a text, an empty one too */
+    size_t n_again;    /* pieces of the model whose text another one has, too, less the first */
+    size_t n_model;    /* its size as Hugging Face counts it: distinct texts; Unigram: all pieces */
+    size_t n_slots;    /* ids of the model's pieces are below this */
+    bool for_matching; /* words will be matched: stated before anything is read */
+    /* Of the model's pieces, one of the two: the trie where WordPiece or Unigram will be matched,
+     * which finds whole pieces as well; else the index, which is built sooner. */
+    struct piece_trie trie;
+    struct piece_index index;
 
     char *prefix;    /* WordPiece: "##" */
     size_t max_word; /* WordPiece: code points; a longer word is unknown */
@@ -69,14 +75,19 @@ void tokenizer_spec_free(struct tokenizer_spec *spec);
 /* A piece of the model. An id that has a text already is an error. */
 bool tokenizer_spec_piece(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
                           struct error *err) MUST_CHECK;
-/* The same with its log-probability, for Unigram. */
+/* The same of many at once: their valid UTF-8 first, then what stands at an offset in it. */
+bool tokenizer_spec_text(struct tokenizer_spec *spec, const char *text, size_t n, size_t *offset,
+                         struct error *err) MUST_CHECK;
+bool tokenizer_spec_slice(struct tokenizer_spec *spec, int64_t id, size_t offset, uint32_t n,
+                          struct error *err) MUST_CHECK;
+/* A piece with its log-probability, for Unigram. */
 bool tokenizer_spec_scored(struct tokenizer_spec *spec, int64_t id, const char *text, size_t n,
                            double score, struct error *err) MUST_CHECK;
 /* A merge of two pieces of the model, next in rank; the model's pieces must be indexed. */
 bool tokenizer_spec_merge(struct tokenizer_spec *spec, const char *left, size_t n_left,
                           const char *right, size_t n_right, struct error *err) MUST_CHECK;
-/* All pieces of the model are there: from now on they can be found. Of equal ones the last counts,
- * as in Hugging Face's vocab.txt and Unigram models. */
+/* All pieces of the model are there, its kind and prefix, too: from now on they can be found. Of
+ * equal ones the last counts, as in Hugging Face's vocab.txt and Unigram models. */
 bool tokenizer_spec_index(struct tokenizer_spec *spec, struct error *err) MUST_CHECK;
 /* Ids of a vocabulary that states them: none missing, no text twice. After indexing. */
 bool tokenizer_spec_check_ids(const struct tokenizer_spec *spec, struct error *err) MUST_CHECK;

@@ -20,8 +20,8 @@ enum { N_BYTES = 256 };
 static const double UNKNOWN_PENALTY = 10; /* below the least score */
 
 struct unigram {
-    struct piece_trie trie;
-    double *score; /* [n] by id */
+    const struct piece_trie *trie;
+    const double *score; /* [n] by id */
     double unknown_score;
     int32_t unknown; /* -1: none */
     bool byte_fallback;
@@ -57,44 +57,38 @@ static void find_bytes(struct unigram *unigram)
 {
     for (unsigned byte = 0; byte < N_BYTES; byte++) {
         char text[sizeof "<0x00>"];
-        uint32_t code[sizeof text];
-        size_t n = (size_t)snprintf(text, sizeof text, "<0x%02X>", byte);
-        for (size_t i = 0; i < n; i++)
-            code[i] = (unsigned char)text[i];
-        unigram->byte[byte] = whole(&unigram->trie, code, n);
+        int n = snprintf(text, sizeof text, "<0x%02X>", byte);
+        unigram->byte[byte] = piece_trie_whole(unigram->trie, NULL, text, (size_t)n);
     }
 }
 
 static bool take_scores(struct unigram *unigram, const double *score, size_t n, struct error *err)
 {
-    unigram->score = memory_array(n, sizeof *score, err);
-    if (!unigram->score)
-        return false;
     double least = INFINITY;
     for (size_t id = 0; id < n; id++) {
         if (!isfinite(score[id]))
             return error_set(err, "the score of piece %zu is not a finite number", id);
-        unigram->score[id] = score[id];
         least = score[id] < least ? score[id] : least;
     }
+    unigram->score = score;
     unigram->unknown_score = least - UNKNOWN_PENALTY;
     return true;
 }
 
-struct unigram *unigram_open(struct pieces pieces, const double *score,
+struct unigram *unigram_open(const struct piece_trie *trie, const double *score, size_t n,
                              const struct unigram_options *options, struct error *err)
 {
-    if (options->unknown >= 0 && (size_t)options->unknown >= pieces.n) {
+    if (options->unknown >= 0 && (size_t)options->unknown >= n) {
         error_set(err, "the id of the unknown token is %d, but the vocabulary has %zu pieces",
-                  (int)options->unknown, pieces.n);
+                  (int)options->unknown, n);
         return NULL;
     }
     struct unigram *unigram = memory_zeroed(1, sizeof *unigram, err);
-    if (!unigram || !piece_trie_open(&unigram->trie, pieces, NULL, err) ||
-        !take_scores(unigram, score, pieces.n, err)) {
+    if (!unigram || !take_scores(unigram, score, n, err)) {
         unigram_close(unigram);
         return NULL;
     }
+    unigram->trie = trie;
     unigram->unknown = options->unknown < 0 ? -1 : options->unknown;
     unigram->byte_fallback = options->byte_fallback;
     find_bytes(unigram);
@@ -103,10 +97,6 @@ struct unigram *unigram_open(struct pieces pieces, const double *score,
 
 void unigram_close(struct unigram *unigram)
 {
-    if (!unigram)
-        return;
-    piece_trie_free(&unigram->trie);
-    free(unigram->score);
     free(unigram);
 }
 
@@ -151,7 +141,7 @@ static bool search(const struct unigram *unigram, struct node *node, const uint3
         double score = node[begin].score;
         uint64_t at = PIECE_TRIE_ROOT;
         int32_t id, single = -1;
-        for (size_t i = begin; i < n && piece_trie_step(&unigram->trie, &at, code[i], &id); i++) {
+        for (size_t i = begin; i < n && piece_trie_step(unigram->trie, &at, code[i], &id); i++) {
             if (id < 0)
                 continue;
             relax(&node[i + 1], score + unigram->score[id], begin, id);
@@ -173,7 +163,7 @@ static bool search(const struct unigram *unigram, struct node *node, const uint3
  * Looked up as a whole first, for a vocabulary may hold the text and still prefer its parts. */
 static void put_unknown(const struct unigram *unigram, const uint32_t *code, size_t n, int32_t **at)
 {
-    int32_t id = whole(&unigram->trie, code, n), *begin = *at;
+    int32_t id = whole(unigram->trie, code, n), *begin = *at;
     for (size_t i = n; id < 0 && unigram->byte_fallback && i-- > 0;) {
         char bytes[UTF8_MAX_BYTES];
         for (size_t k = utf8_put(code[i], bytes); k-- > 0;) {

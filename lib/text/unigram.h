@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
-#include "text/pieces.h"
+#include "text/piece_trie.h"
 
 struct unigram_options {
     int32_t unknown;    /* id; -1: there is none, and a text that needs it is an error */
@@ -20,9 +20,9 @@ struct unigram_options {
 
 struct unigram;
 
-/* Copies what it needs. score [pieces.n], log-probabilities, finite; all of them count for the
- * least one. Of equal pieces the last counts, with its score. */
-struct unigram *unigram_open(struct pieces pieces, const double *score,
+/* Borrows the trie of the n pieces and the scores: score [n], log-probabilities, finite; all of
+ * them count for the least one. Of equal pieces the last counts, with its score. */
+struct unigram *unigram_open(const struct piece_trie *trie, const double *score, size_t n,
                              const struct unigram_options *options, struct error *err) MUST_CHECK;
 void unigram_close(struct unigram *unigram); /* NULL is fine */
 

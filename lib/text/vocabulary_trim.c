@@ -312,7 +312,7 @@ bool vocabulary_trim_open(struct vocabulary_trim *trim, struct bundle *bundle,
 {
     struct tokenizer_spec spec;
     *trim = (struct vocabulary_trim){.n_kept = 0};
-    if (!tokenizer_spec_read(&spec, bundle, err))
+    if (!tokenizer_spec_read(&spec, bundle, false, err))
         return false;
     struct choice choice = {.spec = &spec, .options = options};
     bool ok = tokenizer_spec_fingerprint(&spec, &trim->fingerprint, err) &&

@@ -9,7 +9,7 @@
 #include "text/utf8.h"
 
 struct wordpiece {
-    struct piece_trie trie;
+    const struct piece_trie *trie;
     uint32_t *prefix; /* owned: the continuation mark */
     size_t n_prefix;
 };
@@ -23,12 +23,14 @@ static bool decode_prefix(struct wordpiece *wordpiece, const char *prefix, struc
     return wordpiece->prefix != NULL;
 }
 
-struct wordpiece *wordpiece_open(struct pieces pieces, const char *prefix, struct error *err)
+struct wordpiece *wordpiece_open(const struct piece_trie *trie, const char *prefix,
+                                 struct error *err)
 {
     struct wordpiece *wordpiece = memory_zeroed(1, sizeof *wordpiece, err);
-    if (wordpiece && decode_prefix(wordpiece, prefix, err) &&
-        piece_trie_open(&wordpiece->trie, pieces, prefix, err))
+    if (wordpiece && decode_prefix(wordpiece, prefix, err)) {
+        wordpiece->trie = trie;
         return wordpiece;
+    }
     wordpiece_close(wordpiece);
     return NULL;
 }
@@ -37,7 +39,6 @@ void wordpiece_close(struct wordpiece *wordpiece)
 {
     if (!wordpiece)
         return;
-    piece_trie_free(&wordpiece->trie);
     free(wordpiece->prefix);
     free(wordpiece);
 }
@@ -63,7 +64,7 @@ static int32_t longest_marked(const struct wordpiece *wordpiece, const uint32_t 
     size_t n_prefix = wordpiece->n_prefix;
     if (n <= n_prefix || !n_prefix || memcmp(code, wordpiece->prefix, n_prefix * sizeof *code) != 0)
         return -1;
-    return longest(&wordpiece->trie, PIECE_TRIE_CONTINUE, code, n_prefix, n, end);
+    return longest(wordpiece->trie, PIECE_TRIE_CONTINUE, code, n_prefix, n, end);
 }
 
 size_t wordpiece_match(const struct wordpiece *wordpiece, const uint32_t *code, size_t n,
@@ -71,8 +72,8 @@ size_t wordpiece_match(const struct wordpiece *wordpiece, const uint32_t *code, 
 {
     size_t n_ids = 0, end = 0;
     for (size_t begin = 0; begin < n; begin = end) {
-        int32_t best = longest(&wordpiece->trie, begin ? PIECE_TRIE_CONTINUE : PIECE_TRIE_ROOT,
-                               code, begin, n, &end);
+        int32_t best = longest(wordpiece->trie, begin ? PIECE_TRIE_CONTINUE : PIECE_TRIE_ROOT, code,
+                               begin, n, &end);
         if (begin == 0 && code[0] == wordpiece->prefix[0]) {
             size_t marked_end = 0;
             int32_t marked = longest_marked(wordpiece, code, n, &marked_end);

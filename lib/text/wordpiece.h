@@ -14,9 +14,8 @@ enum { WORDPIECE_MAX = PIECE_TRIE_MAX }; /* ids are below this */
 
 struct wordpiece;
 
-/* Pieces come with their continuation mark; nothing is borrowed. Of equal pieces the last counts,
- * as Hugging Face has it. */
-struct wordpiece *wordpiece_open(struct pieces pieces, const char *prefix,
+/* Borrows the trie, which was opened with that prefix. */
+struct wordpiece *wordpiece_open(const struct piece_trie *trie, const char *prefix,
                                  struct error *err) MUST_CHECK;
 void wordpiece_close(struct wordpiece *wordpiece); /* NULL is fine */
 

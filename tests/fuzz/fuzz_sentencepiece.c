@@ -39,12 +39,15 @@ static bool use_model(const struct sentencepiece *model, struct error *err)
         ok = text_buffer_add(&arena, model->piece[i].text, model->piece[i].n, err);
     }
     struct unigram_options options = {0, model->n_pieces % 2 == 0};
+    struct piece_trie trie = {0};
+    const char padding[PIECES_PADDING] = {0};
+    ok = ok && text_buffer_add(&arena, padding, sizeof padding, err) &&
+         piece_trie_open(&trie, (struct pieces){arena.bytes, piece, model->n_pieces}, NULL, err);
     struct unigram *unigram =
-        ok ? unigram_open((struct pieces){arena.bytes, piece, model->n_pieces}, score, &options,
-                          err)
-           : NULL;
-    ok = unigram && segment(unigram, model->n_pieces, arena.bytes, arena.n);
+        ok ? unigram_open(&trie, score, model->n_pieces, &options, err) : NULL;
+    ok = unigram && segment(unigram, model->n_pieces, arena.bytes, arena.n - sizeof padding);
     unigram_close(unigram);
+    piece_trie_free(&trie);
     text_buffer_free(&arena);
     free(piece);
     free(score);

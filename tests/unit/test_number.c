@@ -119,9 +119,46 @@ static void test_decimal(void)
     }
 }
 
+static void test_digits(void)
+{
+    static const struct {
+        const char *text;
+        bool negative;
+        uint64_t digits;
+        unsigned behind;
+    } good[] = {{"0", false, 0, 0},
+                {"-1234567.8", true, 12345678, 1},
+                {"1.1234567", false, 11234567, 7},
+                {"1.123456", false, 1123456, 6},
+                {"-0.12345678", true, 12345678, 8},
+                {"9.123456789", false, 9123456789, 9},
+                {"-3.141592653589793", true, 3141592653589793, 15},
+                {"1.8446744073709551", false, 18446744073709551, 16},
+                {"9999999999999999999", false, 9999999999999999999u, 0}};
+    static const char *const bad[] = {"-.5",        "1.12345678x",    "1.x2345678", "1.1234 5678",
+                                      "1.1234567/", "1.12345678912:", "1.-1234567", "1.1234567.1"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        bool negative;
+        uint64_t digits;
+        unsigned behind;
+        tap_ok(number_digits(good[i].text, strlen(good[i].text), &negative, &digits, &behind) &&
+                   negative == good[i].negative && digits == good[i].digits &&
+                   behind == good[i].behind,
+               "the digits of %s", good[i].text);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        bool negative;
+        uint64_t digits;
+        unsigned behind;
+        tap_ok(!number_digits(bad[i], strlen(bad[i]), &negative, &digits, &behind), "no digits: %s",
+               bad[i]);
+    }
+}
+
 int main(void)
 {
     test_decimal();
+    test_digits();
     test_integer();
     test_real();
     test_fraction();

@@ -241,6 +241,10 @@ static void test_vocabulary(void)
          "empty lines at the end give no ids"},
         {"a\n\nb\nc\n", "{\"do_lower_case\": false}", "2 5 7 8 3 (9)",
          "an empty line within has its number"},
+        {"a\r\nb\r\n\r\nc", "{\"do_lower_case\": false}", "2 5 6 8 3 (9)",
+         "lines of Windows, the last without an end"},
+        {"a\n\xE0\xA4\nc\n", NULL, "vocab.txt:7: the piece with id 6 is not valid UTF-8",
+         "a character that the line's end cuts"},
         {"a\nb\nc\n\n\n",
          "{\"do_lower_case\": false, \"added_tokens_decoder\": {\"9\": {\"content\": \"<x>\"}}}",
          "2 5 6 7 3 (10)", "a token is added behind the empty one"},
@@ -397,6 +401,12 @@ static void test_added(void)
     tap_ok(!t && strstr(err.text, "would give it 13"), "an id that leaves a gap: %s", err.text);
     tokenizer_close(t);
     error_clear(&err);
+    t = open_with("a6", small,
+                  "{\"added_tokens_decoder\": {\"13\": {\"content\": \"aba\", \"special\": true}}}",
+                  NULL, &err);
+    tap_is(t ? encode(t, "aba ABA", 0) : err.text, "2 13 7 6 3",
+           "what is no piece of the model is not matched in normalised words");
+    tokenizer_close(t);
     t = open_with("a3", small, "{\"added_tokens_decoder\": {\"-7\": {\"content\": \"<x>\"}}}", NULL,
                   &err);
     tap_ok(!t && strstr(err.text, "token id -7"), "an id below 0 is refused: %s", err.text);

@@ -16,6 +16,7 @@ enum { MAX_PIECES = 70000, LONG = 30000 };
 static struct piece piece[MAX_PIECES];
 static double score[MAX_PIECES];
 static char arena[MAX_PIECES * 16];
+static struct piece_trie built;
 
 static struct unigram *build(const struct entry *entry, size_t n, int32_t unknown, bool fallback,
                              struct error *err)
@@ -29,7 +30,10 @@ static struct unigram *build(const struct entry *entry, size_t n, int32_t unknow
         used += length;
     }
     struct unigram_options options = {unknown, fallback};
-    return unigram_open((struct pieces){arena, piece, n}, score, &options, err);
+    piece_trie_free(&built);
+    return piece_trie_open(&built, (struct pieces){arena, piece, n}, NULL, err)
+               ? unigram_open(&built, score, n, &options, err)
+               : NULL;
 }
 
 static void matches(const struct unigram *unigram, const char *word, const char *expected)

@@ -11,6 +11,7 @@ enum { MAX_PIECES = 70000 };
 static struct piece piece[MAX_PIECES];
 static char arena[MAX_PIECES * 16];
 static size_t n_arena;
+static struct piece_trie built;
 
 static struct wordpiece *build(const char *const *text, size_t n)
 {
@@ -22,7 +23,10 @@ static struct wordpiece *build(const char *const *text, size_t n)
         memcpy(arena + n_arena, text[i], length);
         n_arena += length;
     }
-    return wordpiece_open((struct pieces){arena, piece, n}, "##", &err);
+    piece_trie_free(&built);
+    return piece_trie_open(&built, (struct pieces){arena, piece, n}, "##", &err)
+               ? wordpiece_open(&built, "##", &err)
+               : NULL;
 }
 
 static void matches(const struct wordpiece *trie, const char *word, const char *expected)
