@@ -135,6 +135,21 @@ static void finish(const struct dense_work *work, size_t row, size_t rows, size_
                          d->y + r * d->y_stride + column);
 }
 
+/* C of the tile after this one, so that it need not wait for it: of the next panel, or of the rows
+ * below in the first one. */
+static void ask_for_next(const struct dense_work *work, const struct dense_item *item, size_t row,
+                         size_t rows, size_t panel)
+{
+    const struct dense *d = work->dense;
+    size_t column, cols;
+    if (panel + 1 == item->past)
+        row += rows;
+    columns_of(work, panel + 1 < item->past ? panel + 1 : item->first, &column, &cols);
+    for (size_t r = row; r < row + rows && r < item->end; r++)
+        for (size_t j = 0; j < cols; j += LINE)
+            __builtin_prefetch(d->c + r * d->c_stride + column + j, 1);
+}
+
 /* Some rows over all panels of the item: A comes from afar only for the first. */
 static void run_rows(const struct dense_work *work, const struct dense_item *item, size_t row,
                      size_t rows, const float *panels)
@@ -145,6 +160,7 @@ static void run_rows(const struct dense_work *work, const struct dense_item *ite
         size_t column;
         columns_of(work, p, &column, &tile.cols);
         set_c(work->dense, item, row, column, &tile);
+        ask_for_next(work, item, row, rows, p);
         work->kernel->run(&tile);
         if (item->k1 == work->deep)
             finish(work, row, rows, column, tile.cols);
