@@ -176,9 +176,11 @@ static void work_on(struct work *work, size_t item)
 {
     const struct linear_call *call = work->call;
     const struct linear *linear = call->linear;
-    size_t r0, r1, p0, p1;
+    size_t r0, r1, p0, p1, after, past, run = item % work->n_runs,
+                                        next = run + call->cpu->n_members;
     threads_share(call->rows, item / work->n_runs, work->n_blocks, &r0, &r1);
-    threads_share(linear->n_panels, item % work->n_runs, work->n_runs, &p0, &p1);
+    threads_share(linear->n_panels, run, work->n_runs, &p0, &p1);
+    threads_share(linear->n_panels, next < work->n_runs ? next : run, work->n_runs, &after, &past);
     struct product product = {
         .x = (const char *)work->x + r0 * work->x_stride * work->x_bytes,
         .x_stride = work->x_stride,
@@ -189,6 +191,7 @@ static void work_on(struct work *work, size_t item)
         .out = linear->out,
         .begin = p0,
         .end = p1,
+        .after = after,
         .bias = linear->bias,
         .w_scale = linear->w_scale,
         .surplus = linear->surplus,

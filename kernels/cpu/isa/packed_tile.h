@@ -33,9 +33,11 @@ enum {
 /* sum [rows, stride] (+)= x · panels over the k of the runs; `next` is the distance of two panels.
  * rows and panels are constants. */
 FINISH_INLINE void tile(size_t rows, size_t panels, const element *x, size_t x_stride,
-                        const element *panel, size_t next, const struct product_run *run,
-                        size_t n_runs, float *sum, size_t stride, bool more)
+                        const element *panel, size_t next, const struct ahead *ahead,
+                        const struct product_run *run, size_t n_runs, float *sum, size_t stride,
+                        bool more)
 {
+    struct ahead fetched = ahead ? *ahead : (struct ahead){NULL, 0};
     vec c[TILE_ROWS][MOST_PANELS * PANEL_VECS];
     VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
@@ -49,6 +51,8 @@ FINISH_INLINE void tile(size_t rows, size_t panels, const element *x, size_t x_s
             for (size_t v = 0; v < panels * PANEL_VECS; v++)
                 b[v] = load_cells(panel + v / PANEL_VECS * next + i * PANEL +
                                   v % PANEL_VECS * VEC_N * GROUP);
+            if (ahead)
+                ahead_fetch(fetched, i * PANEL * sizeof(element), PANEL * GROUP * sizeof(element));
             VEC_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 cells a = spread_cell(x + r * x_stride + i);
@@ -71,13 +75,13 @@ FINISH_INLINE void tile(size_t rows, size_t panels, const element *x, size_t x_s
 #define FEW(n)                                                                                     \
     case n:                                                                                        \
         if (panels == PANELS_AT_ONCE(n)) {                                                         \
-            tile(n, PANELS_AT_ONCE(n), x, p->x_stride, panel, next, &whole, 1, sum, stride,        \
+            tile(n, PANELS_AT_ONCE(n), x, p->x_stride, panel, next, NULL, &whole, 1, sum, stride,  \
                  false);                                                                           \
             break;                                                                                 \
         }                                                                                          \
         for (size_t i = 0; i < panels; i++)                                                        \
-            tile(n, 1, x, p->x_stride, panel + i * next, next, &whole, 1, sum + i * PANEL, stride, \
-                 false);                                                                           \
+            tile(n, 1, x, p->x_stride, panel + i * next, next, NULL, &whole, 1, sum + i * PANEL,   \
+                 stride, false);                                                                   \
         break
 
 /* Zeros are not left out: one panel at a time would wait for its own sums. */
@@ -109,11 +113,12 @@ static void run_few(const struct product *p)
 
 #define ROWS(n)                                                                                    \
     case n:                                                                                        \
-        tile(n, 1, x, p->x_stride, panel, 0, run, n_runs, sum, PANEL, more);                       \
+        tile(n, 1, x, p->x_stride, panel, 0, ahead, run, n_runs, sum, PANEL, more);                \
         break
 
 static void run_tile(const struct product *p, size_t rows, const element *x, const element *panel,
-                     const struct product_run *run, size_t n_runs, float *sum, bool more)
+                     const struct ahead *ahead, const struct product_run *run, size_t n_runs,
+                     float *sum, bool more)
 {
     switch (rows) {
         ROWS(1);
@@ -150,10 +155,15 @@ static void run(const struct product *p)
             size_t k0 = n_cells * b / n_blocks * GROUP, k1 = n_cells * (b + 1) / n_blocks * GROUP;
             const struct product_run block = {0, k1 - k0};
             const element *w = (const element *)p->panels + (panel * p->k + k0) * PANEL;
+            const element *next = b + 1 < n_blocks || panel + 1 < p->end
+                                      ? w + (k1 - k0) * PANEL
+                                      : (const element *)p->panels + p->after * p->k * PANEL;
             for (size_t t = 0; t < n_tiles; t++) {
                 size_t r0 = p->rows * t / n_tiles, r1 = p->rows * (t + 1) / n_tiles;
                 float *to = n_blocks > 1 ? sum + r0 * PANEL : sum;
-                run_tile(p, r1 - r0, (const element *)p->x + r0 * p->x_stride + k0, w,
+                const struct ahead ahead =
+                    ahead_of(next, (k1 - k0) * PANEL * sizeof *w, t, n_tiles);
+                run_tile(p, r1 - r0, (const element *)p->x + r0 * p->x_stride + k0, w, &ahead,
                          runs ? runs : &block, n_runs, to, b > 0);
                 if (b + 1 == n_blocks)
                     finish(p, to, PANEL, r0, r1 - r0, panel * PANEL,

@@ -121,6 +121,7 @@ static float quantise(const float *x, size_t n, size_t k, float fixed, void *q)
 /* A panel of weights and the columns it gives. */
 struct panel {
     const int8_t *w;
+    struct ahead ahead;
     const struct product_run *run;
     size_t n_runs, column, cols;
 };
@@ -153,6 +154,7 @@ FINISH_INLINE void multiply(size_t rows, size_t vecs, const quantised *x, size_t
             VEC_UNROLL
             for (size_t v = 0; v < vecs; v++)
                 b[v] = load_weights(panel->w + i * PANEL + v * VEC_N * GROUP);
+            ahead_fetch(panel->ahead, i * PANEL, PANEL * GROUP);
             VEC_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 int32_t group; /* GROUP activations, 32 bits in all */
@@ -271,15 +273,18 @@ static void run(const struct product *p)
     const struct product_run whole = {0, p->k};
     size_t n_tiles = (p->rows + TILE_ROWS - 1) / TILE_ROWS;
     for (size_t i = p->begin; i < p->end; i++) {
-        const struct panel panel = {
+        struct panel panel = {
             .w = (const int8_t *)p->panels + i * p->k * PANEL,
             .run = p->run ? p->run + p->run_first[i] : &whole,
             .n_runs = p->run ? p->run_first[i + 1] - p->run_first[i] : 1,
             .column = i * PANEL,
             .cols = finish_columns(p, i, 1, PANEL),
         };
+        size_t next = i + 1 < p->end ? i + 1 : p->after;
         for (size_t t = 0; t < n_tiles; t++) {
             size_t row = p->rows * t / n_tiles, rows = p->rows * (t + 1) / n_tiles - row;
+            panel.ahead =
+                ahead_of((const int8_t *)p->panels + next * p->k * PANEL, p->k * PANEL, t, n_tiles);
             run_tile(p, row, rows, &panel);
             if (p->epilogue != EPILOGUE_NONE || p->pre)
                 finish(p, p->y + row * p->y_stride + panel.column, p->y_stride, row, rows,
