@@ -13,33 +13,39 @@
 #include "text/token_ids.h"
 
 enum {
-    WORD_CACHE_SMALL = 14, /* 2^14 words of 128 bytes: 2 MiB, about the second-level cache */
-    WORD_CACHE_LARGE = 16, /* 8 MiB: for words that cost more than a look-up in memory */
-    WORD_CACHE_KEY = 63,   /* bytes; longer words are rare and matched each time */
-    WORD_CACHE_IDS = 15
+    WORD_CACHE_SMALL = 15, /* 2^15 words of 64 bytes: 2 MiB, about the second-level cache */
+    WORD_CACHE_LARGE = 17, /* 8 MiB: for words that cost more than a look-up in memory */
+    WORD_CACHE_KEY = 56,   /* bytes; longer words are rare and matched each time */
+    WORD_CACHE_ROOM = 60,
+    WORD_CACHE_IDS = WORD_CACHE_ROOM / 4
 };
 
+/* A cache line: ids from the room's begin on, the word at its end. Words of which both do not fit
+ * are not kept. */
 struct word_cache_entry {
-    uint8_t kind, n_bytes, n_ids; /* kind 0: empty */
-    char key[WORD_CACHE_KEY];
-    int32_t id[WORD_CACHE_IDS];
+    uint8_t kind, n_bytes, n_ids, unused; /* kind 0: empty */
+    char room[WORD_CACHE_ROOM];
 };
 
 struct word_cache {
-    struct word_cache_entry *entry; /* [mask + 1], owned */
+    struct word_cache_entry *entry; /* [mask + 1], on lines of the memory */
     uint64_t mask;
+    void *memory; /* owned */
 };
 
 static inline bool word_cache_open(struct word_cache *cache, unsigned bits, struct error *err)
 {
+    const size_t line = sizeof *cache->entry;
     cache->mask = ((uint64_t)1 << bits) - 1;
-    cache->entry = memory_zeroed((size_t)cache->mask + 1, sizeof *cache->entry, err);
-    return cache->entry != NULL;
+    cache->memory = memory_zeroed((size_t)cache->mask + 2, line, err);
+    size_t aside = cache->memory ? (line - (uintptr_t)cache->memory % line) % line : 0;
+    cache->entry = (struct word_cache_entry *)(void *)((char *)cache->memory + aside);
+    return cache->memory != NULL;
 }
 
 static inline void word_cache_free(struct word_cache *cache)
 {
-    free(cache->entry);
+    free(cache->memory);
 }
 
 static inline uint64_t word_cache_load(const char *p, size_t n)
@@ -71,14 +77,15 @@ static inline struct word_cache_entry *word_cache_slot(const struct word_cache *
 static inline bool word_cache_holds(const struct word_cache_entry *entry, uint8_t kind,
                                     const char *p, size_t n)
 {
-    return entry->kind == kind && entry->n_bytes == n && memcmp(entry->key, p, n) == 0;
+    return entry->kind == kind && entry->n_bytes == n &&
+           memcmp(entry->room + WORD_CACHE_ROOM - n, p, n) == 0;
 }
 
 static inline void word_cache_put_ids(const struct word_cache_entry *entry, struct token_ids *ids)
 {
     if (!token_ids_reserve(ids, WORD_CACHE_IDS))
         return;
-    memcpy(ids->id + ids->n, entry->id, sizeof entry->id); /* all: a fixed size is quicker */
+    memcpy(ids->id + ids->n, entry->room, WORD_CACHE_ROOM); /* all: a fixed size is quicker */
     ids->n += entry->n_ids;
 }
 
@@ -87,14 +94,14 @@ static inline void word_cache_keep(struct word_cache_entry *entry, uint8_t kind,
                                    size_t n, const struct token_ids *ids, size_t from)
 {
     size_t n_ids = ids->n - from;
-    if (ids->failed || n_ids > WORD_CACHE_IDS)
+    if (ids->failed || n_ids > WORD_CACHE_IDS || n_ids * sizeof *ids->id + n > WORD_CACHE_ROOM)
         return;
     entry->kind = kind;
     entry->n_bytes = (uint8_t)n;
     entry->n_ids = (uint8_t)n_ids;
-    memcpy(entry->key, p, n);
+    memcpy(entry->room + WORD_CACHE_ROOM - n, p, n);
     if (n_ids)
-        memcpy(entry->id, ids->id + from, n_ids * sizeof *ids->id);
+        memcpy(entry->room, ids->id + from, n_ids * sizeof *ids->id);
 }
 
 #endif
