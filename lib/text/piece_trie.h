@@ -57,11 +57,20 @@ static inline uint64_t piece_trie_home(const struct piece_trie *trie, uint64_t k
     return (key * 0x9E3779B97F4A7C15u) >> trie->shift;
 }
 
+/* Whether a slot is neither free nor the key's: one answer, so that one branch hangs on it, which
+ * mostly goes the same way; new edges and known ones come by turns. The keys' difference has 43
+ * bits. */
+static inline bool piece_trie_is_other(uint64_t edge, uint64_t key)
+{
+    uint64_t used = edge | -edge, differs = (edge >> PIECE_TRIE_ID_BITS ^ key) + (UINT64_MAX >> 1);
+    return (used & differs) >> 63; /* the top bits tell */
+}
+
 /* Slot of the edge, or the free slot where it belongs. */
 static inline uint64_t piece_trie_find(const struct piece_trie *trie, uint64_t key)
 {
     uint64_t slot = piece_trie_home(trie, key), edge = trie->edge[slot];
-    while ((edge != 0) & (edge >> PIECE_TRIE_ID_BITS != key)) { /* one branch, mostly not taken */
+    while (piece_trie_is_other(edge, key)) {
         slot = (slot + 1) & trie->mask;
         edge = trie->edge[slot];
     }

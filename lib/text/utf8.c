@@ -60,6 +60,10 @@ size_t utf8_valid_prefix(const char *bytes, size_t n)
             i++;
             continue;
         }
+        if (p[i] >= 0xC2 && p[i] < 0xE0 && n - i >= 2 && continues(p[i + 1])) {
+            i += 2;
+            continue;
+        }
         /* The bulk of Indic text is three bytes a character: no table, no branch that depends on
          * the script. */
         if (n - i >= 3 && (p[i] & 0xF0) == 0xE0 && continues(p[i + 1]) && continues(p[i + 2])) {

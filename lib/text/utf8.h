@@ -43,14 +43,19 @@ static inline uint32_t utf8_next(const unsigned char **at)
 /* The same without a branch, for runs of mixed scripts; three more bytes can be read behind it. */
 static inline uint32_t utf8_next_wide(const unsigned char **at)
 {
-    static const uint32_t mask[] = {0, 0x7F, 0x7FF, 0xFFFF, 0x1FFFFF};
+    static const struct {
+        uint32_t mask;
+        uint8_t n, shift; /* bytes; bits of those that follow */
+    } by_lead[16] = {{0x7F, 1, 18},  {0x7F, 1, 18},  {0x7F, 1, 18},  {0x7F, 1, 18},
+                     {0x7F, 1, 18},  {0x7F, 1, 18},  {0x7F, 1, 18},  {0x7F, 1, 18},
+                     {0x7F, 1, 18},  {0x7F, 1, 18},  {0x7F, 1, 18},  {0x7F, 1, 18},
+                     {0x7FF, 2, 12}, {0x7FF, 2, 12}, {0xFFFF, 3, 6}, {0x1FFFFF, 4, 0}};
     const unsigned char *p = *at;
-    unsigned n =
-        0x4322111111111111 >> (p[0] >> 4) * 4 & 15; /* bytes, by the first one's upper half */
+    unsigned lead = p[0] >> 4;
     uint32_t bits = (uint32_t)p[0] << 18 | (uint32_t)(p[1] & 0x3F) << 12 |
                     (uint32_t)(p[2] & 0x3F) << 6 | (p[3] & 0x3F);
-    *at = p + n;
-    return bits >> (24 - 6 * n) & mask[n];
+    *at = p + by_lead[lead].n;
+    return bits >> by_lead[lead].shift & by_lead[lead].mask;
 }
 
 #endif
