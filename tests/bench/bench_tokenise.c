@@ -1,5 +1,6 @@
 /* bench_tokenise: how fast a tokenizer is opened and a table is read and tokenised, one thread, as
- * a tab-separated table on stdout; medians.
+ * a tab-separated table on stdout; medians. Without arguments also how fast a large vocabulary, made
+ * here, is opened.
  *
  * usage: bench_tokenise [MODEL FILE]   (default: the mBERT vocabulary and the Bengali headlines of
  * ../shared)
@@ -13,10 +14,13 @@
 #include <unistd.h>
 
 #include "core/progress.h"
+#include "core/rng.h"
+#include "tests/unit/scratch.h"
 #include "text/table.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
-enum { RUNS = 9 };
+enum { RUNS = 9, LARGE = 200000 /* rows */, LONGEST = 12 /* code points */ };
 
 static int by_value(const void *a, const void *b)
 {
@@ -95,6 +99,54 @@ static bool measure(const char *model, const char *path, struct error *err)
     return ok;
 }
 
+/* The rows of a large vocabulary: as in one that was learnt, most pieces begin as others do. A
+ * quarter continue a word; four scripts. */
+static bool write_large(const char *path)
+{
+    static const uint32_t first_letter[] = {'a', 0x430, 0x915, 0x995};
+    static uint32_t code[LARGE][LONGEST];
+    static size_t length[LARGE];
+    FILE *file = fopen(path, "w");
+    struct rng rng;
+    if (!file)
+        return false;
+    rng_seed(&rng, 1);
+    fputs("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n", file);
+    for (size_t i = 0; i < LARGE - 5; i++) {
+        size_t like = i < 400 ? i : i % 4 + 4 * rng_below(&rng, i / 4), n = length[like];
+        n = n > LONGEST - 3 ? 1 + rng_below(&rng, 3) : n;
+        memcpy(code[i], code[like], n * sizeof *code[i]);
+        for (size_t more = 1 + rng_below(&rng, 3); more--;)
+            code[i][n++] = first_letter[i % 4] + (uint32_t)rng_below(&rng, 26);
+        length[i] = n;
+        fputs(rng_below(&rng, 4) ? "" : "##", file);
+        for (size_t k = 0; k < n; k++) {
+            char bytes[UTF8_MAX_BYTES];
+            fwrite(bytes, 1, utf8_put(code[i][k], bytes), file);
+        }
+        fputc('\n', file);
+    }
+    return fclose(file) == 0;
+}
+
+static bool measure_large(struct error *err)
+{
+    double open_s[RUNS];
+    scratch_open();
+    if (!write_large(scratch_path("vocab.txt")))
+        return error_set(err, "%s cannot be written", scratch_path("vocab.txt"));
+    for (int run = 0; run < RUNS; run++) {
+        double start = progress_clock();
+        struct tokenizer *tokenizer = open_tokenizer(scratch_path(""), err);
+        open_s[run] = progress_clock() - start;
+        if (!tokenizer)
+            return false;
+        tokenizer_close(tokenizer);
+    }
+    printf("open a vocabulary of %d rows\t%.1f ms\n", LARGE, 1e3 * median(open_s));
+    return true;
+}
+
 static double processor_s(void)
 {
     struct timespec now;
@@ -147,15 +199,16 @@ static bool measure_once(const char *model, const char *path, struct error *err)
 
 int main(int argc, char **argv)
 {
-    bool once = argc == 4 && strcmp(argv[1], "--once") == 0;
-    const char *model = argc > 2 ? argv[1] : "../shared/data/vocab";
-    const char *path = argc > 2 ? argv[2] : "../shared/data/bengali-shc/Bengal_SHC_Train.csv";
+    bool once = argc == 4 && strcmp(argv[1], "--once") == 0, given = argc > 2;
+    const char *model = given ? argv[1] : "../shared/data/vocab";
+    const char *path = given ? argv[2] : "../shared/data/bengali-shc/Bengal_SHC_Train.csv";
     struct error err = ERROR_INIT;
-    if (!once && argc <= 2 && (access(model, R_OK) != 0 || access(path, R_OK) != 0)) {
+    bool ok = given || measure_large(&err);
+    if (ok && !given && (access(model, R_OK) != 0 || access(path, R_OK) != 0)) {
         printf("tokenise\tskipped: no data in ../shared\n");
         return 0;
     }
-    if (once ? measure_once(argv[2], argv[3], &err) : measure(model, path, &err))
+    if (ok && (once ? measure_once(argv[2], argv[3], &err) : measure(model, path, &err)))
         return 0;
     fprintf(stderr, "bench_tokenise: %s\n", err.text);
     return 1;
