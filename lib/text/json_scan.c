@@ -33,20 +33,17 @@ static bool expected(const struct json_scan *scan, const char *what, struct erro
 
 static const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
 
-/* The top bit of each byte that is 0; above the first such byte others may be marked, too. */
-static uint64_t zeros(uint64_t word)
-{
-    return (word - ones) & ~word & tops;
-}
-
 /* How many of the bytes at `at`, eight of which are there, are plain in a string: no quote, no
  * backslash, no control character. */
-static size_t plain_bytes(const char *at)
+static inline size_t plain_bytes(const char *at)
 {
     uint64_t word;
     memcpy(&word, at, sizeof word);
-    uint64_t stops = zeros(word ^ ones * '"') | zeros(word ^ ones * '\\') |
-                     ((word - ones * 0x20) & ~word & tops);
+    /* The top bit of each byte that falls below 0 by this; above the first such byte others may be
+     * marked, too. */
+    uint64_t below =
+        ((word ^ ones * '"') - ones) | ((word ^ ones * '\\') - ones) | (word - ones * 0x20);
+    uint64_t stops = below & ~word & tops;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     return stops ? (size_t)__builtin_ctzll(stops) / 8 : 8;
 #else

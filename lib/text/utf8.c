@@ -43,11 +43,11 @@ static size_t sequence(const unsigned char *p, size_t n, size_t *bad)
     return length;
 }
 
-size_t utf8_valid_prefix(const char *bytes, size_t n)
+/* Of p[0, n), from i, where a character begins, to `stop` or the character that lies there; less
+ * than that: the first that is invalid. */
+static size_t step_through(const unsigned char *p, size_t i, size_t stop, size_t n)
 {
-    const unsigned char *p = (const unsigned char *)bytes;
-    size_t i = 0;
-    while (i < n) {
+    while (i < stop) {
         uint64_t word;
         if (n - i >= sizeof word) {
             memcpy(&word, p + i, sizeof word);
@@ -79,7 +79,60 @@ size_t utf8_valid_prefix(const char *bytes, size_t n)
             return i;
         i += length;
     }
-    return n;
+    return i;
+}
+
+/* ---- sixteen bytes at a time, without a branch that depends on the script ---- */
+
+typedef uint8_t block __attribute__((vector_size(16)));
+
+enum { BLOCK = sizeof(block), BEFORE = 3 /* bytes that decide what may follow */ };
+
+static block block_at(const unsigned char *p)
+{
+    block bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return bytes;
+}
+
+/* Every byte against the three before it: a continuation stands where one is due, and nowhere else;
+ * no byte is one that never occurs; the second byte's range is right. */
+static bool block_is_valid(const unsigned char *p)
+{
+    block byte = block_at(p), last = block_at(p - 1), second = block_at(p - 2),
+          third = block_at(p - 3);
+    block due = (block)(last >= 0xC0) | (block)(second >= 0xE0) | (block)(third >= 0xF0);
+    block wrong = due ^ (block)((byte & 0xC0) == 0x80);
+    wrong |= (block)((byte & 0xFE) == 0xC0) | (block)(byte >= 0xF5);
+    wrong |= (block)(last == 0xE0) & (block)(byte < 0xA0);
+    wrong |= (block)(last == 0xED) & (block)(byte >= 0xA0);
+    wrong |= (block)(last == 0xF0) & (block)(byte < 0x90);
+    wrong |= (block)(last == 0xF4) & (block)(byte >= 0x90);
+    uint64_t half[2];
+    memcpy(half, &wrong, sizeof half);
+    return !(half[0] | half[1]);
+}
+
+/* From i, before which BEFORE valid bytes lie, over valid blocks; then back to where a character
+ * begins. */
+static size_t step_over_blocks(const unsigned char *p, size_t i, size_t n)
+{
+    while (n - i >= BLOCK && block_is_valid(p + i))
+        i += BLOCK;
+    return p[i - 1] >= 0xC0 ? i - 1 : p[i - 2] >= 0xE0 ? i - 2 : p[i - 3] >= 0xF0 ? i - 3 : i;
+}
+
+size_t utf8_valid_prefix(const char *bytes, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)bytes;
+    size_t i = 0;
+    if (n >= 2 * BLOCK) {
+        i = step_through(p, 0, BEFORE, n);
+        if (i < BEFORE)
+            return i;
+        i = step_over_blocks(p, i, n);
+    }
+    return step_through(p, i, n, n);
 }
 
 size_t utf8_repair(const char *bytes, size_t n, char *out, size_t *n_invalid)

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "core/rng.h"
 #include "tests/tap.h"
 
 static void repairs(const char *bytes, size_t n, const char *expected, size_t invalid)
@@ -52,8 +53,43 @@ static void test_round_trip(void)
     tap_ok(same, "every code point survives encoding and decoding");
 }
 
+/* Text of all scripts with a byte changed here and there, against one character after the other. */
+static void test_long(void)
+{
+    enum { MOST = 200 };
+    static const uint32_t limit[] = {0x80, 0x800, 0xD800, 0x110000};
+    size_t wrong = 0, whole = 0;
+    for (uint64_t round = 0; round < 100000; round++) {
+        char text[MOST + UTF8_MAX_BYTES];
+        uint64_t draw = rng_hash(1, round), kinds = 1 + draw % 4;
+        size_t n = 0, length = 1 + draw / 4 % MOST, good = 0;
+        for (uint64_t k = 0; n < length; k++) {
+            uint32_t below = limit[rng_hash(2 + round, k) % kinds];
+            uint32_t code = (uint32_t)(rng_hash(3 + round, k + 1000) % below);
+            n += utf8_put(code >= 0xD800 && code <= 0xDFFF ? 'x' : code, text + n);
+        }
+        if (round % 4)
+            text[rng_hash(4, round) % n] = (char)rng_hash(5, round);
+        if (round % 8 == 7)
+            n -= rng_hash(6, round) % n;
+        while (good < n) {
+            size_t width = 1; /* the shortest valid beginning: one character */
+            while (width <= UTF8_MAX_BYTES && width <= n - good &&
+                   utf8_valid_prefix(text + good, width) != width)
+                width++;
+            if (width > UTF8_MAX_BYTES || width > n - good)
+                break;
+            good += width;
+        }
+        wrong += utf8_valid_prefix(text, n) != good;
+        whole += good == n;
+    }
+    tap_ok(!wrong && whole > 20000, "long texts, %zu of them valid, %zu wrong", whole, wrong);
+}
+
 int main(void)
 {
+    test_long();
     test_valid();
     test_round_trip();
     repairs("a\xFFz", 3, "a\xEF\xBF\xBDz", 1);
