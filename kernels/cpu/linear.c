@@ -20,7 +20,7 @@ void cpu_linear_free(struct device *dev, struct linear *linear)
     free(linear->panels);
     free(linear->bias);
     free(linear->w_scale);
-    free(linear->surplus);
+    free(linear->w_sum);
     free(linear->run);
     free(linear->run_first);
     free(linear);
@@ -52,8 +52,8 @@ static bool allocate(struct linear *linear, struct error *err)
     if (linear->kind != LINEAR_INT8)
         return true;
     linear->w_scale = memory_zeroed(n, sizeof(float), err);
-    linear->surplus = memory_zeroed(n, sizeof(int32_t), err);
-    return linear->w_scale && linear->surplus;
+    linear->w_sum = memory_zeroed(n, sizeof(int32_t), err);
+    return linear->w_scale && linear->w_sum;
 }
 
 static void stack_vectors(struct linear *linear, const struct weight *part,
@@ -127,7 +127,7 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
         return NULL;
     }
     stack_vectors(linear, part, bias, n_parts);
-    pack_parts(cpu, linear, part, ISA_PICK(product_int8, cpu->isa)->offset);
+    pack_parts(cpu, linear, part);
     if (pack_runs(linear, err))
         return linear;
     cpu_linear_free(dev, linear);
@@ -148,8 +148,9 @@ enum { ITEM = 1 << 18 }; /* multiplications of an item: a microsecond of int8 */
 struct narrowing {
     const struct linear_call *call;
     size_t x_bytes;
-    char *to;     /* [rows, k] of x_bytes */
-    float *scale; /* int8: [rows] */
+    char *to;      /* [rows, k] of x_bytes */
+    float *scale;  /* int8: [rows] */
+    int32_t *zero; /* int8: [rows] */
 };
 
 /* One member's rows of a product. */
@@ -163,9 +164,10 @@ enum { MOST_SHARES = 16, OWN_ROWS = 6, OWN_WEIGHTS = 1 << 20 /* bytes */ };
 struct work {
     const struct linear_call *call;
     size_t x_stride;
-    const void *x;        /* what the kernel reads: floats, rounded or quantised rows */
-    size_t x_bytes;       /* of one element of x */
-    const float *x_scale; /* int8 */
+    const void *x;         /* what the kernel reads: floats, rounded or quantised rows */
+    size_t x_bytes;        /* of one element of x */
+    const float *x_scale;  /* int8 */
+    const int32_t *x_zero; /* int8 */
     size_t n_blocks, n_runs;
     atomic_size_t next;
     struct narrowing narrowing;
@@ -186,6 +188,7 @@ static void work_on(struct work *work, size_t item)
         .x_stride = work->x_stride,
         .rows = r1 - r0,
         .x_scale = work->x_scale ? work->x_scale + r0 : NULL,
+        .x_zero = work->x_zero ? work->x_zero + r0 : NULL,
         .panels = linear->panels,
         .k = linear->k,
         .out = linear->out,
@@ -194,7 +197,7 @@ static void work_on(struct work *work, size_t item)
         .after = after,
         .bias = linear->bias,
         .w_scale = linear->w_scale,
-        .surplus = linear->surplus,
+        .w_sum = linear->w_sum,
         .run = linear->run,
         .run_first = linear->run_first,
         .epilogue = call->epilogue,
@@ -237,7 +240,8 @@ static void narrow(void *context, size_t member, size_t n_members)
         if (linear->kind == LINEAR_BF16)
             bf16->round(x, linear->in, linear->k, to);
         else
-            job->scale[r] = int8->quantise(x, linear->in, linear->k, linear->x_scale, to);
+            job->scale[r] =
+                int8->quantise(x, linear->in, linear->k, linear->x_scale, to, &job->zero[r]);
     }
 }
 
@@ -249,15 +253,19 @@ static bool place_rows(const struct linear_call *call, struct work *work)
     size_t x_bytes =
         is_int8 ? ISA_PICK(product_int8, call->cpu->isa)->x_bytes : linear_element(linear);
     size_t bytes = (call->rows * linear->k * x_bytes + 63) / 64 * 64;
-    char *memory = cpu_scratch_shared(call->cpu, bytes + call->rows * sizeof(float));
+    char *memory =
+        cpu_scratch_shared(call->cpu, bytes + call->rows * (sizeof(float) + sizeof(int32_t)));
     if (!memory)
         return false;
+    float *scale = (float *)(void *)(memory + bytes);
+    int32_t *zero = (int32_t *)(void *)(scale + call->rows);
     work->narrowing = (struct narrowing){
-        .call = call, .x_bytes = x_bytes, .to = memory, .scale = (float *)(void *)(memory + bytes)};
+        .call = call, .x_bytes = x_bytes, .to = memory, .scale = scale, .zero = zero};
     work->x = memory;
     work->x_stride = linear->k;
     work->x_bytes = x_bytes;
-    work->x_scale = is_int8 ? work->narrowing.scale : NULL;
+    work->x_scale = is_int8 ? scale : NULL;
+    work->x_zero = is_int8 ? zero : NULL;
     return true;
 }
 

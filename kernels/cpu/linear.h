@@ -14,10 +14,10 @@ struct linear {
     size_t panel, group;
     size_t k, n_panels; /* k: `in`, for bf16 and int8 filled up to the group */
     void *panels;
-    float *bias;      /* filled up with zeros to whole panels, zeros when there is none */
-    float *w_scale;   /* int8 */
-    int32_t *surplus; /* int8 */
-    float x_scale;    /* int8: of all x; 0: each row's own */
+    float *bias;    /* filled up with zeros to whole panels, zeros when there is none */
+    float *w_scale; /* int8 */
+    int32_t *w_sum; /* int8 */
+    float x_scale;  /* int8: of all x; 0: each row's own */
     struct product_run
         *run; /* NULL: too few zeros to be worth it; owned, as run_first [n_panels + 1] */
     size_t *run_first;

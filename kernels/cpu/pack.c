@@ -20,7 +20,6 @@ enum {
 struct packing {
     struct linear *linear;
     const struct weight *part;
-    int32_t offset;
     const struct transpose *transpose;
     const struct widen *widen;
     atomic_size_t next; /* panel to pack */
@@ -86,8 +85,7 @@ static void pack_groups(const struct packing *packing, size_t panel)
     }
 }
 
-/* What `offset` adds to each sum of the panel. Sums are taken modulo 2^32, and so is what is
- * subtracted from them. */
+/* The sums of the panel's rows of W. */
 static void add_up(const struct packing *packing, size_t panel)
 {
     const struct linear *linear = packing->linear;
@@ -97,7 +95,7 @@ static void add_up(const struct packing *packing, size_t panel)
         int32_t sum = 0;
         for (size_t i = 0; row && i < linear->in; i++)
             sum += row[i];
-        linear->surplus[o] = (int32_t)((uint32_t)sum * (uint32_t)packing->offset);
+        linear->w_sum[o] = sum;
     }
 }
 
@@ -118,11 +116,10 @@ static void pack(void *context, size_t member, size_t n_members)
     }
 }
 
-void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *part, int32_t offset)
+void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *part)
 {
     struct packing packing = {.linear = linear,
                               .part = part,
-                              .offset = offset,
                               .transpose = ISA_PICK(transpose, cpu->isa),
                               .widen = ISA_PICK(widen, cpu->isa)};
     if (linear->n_panels * linear->panel * linear->k * linear_element(linear) < ALONE)

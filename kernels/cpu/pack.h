@@ -4,9 +4,8 @@
 
 #include "kernels/cpu/linear.h"
 
-/* The stacked parts of a file into linear->panels; int8: `surplus` too, for activations shifted by
- * `offset`. Over all threads. */
-void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *part, int32_t offset);
+/* The stacked parts of a file into linear->panels; int8: w_sum too. Over all threads. */
+void pack_parts(struct cpu *cpu, struct linear *linear, const struct weight *part);
 
 /* Of packed panels: linear->run and run_first, where leaving out zeros is faster. */
 bool pack_runs(struct linear *linear, struct error *err) MUST_CHECK;

@@ -27,12 +27,13 @@ struct product_run {
     size_t begin, end;
 };
 
-/* Rows × some panels of one product. Pointers to x, x_scale, pre and y are those of the first row.
- */
+/* Rows × some panels of one product. Pointers to x, x_scale, x_zero, pre and y are those of the first
+ * row. */
 struct product {
     const void *x;         /* float, rounded or quantised rows */
     size_t x_stride, rows; /* elements */
     const float *x_scale;  /* int8: [rows] */
+    const int32_t *x_zero; /* int8: [rows] */
     const void *panels;    /* all panels of W */
     size_t k;              /* as packed */
     size_t out;            /* rows of W */
@@ -42,9 +43,9 @@ struct product {
      * them; NULL: look at all of k. */
     const struct product_run *run;
     const size_t *run_first;
-    const float *bias;      /* filled up with zeros to whole panels, as are the next two */
-    const float *w_scale;   /* int8 */
-    const int32_t *surplus; /* int8: what `offset` adds to each sum */
+    const float *bias;    /* filled up with zeros to whole panels, as are the next two */
+    const float *w_scale; /* int8 */
+    const int32_t *w_sum; /* int8: of each row of W; times x_zero what is taken off the products */
     enum epilogue epilogue;
     float *pre; /* NULL or [rows, pre_stride] */
     size_t pre_stride;
@@ -60,10 +61,9 @@ struct product_f32 {
 struct product_int8 {
     size_t panel, group;
     size_t x_bytes; /* of one quantised activation */
-    int32_t offset; /* added to every quantised activation; W's row sums times it are `surplus` */
-    /* One row [n] into q [k], n <= k filled up with zeros; the scale (kernels/quantise.h). fixed:
-     * the scale that was found beforehand; 0: the row's own. */
-    float (*quantise)(const float *x, size_t n, size_t k, float fixed, void *q);
+    /* One row [n] into q [k], n <= k filled up with anything; its scale and zero
+     * (kernels/quantise.h). fixed: the scale that was found beforehand; 0: the row's own. */
+    float (*quantise)(const float *x, size_t n, size_t k, float fixed, void *q, int32_t *zero);
     void (*run)(const struct product *product);
 };
 

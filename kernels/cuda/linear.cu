@@ -50,19 +50,27 @@ static bool upload_int8(struct cuda *cuda, struct linear *linear, const struct w
     if (!memory_multiply(linear->out_room, linear->in_room, &bytes))
         return error_set(err, "linear: %zu × %zu weights are too many", linear->out, linear->in);
     int8_t *filled = (int8_t *)memory_zeroed(bytes, 1, err);
-    if (!filled || !(linear->q = (int8_t *)cuda_alloc(dev, bytes, err)) ||
-        !(linear->q_scale = (float *)cuda_alloc(dev, linear->out * sizeof(float), err))) {
+    int32_t *sum = (int32_t *)memory_zeroed(linear->out, sizeof *sum, err);
+    if (!filled || !sum || !(linear->q = (int8_t *)cuda_alloc(dev, bytes, err)) ||
+        !(linear->q_scale = (float *)cuda_alloc(dev, linear->out * sizeof(float), err)) ||
+        !(linear->q_sum = (int32_t *)cuda_alloc(dev, linear->out * sizeof *sum, err))) {
         free(filled);
+        free(sum);
         return false;
     }
     for (size_t i = 0, row = 0; i < n_parts; row += part[i++].rows) {
-        for (size_t r = 0; r < part[i].rows; r++)
-            memcpy(filled + (row + r) * linear->in_room,
-                   (const int8_t *)part[i].data + r * part[i].cols, part[i].cols);
+        for (size_t r = 0; r < part[i].rows; r++) {
+            const int8_t *from = (const int8_t *)part[i].data + r * part[i].cols;
+            memcpy(filled + (row + r) * linear->in_room, from, part[i].cols);
+            for (size_t c = 0; c < part[i].cols; c++)
+                sum[row + r] += from[c];
+        }
         cuda_upload(dev, linear->q_scale + row, part[i].scale, part[i].rows * sizeof(float));
     }
     cuda_upload(dev, linear->q, filled, bytes);
+    cuda_upload(dev, linear->q_sum, sum, linear->out * sizeof *sum);
     free(filled);
+    free(sum);
     return true;
 }
 
@@ -124,6 +132,7 @@ void cuda_linear_free(struct device *dev, struct linear *linear)
         cuda_free(dev, linear->b);
     cuda_free(dev, linear->q);
     cuda_free(dev, linear->q_scale);
+    cuda_free(dev, linear->q_sum);
     free(linear);
 }
 

@@ -18,6 +18,7 @@ struct linear {
     int8_t *q; /* [out_room, in_room] */
     size_t out_room, in_room;
     float *q_scale; /* [out] */
+    int32_t *q_sum; /* [out]: of each row of q */
     float x_scale;  /* of all x; 0: each row's own */
 };
 

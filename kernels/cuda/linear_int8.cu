@@ -4,51 +4,63 @@
 #include "kernels/cuda/epilogue.h"
 #include "kernels/cuda/linear.h"
 
-/* A warp for each row; the room behind a row is filled with zeros. */
+/* Bytes as cuBLAS wants them, signed: code + zero - SIGN. */
+enum { SIGN = 128 };
+
+/* A warp for each row; the room behind a row meets weights of zero. */
 template <class T>
 static __global__ void __launch_bounds__(CUDA_BLOCK)
     quantise(const T *__restrict__ x, size_t stride, size_t rows, size_t cols, size_t room,
-             float fixed, int8_t *__restrict__ q, float *__restrict__ scales)
+             float fixed, int8_t *__restrict__ q, float *__restrict__ scales,
+             int32_t *__restrict__ zeros)
 {
     size_t row = blockIdx.x * (size_t)(CUDA_BLOCK / WARP) + threadIdx.x / WARP;
     size_t lane = threadIdx.x % WARP;
     if (row >= rows)
         return; /* the whole warp; there is no block barrier */
     const T *from = x + row * stride;
-    float largest = 0.0f, bad = 0.0f, factor;
+    float depth = 0.0f, high = 0.0f, bad = 0.0f;
     for (size_t i = lane; i < cols; i += WARP) {
-        float size = fabsf(load(from + i));
-        bad = size <= 3.0e38f ? bad : 1.0f; /* NaN, too */
-        largest = fmaxf(largest, size);
+        float value = load(from + i);
+        bad = fabsf(value) <= FLT_MAX ? bad : 1.0f; /* NaN, too */
+        depth = fmaxf(depth, -value);
+        high = fmaxf(high, value);
     }
-    largest = warp_max(bad) > 0.0f ? NAN : warp_max(largest);
-    float scale = quantise_scale(largest, &factor);
-    if (fixed > 0.0f) {
-        scale = isnan(scale) ? scale : fixed;
-        factor = isnan(scale) ? 0.0f : __fdiv_rn(1.0f, fixed);
+    high = warp_max(bad) > 0.0f ? NAN : warp_max(high);
+    struct quantise how = quantise_range(-warp_max(depth), high);
+    if (fixed > 0.0f && !isnan(how.scale)) {
+        how.scale = fixed;
+        how.factor = __fdiv_rn(1.0f, fixed);
+        how.zero = QUANTISE_FIXED_ZERO;
     }
     for (size_t i = lane; i < room; i += WARP) {
         float value = i < cols ? load(from + i) : 0.0f;
-        q[row * room + i] = factor <= 0.0f ? (int8_t)0
-                            : fixed > 0.0f ? quantise_cut(value, factor)
-                                           : quantise_value(value, factor);
+        int32_t code = how.factor <= 0.0f ? 0
+                       : fixed > 0.0f     ? quantise_cut(value, how.factor)
+                                          : quantise_value(value, &how);
+        q[row * room + i] = (int8_t)(code + how.zero - SIGN);
     }
-    if (lane == 0)
-        scales[row] = scale;
+    if (lane == 0) {
+        scales[row] = how.scale;
+        zeros[row] = how.zero;
+    }
 }
 
 template <class T>
 static __global__ void __launch_bounds__(CUDA_BLOCK)
     finish_int8(const int32_t *__restrict__ sum, size_t room, const float *__restrict__ scales,
-                const float *__restrict__ w_scale, const float *__restrict__ bias, int epilogue,
+                const int32_t *__restrict__ zeros, const float *__restrict__ w_scale,
+                const int32_t *__restrict__ w_sum, const float *__restrict__ bias, int epilogue,
                 T *pre, T *y, size_t y_stride, size_t rows, size_t out)
 {
     size_t col = grid_first();
     if (col >= out)
         return;
     float b = bias ? bias[col] : 0.0f, w = w_scale[col];
+    int32_t of_one = w_sum[col]; /* what each step of a zero adds to a sum */
     for (size_t row = blockIdx.y; row < rows; row += gridDim.y) {
-        float value = __fmul_rn((float)sum[row * room + col], scales[row]);
+        int32_t exact = sum[row * room + col] - (zeros[row] - SIGN) * of_one;
+        float value = __fmul_rn((float)exact, scales[row]);
         value = __fadd_rn(__fmul_rn(value, w), b);
         if (pre)
             store(pre + row * out + col, value);
@@ -58,10 +70,10 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
 
 size_t cuda_int8_bytes(size_t rows, size_t out_room, size_t in_room)
 {
-    return rows * (out_room * sizeof(int32_t) + in_room + sizeof(float));
+    return rows * (out_room * sizeof(int32_t) + in_room + sizeof(float) + sizeof(int32_t));
 }
 
-/* Sums [rows, out_room], then quantised rows, then their scales, in one piece of scratch. */
+/* Sums [rows, out_room], then quantised rows, their scales and their zeros, in one piece of scratch. */
 void cuda_linear_int8(struct cuda *cuda, const struct linear *linear, const act *x, size_t x_stride,
                       size_t rows, enum epilogue epilogue, act *pre, act *y, size_t y_stride)
 {
@@ -73,9 +85,10 @@ void cuda_linear_int8(struct cuda *cuda, const struct linear *linear, const act 
     int32_t *sum = (int32_t *)(void *)room;
     int8_t *q = (int8_t *)(room + sum_bytes);
     float *scales = (float *)(void *)(room + sum_bytes + q_bytes);
+    int32_t *zeros = (int32_t *)(void *)(scales + rows);
     CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "linear", quantise<T>, cuda_ceil(rows, CUDA_BLOCK / WARP),
                                    CUDA_BLOCK, 0, cuda_values<T>(x), x_stride, rows, linear->in,
-                                   linear->in_room, linear->x_scale, q, scales));
+                                   linear->in_room, linear->x_scale, q, scales, zeros));
     struct cuda_product product = {};
     product.m = rows;
     product.n = linear->out_room;
@@ -93,7 +106,7 @@ void cuda_linear_int8(struct cuda *cuda, const struct linear *linear, const act 
         return;
     CUDA_PER_ACT(cuda,
                  CUDA_LAUNCH(cuda, "linear", finish_int8<T>, cuda_grid_rows(rows, linear->out),
-                             CUDA_BLOCK, 0, sum, linear->out_room, scales, linear->q_scale,
-                             linear->b, (int)epilogue, cuda_values<T>(pre), cuda_values<T>(y),
-                             y_stride, rows, linear->out));
+                             CUDA_BLOCK, 0, sum, linear->out_room, scales, zeros, linear->q_scale,
+                             linear->q_sum, linear->b, (int)epilogue, cuda_values<T>(pre),
+                             cuda_values<T>(y), y_stride, rows, linear->out));
 }

@@ -163,7 +163,8 @@ size_t cuda_weight_bytes(const struct device *dev, enum dtype type, size_t rows,
     if (table)
         return rows * cols * dtype_bytes(type == DTYPE_F64 ? DTYPE_F32 : type) + scales;
     if (type == DTYPE_I8)
-        return (rows + 15) / 16 * 16 * ((cols + 15) / 16 * 16) + scales + bias;
+        return (rows + 15) / 16 * 16 * ((cols + 15) / 16 * 16) + scales + rows * sizeof(int32_t) +
+               bias;
     return rows * cols * dev->act_bytes + bias;
 }
 

@@ -143,11 +143,12 @@ static double linear_dot(const struct linear *linear, const float *x, size_t o)
     return sum;
 }
 
-static float linear_dot_int8(const struct linear *linear, const int8_t *q, float scale, size_t o)
+static float linear_dot_int8(const struct linear *linear, const int16_t *code, float scale,
+                             size_t o)
 {
     int32_t sum = 0;
     for (size_t i = 0; i < linear->in; i++)
-        sum += q[i] * linear->q[o * linear->in + i];
+        sum += code[i] * linear->q[o * linear->in + i];
     return (float)sum * scale * linear->q_scale[o];
 }
 
@@ -155,26 +156,26 @@ void reference_linear(struct device *dev, const struct linear *linear, const act
                       size_t x_stride, size_t rows, enum epilogue epilogue, act *pre, act *y,
                       size_t y_stride)
 {
-    int8_t *q = NULL;
-    if (linear->q && !(q = memory_array(linear->in, 1, reference_error(dev))))
+    int16_t *code = NULL;
+    if (linear->q && !(code = memory_array(linear->in, sizeof *code, reference_error(dev))))
         return;
     for (size_t r = 0; r < rows; r++) {
         const float *from = reference_read(x) + r * x_stride;
-        float scale = !q ? 0
+        float scale = !code ? 0
                       : linear->x_scale > 0
-                          ? quantise_row_fixed(from, linear->in, linear->x_scale, q)
-                          : quantise_row(from, linear->in, q);
+                          ? quantise_row_fixed(from, linear->in, linear->x_scale, code)
+                          : quantise_row(from, linear->in, code);
         for (size_t o = 0; o < linear->out; o++) {
             double bias = linear->b ? (double)linear->b[o] : 0;
-            float value = q ? linear_dot_int8(linear, q, scale, o) + (float)bias
-                            : (float)(linear_dot(linear, from, o) + bias);
+            float value = code ? linear_dot_int8(linear, code, scale, o) + (float)bias
+                               : (float)(linear_dot(linear, from, o) + bias);
             if (pre)
                 reference_values(pre)[r * linear->out + o] = value;
             reference_values(y)[r * y_stride + o] =
                 (float)reference_epilogue(epilogue, (double)value);
         }
     }
-    free(q);
+    free(code);
 }
 
 static void linear_backward_x(const struct linear *linear, const float *dy, size_t dy_stride,

@@ -296,7 +296,7 @@ static void test_extremes(struct device *dev, const char *set)
     struct weight part = {w, DTYPE_I8, scale, OUT, IN};
     struct linear *linear = dev->op->linear_prepare(dev, &part, NULL, 1, &err);
     dev->op->linear(dev, linear, (const act *)x, IN, ROWS, EPILOGUE_NONE, NULL, (act *)y, OUT);
-    float largest = (float)(127 * 127 * IN) * (8.0f / 127);
+    float largest = (float)(255 * 127 * IN) * (4.0f / 127.5f);
     bool sums = true, zeros = true, bad = true;
     for (size_t o = 0; o < OUT; o++) {
         sums = sums && y[o] == (o % 2 ? largest : -largest);

@@ -5,10 +5,10 @@
 
 /* What is put into x: */
 enum filling {
-    TIES, /* multiples of ½ up to 127 with 127 among them, so that the scale is 1: y is the integer
-             itself */
-    EXTREME, /* every product ±127 × 127 or 127 × -128: pairs overflow 16 bits, signed sums do not
-                saturate */
+    TIES, /* multiples of ½ from -127 to 128, both among them where there is room, so that the scale
+                is 1: y is the integer itself */
+    EXTREME, /* rows of ±127, -127 alone and 127 alone: codes of ±255 and ±128, weights 127 and -128:
+                pairs overflow 16 bits, signed sums do not saturate */
     RANDOM,
     FILLINGS
 };
@@ -19,13 +19,15 @@ struct int8_shape {
     bool exact; /* weight scales 1, no bias */
 };
 
-static float fill_x(struct trial *t, enum filling filling, size_t column)
+static float fill_x(struct trial *t, enum filling filling, size_t row, size_t column)
 {
     switch (filling) {
     case TIES:
-        return column == 0 ? 127.0F : (float)rng_below(&t->rng, 509) * 0.5F - 127.0F;
+        return column == 0   ? 128.0F
+               : column == 1 ? -127.0F
+                             : (float)rng_below(&t->rng, 511) * 0.5F - 127.0F;
     case EXTREME:
-        return rng_below(&t->rng, 8) ? 127.0F : -127.0F;
+        return row % 3 == 1 || (row % 3 == 0 && rng_below(&t->rng, 8)) ? 127.0F : -127.0F;
     default:
         return (float)rng_normal(&t->rng);
     }
@@ -38,8 +40,8 @@ static int8_t fill_w(struct trial *t, enum filling filling)
     return (int8_t)((int)rng_below(&t->rng, 256) - 128);
 }
 
-/* When exact, sums stay below 2^24 (127 × 128 × 1000 columns) and are exact as floats, so the
- * tolerance is 0. Otherwise three roundings that every device makes in the same order. */
+/* The operations are rounded one by one and in the same order everywhere, so the tolerance is 0; in
+ * 16 bits, with a bias, the reference rounds where devices may do so earlier. */
 static void int8_case(struct trial *t, const void *context)
 {
     const struct int8_shape *s = context;
@@ -48,7 +50,7 @@ static void int8_case(struct trial *t, const void *context)
           *bias = malloc(s->out * sizeof *bias);
     int8_t *w = malloc(s->out * s->in);
     for (size_t i = 0; i < s->rows * s->in; i++)
-        x[i] = fill_x(t, s->filling, i % s->in);
+        x[i] = fill_x(t, s->filling, i / s->in, i % s->in);
     for (size_t i = 0; i < s->out * s->in; i++)
         w[i] = fill_w(t, s->filling);
     for (size_t i = 0; i < s->out; i++) {
@@ -85,11 +87,95 @@ static void test_products(void)
         }
 }
 
-/* Rows: zeros; below QUANTISE_SMALLEST; a NaN; an infinity; ordinary. Bad rows give NaN and leave
- * the others alone. */
+/* ---- rows of every kind ---- */
+
+enum kind {
+    POSITIVE,
+    NEGATIVE,
+    SAME, /* all one value */
+    SAME_NEGATIVE,
+    LOPSIDED, /* as GELU leaves them */
+    OUTLIER,
+    BALANCED, /* both ends half codes: the highest is cut */
+    HUGE_BOTH,
+    HUGE_ONE,
+    SMALL, /* just not nothing, with subnormal values among them */
+    NOTHING,
+    MINUS_ZERO,
+    KINDS
+};
+
+static float kind_of_x(struct trial *t, enum kind kind, size_t column)
+{
+    float x = (float)rng_normal(&t->rng), most = t->format == DTYPE_F32 ? FLT_MAX : 60000.0F;
+    switch (kind) {
+    case POSITIVE:
+        return fabsf(x);
+    case NEGATIVE:
+        return -fabsf(x);
+    case SAME:
+        return 0.3F;
+    case SAME_NEGATIVE:
+        return -0.3F;
+    case LOPSIDED:
+        return x > 0 ? x : 0.05F * x;
+    case OUTLIER:
+        return column == 3 ? 1000.0F : x;
+    case BALANCED:
+        return column % 3 == 0 ? 1.0F : column % 3 == 1 ? -1.0F : x / 8;
+    case HUGE_BOTH:
+        return column % 2 ? most : -most;
+    case HUGE_ONE:
+        return column % 2 ? -most : x;
+    case SMALL:
+        return column % 3 == 0 ? 1.1e-30F : column % 3 == 1 ? -1e-40F * x : x * 3e-31F;
+    case NOTHING:
+        return 0.9e-30F * (column % 2 ? 1.0F : -1.0F);
+    default:
+        return -0.0F;
+    }
+}
+
+/* Weights of 1 and 0: y is x as the codes hold it. */
+static void kinds_case(struct trial *t, const void *context)
+{
+    const size_t n = *(const size_t *)context, rows = 2 * (size_t)KINDS;
+    struct error err = ERROR_INIT;
+    float *x = malloc(rows * n * sizeof *x), *scale = malloc(n * sizeof *scale);
+    int8_t *w = calloc(n * n, 1);
+    for (size_t i = 0; i < rows * n; i++)
+        x[i] = kind_of_x(t, (enum kind)(i / n % KINDS), i % n);
+    for (size_t i = 0; i < n; i++) {
+        w[i * n + i] = 1;
+        scale[i] = 1;
+    }
+    struct weight weight = {w, DTYPE_I8, scale, n, n};
+    act *from = trial_place(t, TRIAL_ACT, x, rows * n);
+    act *y = trial_out(t, "y", rows * n, 0);
+    struct linear *linear = t->dev->op->linear_prepare(t->dev, &weight, NULL, 1, &err);
+    trial_must(linear != NULL, &err);
+    t->dev->op->linear(t->dev, linear, from, n, rows, EPILOGUE_NONE, NULL, y, n);
+    t->dev->op->linear_free(t->dev, linear);
+    free(x);
+    free(scale);
+    free(w);
+}
+
+static void test_kinds(void)
+{
+    static const size_t n[] = {1, 2, 5, 15, 16, 17, 31, 37, 64, 67, 130};
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
+        char what[80];
+        snprintf(what, sizeof what, "int8: rows of every kind, %zu columns", n[i]);
+        trial_everywhere(kinds_case, &n[i], what);
+    }
+}
+
+/* Rows: zeros; below QUANTISE_SMALLEST; a NaN; an infinity; ordinary; a NaN with a sign; the other
+ * infinity. Bad rows give NaN and leave the others alone. */
 static void test_special_rows(void)
 {
-    enum { IN = 40, OUT = 3, ROWS = 5 };
+    enum { IN = 40, OUT = 3, ROWS = 7 };
     int8_t w[OUT * IN];
     const float scale[OUT] = {1, 1, 1}, bias[OUT] = {1, 2, 3}, *biases[] = {bias};
     float x[ROWS * IN] = {0}, y[ROWS * OUT];
@@ -98,6 +184,8 @@ static void test_special_rows(void)
     x[2 * IN + 39] = NAN;
     x[3 * IN] = -INFINITY;
     x[4 * IN] = 127.0F;
+    x[5 * IN + 2] = -NAN;
+    x[6 * IN + 20] = INFINITY;
     for (size_t i = 0; i < trial_n_devices; i++) {
         struct device *dev = trial_devices[i].dev;
         struct error err = ERROR_INIT;
@@ -113,8 +201,11 @@ static void test_special_rows(void)
         dev->op->act_download(dev, y, to, ROWS * OUT);
         bool zeros = memcmp(y, bias, sizeof bias) == 0 && memcmp(y + OUT, bias, sizeof bias) == 0;
         tap_ok(zeros, "%s: rows of nothing give the bias", trial_devices[i].name);
-        tap_ok(isnan(y[2 * OUT]) && isnan(y[3 * OUT + 2]), "%s: NaN and infinity give NaN",
-               trial_devices[i].name);
+        bool bad = true;
+        for (size_t o = 0; o < OUT; o++)
+            bad = bad && isnan(y[2 * OUT + o]) && isnan(y[3 * OUT + o]) && isnan(y[5 * OUT + o]) &&
+                  isnan(y[6 * OUT + o]);
+        tap_ok(bad, "%s: NaN and infinity give NaN", trial_devices[i].name);
         tap_ok(y[4 * OUT] == 128.0F && y[4 * OUT + 2] == 130.0F, "%s: the row after is right",
                trial_devices[i].name);
         dev->op->linear_free(dev, linear);
@@ -150,7 +241,7 @@ static void test_longest_row(void)
         dev->op->act_download(dev, &found, to, 1);
         const char *name = i < trial_n_devices ? trial_devices[i].name : "reference";
         struct trial as = {.format = i < trial_n_devices ? trial_devices[i].format : DTYPE_F32};
-        float largest = 127.0F * 128.0F * IN;
+        float largest = 255.0F * 128.0F * IN * (63.5F / 127.5F);
         trial_round(&as, &largest, 1); /* infinity as F16, as it is to be */
         tap_ok(found == largest, "%s: the largest sum, %.0f, fits", name, (double)found);
         tap_ok(!dev->op->linear_prepare(dev, &longer, NULL, 1, &refused) &&
@@ -164,22 +255,73 @@ static void test_longest_row(void)
 
 static void test_definition(void)
 {
-    const float row[] = {-127, 2.5F, 3.5F, -2.5F, 126.5F, 0}, small[] = {1e-31F, -1e-32F};
-    const int8_t expected[] = {-127, 2, 4, -2, 126, 0};
-    int8_t q[6];
-    float scale = quantise_row(row, 6, q);
-    tap_ok(scale == 1.0F && memcmp(q, expected, sizeof q) == 0, "ties go to even");
-    tap_ok(quantise_row(small, 2, q) == 0.0F && q[0] == 0 && q[1] == 0, "tiny rows are zero");
-    const float bad[] = {1, NAN, 3};
-    tap_ok(isnan(quantise_row(bad, 3, q)) && q[0] == 0 && q[2] == 0, "a NaN makes the scale NaN");
+    const float row[] = {-127, 2.5F, 3.5F, -2.5F, 126.5F, 128}, small[] = {1e-31F, -1e-32F};
+    const int16_t expected[] = {-127, 2, 4, -2, 126, 128};
+    int16_t code[6];
+    float scale = quantise_row(row, 6, code);
+    tap_ok(scale == 1.0F && memcmp(code, expected, sizeof code) == 0, "ties go to even");
+    tap_ok(quantise_row(small, 2, code) == 0.0F && code[0] == 0 && code[1] == 0,
+           "tiny rows are zero");
+    const float bad[] = {1, NAN, 3}, infinite[] = {1, 2, -INFINITY};
+    tap_ok(isnan(quantise_row(bad, 3, code)) && code[0] == 0 && code[2] == 0,
+           "a NaN makes the scale NaN");
+    tap_ok(isnan(quantise_row(infinite, 3, code)) && code[0] == 0, "and so does an infinity");
+    const float huge[] = {FLT_MAX, -FLT_MAX, 0}, both[] = {1, -1, 0};
+    scale = quantise_row(huge, 3, code);
+    tap_ok(scale == FLT_MAX / 127.5F && code[0] == 127 && code[1] == -128 && code[2] == 0,
+           "the largest floats on both sides; the highest code is cut");
+    scale = quantise_row(both, 3, code);
+    tap_ok(scale == 1 / 127.5F && code[0] == 127 && code[1] == -128, "and so it is of 1 and -1");
+    const float up[] = {255, 0.5F, 1.5F}, down[] = {-255, -0.5F, -1.5F};
+    scale = quantise_row(up, 3, code);
+    tap_ok(scale == 1 && code[0] == 255 && code[1] == 0 && code[2] == 2,
+           "a row above zero has all codes");
+    scale = quantise_row(down, 3, code);
+    tap_ok(scale == 1 && code[0] == -255 && code[1] == 0 && code[2] == -2,
+           "and so has one below zero");
+}
+
+/* 255 steps span the row, and each value is within half a step of its code, a whole one where the
+ * highest code is cut; here a bit more, for the roundings. */
+static void test_steps(void)
+{
+    enum { N = 50, ROWS = 2000 };
+    struct trial t = {.format = DTYPE_F32};
+    rng_seed(&t.rng, 3);
+    bool near = true, within = true, zero = true;
+    for (size_t r = 0; r < ROWS; r++) {
+        float x[N], low = 0, high = 0;
+        int16_t code[N], least = 0, most = 0;
+        double shift = 3 * rng_normal(&t.rng), size = exp(8 * rng_normal(&t.rng));
+        for (size_t i = 0; i < N; i++) {
+            x[i] = i ? (float)(size * (shift + rng_normal(&t.rng))) : 0;
+            low = fminf(low, x[i]);
+            high = fmaxf(high, x[i]);
+        }
+        double scale = (double)quantise_row(x, N, code), step = ((double)high - (double)low) / 255;
+        within = within && fabs(scale - step) <= 3 * EPSILON * step;
+        for (size_t i = 0; i < N; i++) {
+            double off = fabs((double)x[i] - code[i] * scale) / step;
+            near = near && off <= (x[i] == high ? 1.0001 : 0.5001);
+            least = code[i] < least ? code[i] : least;
+            most = code[i] > most ? code[i] : most;
+        }
+        within = within && most - least <= QUANTISE_CODES && most - least >= QUANTISE_CODES - 1;
+        zero = zero && code[0] == 0;
+    }
+    tap_ok(near, "values are near their codes");
+    tap_ok(within, "255 steps from the lowest to the highest");
+    tap_ok(zero, "zero is zero");
 }
 
 int main(void)
 {
     test_definition();
+    test_steps();
     trial_open_devices();
     trial_report_devices();
     test_products();
+    test_kinds();
     test_special_rows();
     test_longest_row();
     trial_close_devices();

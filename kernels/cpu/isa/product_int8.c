@@ -1,8 +1,8 @@
 /* product_int8.c: int8 products with exact int32 sums, so that every set gives the same numbers.
  *
- *   avx512    vpdpbusd on u8 × s8: activations are stored as q + 128, and what that adds is taken
- *             off the sums
- *   avx2      weights and activations widened to 16 bits, pmaddwd; vpmaddubsw would saturate
+ *   avx512    vpdpbusd on u8 × s8: activations are stored as code + zero, and what that adds is
+ *             taken off the sums
+ *   avx2      codes and weights as 16 bits, pmaddwd; vpmaddubsw would saturate
  *   portable  plain C
  */
 #include "kernels/cpu/isa/finish.h"
@@ -10,13 +10,13 @@
 
 #if defined(__AVX512F__)
 typedef uint8_t quantised;
-enum { TILE_ROWS = 8, PANEL_VECS = 3, GROUP = 4, OFFSET = 128 };
+enum { TILE_ROWS = 8, PANEL_VECS = 3, GROUP = 4, SHIFTED = 1 };
 #elif defined(__AVX2__)
 typedef int16_t quantised;
-enum { TILE_ROWS = 6, PANEL_VECS = 2, GROUP = 2, OFFSET = 0 };
+enum { TILE_ROWS = 6, PANEL_VECS = 2, GROUP = 2, SHIFTED = 0 };
 #else
-typedef int8_t quantised;
-enum { TILE_ROWS = 4, PANEL_VECS = 4, GROUP = 1, OFFSET = 0 };
+typedef int16_t quantised;
+enum { TILE_ROWS = 4, PANEL_VECS = 4, GROUP = 1, SHIFTED = 0 };
 #endif
 enum { PANEL = PANEL_VECS * VEC_N };
 #if !defined(__AVX2__)
@@ -30,38 +30,58 @@ static float bits_value(int32_t bits)
     return value;
 }
 
-/* Largest |x|; NaN when any element is NaN. Without their signs floats are ordered as the integers
- * of their bits, above infinity NaNs. Four at a time, so that none waits for the one before. */
-static float largest(const float *x, size_t n)
+/* The lowest and the highest of a row's values and 0; a NaN is either. Floats are ordered as the
+ * integers of their bits, above infinity NaNs: with their signs positive ones, unsigned negative
+ * ones, the lowest last. Four at a time, so that none waits for the one before. */
+FINISH_INLINE struct quantise range(const float *x, size_t n)
 {
-    vec_int best[4] = {{0}};
+    const uint32_t sign = 0x80000000u;
+    vec_int high[4] = {{0}};
+    vec_uint low[4];
     size_t i = 0;
+    VEC_UNROLL
+    for (size_t v = 0; v < 4; v++)
+        low[v] = sign - (vec_uint){0};
     for (; i + 4 * VEC_N <= n; i += 4 * VEC_N)
         VEC_UNROLL
-    for (size_t v = 0; v < 4; v++)
-        best[v] = vec_int_max(best[v], (vec_int)vec_abs(vec_load(x + i + v * VEC_N)));
-    for (; i < n; i += VEC_N)
-        best[0] = vec_int_max(best[0], (vec_int)vec_abs(vec_load_part(x + i, n - i)));
-    best[0] = vec_int_max(vec_int_max(best[0], best[1]), vec_int_max(best[2], best[3]));
-    return bits_value(vec_int_highest(best[0]));
+    for (size_t v = 0; v < 4; v++) {
+        vec value = vec_load(x + i + v * VEC_N);
+        high[v] = vec_int_max(high[v], (vec_int)value);
+        low[v] = vec_uint_max(low[v], (vec_uint)value);
+    }
+    for (; i < n; i += VEC_N) {
+        vec value = vec_load_part(x + i, n - i);
+        high[0] = vec_int_max(high[0], (vec_int)value);
+        low[0] = vec_uint_max(low[0], (vec_uint)value);
+    }
+    high[0] = vec_int_max(vec_int_max(high[0], high[1]), vec_int_max(high[2], high[3]));
+    low[0] = vec_uint_max(vec_uint_max(low[0], low[1]), vec_uint_max(low[2], low[3]));
+    float depth = bits_value(vec_int_highest((vec_int)(low[0] ^ sign)));
+    return quantise_range(-depth, bits_value(vec_int_highest(high[0])));
 }
 
-static void set_zero(quantised *to, size_t k)
+static void set_zero(quantised *to, size_t k, int32_t *zero)
 {
-    for (size_t i = 0; i < k; i++)
-        to[i] = OFFSET;
+    memset(to, 0, k * sizeof *to);
+    *zero = 0;
+}
+
+/* VEC_ROUNDER less what is added to a code. */
+FINISH_INLINE vec_int stored_from(int32_t zero)
+{
+    return (vec_int)vec_set(VEC_ROUNDER) - (SHIFTED ? zero : 0);
 }
 
 /* The first n <= VEC_N of them. Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, as
- * lrintf does. */
-FINISH_INLINE void put_rounded(vec value, size_t n, quantised *to)
+ * lrintf does. What is above 255 is 255. */
+FINISH_INLINE void put_rounded(vec value, vec_int from, size_t n, quantised *to)
 {
-    vec_int integer = (vec_int)(value + VEC_ROUNDER) - (vec_int)vec_set(VEC_ROUNDER) + OFFSET;
+    vec_int integer = (vec_int)(value + VEC_ROUNDER) - from;
 #if defined(__AVX512F__)
     if (n < VEC_N)
-        _mm512_mask_cvtepi32_storeu_epi8(to, (__mmask16)((1u << n) - 1), (__m512i)integer);
+        _mm512_mask_cvtusepi32_storeu_epi8(to, (__mmask16)((1u << n) - 1), (__m512i)integer);
     else
-        _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8((__m512i)integer));
+        _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtusepi32_epi8((__m512i)integer));
 #else
 #if defined(__AVX2__)
     __m256i pairs = _mm256_packs_epi32((__m256i)integer, (__m256i)integer);
@@ -78,44 +98,55 @@ FINISH_INLINE void put_rounded(vec value, size_t n, quantised *to)
 
 /* With a scale found beforehand: one pass. k is a multiple of the group, and so is VEC_N: what
  * fills a row up fits the register of its last elements. */
-static float quantise_fixed(const float *x, size_t n, size_t k, float scale, quantised *to)
+static float quantise_fixed(const float *x, size_t n, size_t k, float scale, quantised *to,
+                            int32_t *zero)
 {
     float factor = 1.0f / scale;
     vec highest = vec_set(127.0f), lowest = vec_set(-127.0f);
-    vec_int top = {0};
+    vec_int top = {0}, from = stored_from(QUANTISE_FIXED_ZERO);
     size_t i = 0;
+    *zero = QUANTISE_FIXED_ZERO;
     for (; i + VEC_N <= n; i += VEC_N) {
         vec v = vec_load(x + i);
         top = vec_int_max(top, (vec_int)vec_abs(v));
-        put_rounded(vec_max(vec_min(v * factor, highest), lowest), VEC_N, to + i);
+        put_rounded(vec_max(vec_min(v * factor, highest), lowest), from, VEC_N, to + i);
     }
     if (i < n) {
         vec v = vec_load_n(x + i, n - i);
         top = vec_int_max(top, (vec_int)vec_abs(v));
-        put_rounded(vec_max(vec_min(v * factor, highest), lowest), k - i, to + i);
+        put_rounded(vec_max(vec_min(v * factor, highest), lowest), from, k - i, to + i);
     }
-    if (bits_value(vec_int_highest(top)) <= 3.0e38f)
+    if (bits_value(vec_int_highest(top)) <= FLT_MAX)
         return scale;
-    set_zero(to, n);
+    set_zero(to, k, zero);
     return NAN;
 }
 
-static float quantise(const float *x, size_t n, size_t k, float fixed, void *q)
+/* x in steps; bytes need not be cut, for put_rounded() does it. */
+FINISH_INLINE vec steps(vec x, const struct quantise *how)
+{
+    vec value = x * how->factor;
+    return SHIFTED ? value : vec_min(value, vec_set(how->most));
+}
+
+static float quantise(const float *x, size_t n, size_t k, float fixed, void *q, int32_t *zero)
 {
     if (fixed > 0)
-        return quantise_fixed(x, n, k, fixed, q);
-    float factor, scale = quantise_scale(largest(x, n), &factor);
+        return quantise_fixed(x, n, k, fixed, q, zero);
+    const struct quantise how = range(x, n);
     quantised *to = q;
     size_t i = 0;
-    if (!(factor > 0.0f)) {
-        set_zero(to, k);
-        return scale;
+    if (!(how.factor > 0.0f)) {
+        set_zero(to, k, zero);
+        return how.scale;
     }
+    vec_int from = stored_from(how.zero);
+    *zero = how.zero;
     for (; i + VEC_N <= n; i += VEC_N)
-        put_rounded(vec_load(x + i) * factor, VEC_N, to + i);
+        put_rounded(steps(vec_load(x + i), &how), from, VEC_N, to + i);
     if (i < n)
-        put_rounded(vec_load_n(x + i, n - i) * factor, k - i, to + i);
-    return scale;
+        put_rounded(steps(vec_load_n(x + i, n - i), &how), from, k - i, to + i);
+    return how.scale;
 }
 
 /* A panel of weights and the columns it gives. */
@@ -197,20 +228,29 @@ FINISH_INLINE void put(size_t rows, size_t vecs, size_t last, vec_int c[TILE_ROW
     }
 }
 
+/* Sums begin with what the zeros of their rows add to them, taken off: -2^31 < it < 2^31, and the sum
+ * is exact modulo 2^32. */
+FINISH_INLINE void take_off_zeros(size_t rows, size_t vecs, const struct product *p, size_t row,
+                                  const struct panel *panel, vec_int c[TILE_ROWS][PANEL_VECS])
+{
+    VEC_UNROLL
+    for (size_t v = 0; v < vecs; v++) {
+        vec_int sum;
+        memcpy(&sum, p->w_sum + panel->column + v * VEC_N, sizeof sum);
+        VEC_UNROLL
+        for (size_t r = 0; r < rows; r++)
+            c[r][v] = -p->x_zero[row + r] * sum;
+    }
+}
+
 /* Rows from number `row` on by `vecs` registers of columns, all that the panel has; the sums stay in
  * registers until they are floats with their bias. rows and vecs are constants. */
 FINISH_INLINE void tile(size_t rows, size_t vecs, const struct product *p, size_t row,
                         const struct panel *panel)
 {
-    vec_int c[TILE_ROWS][PANEL_VECS];
-    VEC_UNROLL
-    for (size_t v = 0; v < vecs; v++) {
-        vec_uint surplus; /* taken off modulo 2^32: the difference is exact, whatever overflows */
-        memcpy(&surplus, p->surplus + panel->column + v * VEC_N, sizeof surplus);
-        VEC_UNROLL
-        for (size_t r = 0; r < rows; r++)
-            c[r][v] = (vec_int)(0 - surplus);
-    }
+    vec_int c[TILE_ROWS][PANEL_VECS] = {{{0}}};
+    if (SHIFTED)
+        take_off_zeros(rows, vecs, p, row, panel, c);
     multiply(rows, vecs, (const quantised *)p->x + row * p->x_stride, p->x_stride, panel, c);
     size_t last = panel->cols - (vecs - 1) * VEC_N; /* columns of the last register */
     const float *x_scale = p->x_scale + row;
@@ -297,7 +337,6 @@ const struct product_int8 ISA_SYMBOL(product_int8) = {
     .panel = PANEL,
     .group = GROUP,
     .x_bytes = sizeof(quantised),
-    .offset = OFFSET,
     .quantise = quantise,
     .run = run,
 };

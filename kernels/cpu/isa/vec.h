@@ -146,6 +146,18 @@ static inline vec_int vec_int_max(vec_int a, vec_int b)
 #endif
 }
 
+static inline vec_uint vec_uint_max(vec_uint a, vec_uint b)
+{
+#if defined(__AVX512F__)
+    return (vec_uint)_mm512_max_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vec_uint)_mm256_max_epu32((__m256i)a, (__m256i)b);
+#else
+    vec_uint mask = (vec_uint)(a > b);
+    return (mask & a) | (~mask & b);
+#endif
+}
+
 static inline vec vec_abs(vec a)
 {
     return (vec)((vec_int)a & 0x7fffffff);
