@@ -6,7 +6,7 @@ All start from the same random weights; cross-entropy, dropout 0.1, gradients cl
 
     millet          mstudent: records/s of its steps as --log tells them, without loading and writing
     torch fused     forward, backward, clip, AdamW(fused=True): the vocabulary of MODEL, the same as Millet's
-    torch default   AdamW as it comes, and a vocabulary of 119547 pieces (mBERT's), whose dense gradient it costs
+    torch default   AdamW as it comes, and a vocabulary of at least 119547 pieces (mBERT's), whose dense gradient it costs
 
 fp32, and bf16: mstudent --precision bf16, PyTorch torch.autocast. Loss: mean of the steps of the last round; the batches are other
 draws of the same records, so they agree roughly. Prints TSV: medians of records/s over rounds and the ratio of each round's.
@@ -43,7 +43,7 @@ class Trainer:
         self.torch, self.form, self.records = torch, form, records
         self.model = transformers.AutoModelForSequenceClassification.from_pretrained(room / "hf", dtype=torch.float32)
         if kind == "default":
-            self.model.resize_token_embeddings(DEFAULT_VOCABULARY)
+            self.model.resize_token_embeddings(max(DEFAULT_VOCABULARY, self.model.config.vocab_size))
         self.model.train()
         decay = [p for p in self.model.parameters() if p.dim() > 1]
         rest = [p for p in self.model.parameters() if p.dim() <= 1]
