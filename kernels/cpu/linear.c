@@ -178,8 +178,8 @@ static void work_on(struct work *work, size_t item)
 {
     const struct linear_call *call = work->call;
     const struct linear *linear = call->linear;
-    size_t r0, r1, p0, p1, after, past, run = item % work->n_runs,
-                                        next = run + call->cpu->n_members;
+    size_t r0, r1, p0, p1, after, past, run = item % work->n_runs;
+    size_t next = run + call->cpu->n_members; /* members take runs in turn */
     threads_share(call->rows, item / work->n_runs, work->n_blocks, &r0, &r1);
     threads_share(linear->n_panels, run, work->n_runs, &p0, &p1);
     threads_share(linear->n_panels, next < work->n_runs ? next : run, work->n_runs, &after, &past);

@@ -1,23 +1,6 @@
 /* dense_product.c: packing and tiles of fp32 products whose factors change from call to call. */
+#include "kernels/cpu/isa/cells_f32.h"
 #include "kernels/cpu/isa/vec_part.h"
-
-typedef vec cells;
-enum { GROUP = 1 };
-
-static inline cells load_cells(const float *from)
-{
-    return vec_load(from);
-}
-
-static inline cells spread_cell(const float *a)
-{
-    return vec_set(*a);
-}
-
-static inline vec multiply_add(cells a, cells b, vec sum)
-{
-    return vec_fma(a, b, sum);
-}
 
 static inline cells cells_along(const float *from, size_t n)
 {

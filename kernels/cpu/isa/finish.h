@@ -68,34 +68,6 @@ FINISH_INLINE void finish(const struct product *p, const float *sum, size_t stri
     }
 }
 
-/* What is fetched into the L2 cache while a tile is computed: a share of the panel that comes next,
- * so that a product of few rows, whose weights come from memory, does not wait for them. While a
- * step of a tile reads `step` bytes of its own panel, it asks for step / 2^shift of the next one. */
-struct ahead {
-    const char *at;
-    unsigned shift;
-};
-
-enum { FINISH_LINE = 64 /* bytes of a cache line */ };
-
-/* Of tile number t of n: the panel is shared out to the first 2^shift of them. */
-FINISH_INLINE struct ahead ahead_of(const void *next, size_t bytes, size_t t, size_t n)
-{
-    struct ahead ahead = {next, 0};
-    while (ahead.shift < 5 && (size_t)2 << ahead.shift <= n)
-        ahead.shift++;
-    size_t share = bytes >> ahead.shift;
-    ahead.at += (t >> ahead.shift ? 0 : t) * share;
-    return ahead;
-}
-
-FINISH_INLINE void ahead_fetch(struct ahead ahead, size_t at, size_t step)
-{
-    VEC_UNROLL
-    for (size_t j = 0; j < step; j += FINISH_LINE)
-        __builtin_prefetch(ahead.at + (at >> ahead.shift) + j, 0, 2);
-}
-
 /* The columns of n_panels panels of width `panel` from panel number `first` on, as far as W has
  * them. */
 FINISH_INLINE size_t finish_columns(const struct product *p, size_t first, size_t n_panels,

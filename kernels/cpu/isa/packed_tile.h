@@ -15,6 +15,7 @@
 #ifndef MILLET_KERNELS_CPU_ISA_PACKED_TILE_H
 #define MILLET_KERNELS_CPU_ISA_PACKED_TILE_H
 
+#include "kernels/cpu/isa/ahead.h"
 #include "kernels/cpu/isa/finish.h"
 
 #if defined(__AVX512F__)

@@ -5,6 +5,7 @@
  *   avx2      codes and weights as 16 bits, pmaddwd; vpmaddubsw would saturate
  *   portable  plain C
  */
+#include "kernels/cpu/isa/ahead.h"
 #include "kernels/cpu/isa/finish.h"
 #include "kernels/quantise.h"
 
