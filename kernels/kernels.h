@@ -62,6 +62,9 @@ struct weight {
     enum dtype type;    /* F32 F16 BF16 I8 (with scale); of tables also U8: core/int4.h */
     const float *scale; /* [rows] for I8: value = scale[row] * data; [rows, groups] for U8 */
     size_t rows, cols;
+    /* I8: the rows are rotated (rotate.h). Products rotate what they multiply, tables give rows as
+     * they were before. */
+    bool rotated;
 };
 
 /* Prepared by a device. linear: y = x Wᵀ + b, W [out, in]. table: rows to gather. */
@@ -456,6 +459,9 @@ struct device_ops {
     /* to = from as int8 holds it: each row of from [rows, cols] rounded to its scale times -127 …
      * 127 (quantise.h, quantise_weights). from and to may coincide. */
     void (*round_rows)(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
+    /* to = the rows of from [rows, cols] rotated, or rotated back (rotate.h). from and to may
+     * coincide. */
+    void (*rotate_rows)(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
 };
 
 /* Plain loops, one thread; the oracle of all tests. */

@@ -14,6 +14,10 @@ bool weight_check_parts(const struct weight *part, size_t n_parts, size_t *rows,
                              "stacked parts must agree",
                              i, dtype_name(part[i].type), part[i].cols, dtype_name(part[0].type),
                              part[0].cols);
+        if (part[i].rotated != part[0].rotated || (part[i].rotated && !is_int8))
+            return error_set(err,
+                             "linear: part %zu is%s rotated, part 0 is%s; int8 parts must agree", i,
+                             part[i].rotated ? "" : " not", part[0].rotated ? "" : " not");
         if (!is_int8 && !dtype_is_float(part[i].type))
             return error_set(err, "linear: weights of type %s; expected F32, F16, BF16 or I8",
                              dtype_name(part[i].type));
@@ -30,6 +34,9 @@ bool weight_check_parts(const struct weight *part, size_t n_parts, size_t *rows,
 bool weight_check_table(const struct weight *weight, struct error *err)
 {
     bool codes = weight->type == DTYPE_I8 || weight->type == DTYPE_U8;
+    if (weight->rotated && weight->type != DTYPE_I8)
+        return error_set(err, "table: rotated weights of type %s; expected I8",
+                         dtype_name(weight->type));
     if (dtype_is_float(weight->type) || (codes && weight->scale))
         return true;
     return error_set(err,

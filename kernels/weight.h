@@ -4,11 +4,12 @@
 
 #include "kernels/kernels.h"
 
-/* Parts stacked to one linear are of equal columns, and all int8 with a scale for each row or all of
- * a float type; gives their rows in all. */
+/* Parts stacked to one linear are of equal columns, and all int8 with a scale for each row, rotated
+ * or not, or all of a float type; gives their rows in all. */
 bool weight_check_parts(const struct weight *part, size_t n_parts, size_t *rows, struct error *err);
 
-/* A table's type is a float, or I8 or U8 (pairs of 4 bits) with scales. */
+/* A table's type is a float, or I8 or U8 (pairs of 4 bits) with scales; I8 may be
+ * rotated. */
 bool weight_check_table(const struct weight *weight, struct error *err);
 
 #endif

@@ -223,6 +223,7 @@ static const struct device_ops operations = {
     .gram = cpu_gram,
     .block_mask = cpu_block_mask,
     .round_rows = cpu_round_rows,
+    .rotate_rows = cpu_rotate_rows,
     .block_sum = cpu_block_sum,
 };
 

@@ -131,6 +131,7 @@ void cpu_relation(struct device *dev, const struct relation *relation, const act
 
 /* ---- weights as int8 holds them: round.c ---- */
 void cpu_round_rows(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
+void cpu_rotate_rows(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
 
 /* ---- loss.c, optimizer.c, slope.c, gram.c, blocks.c ---- */
 void cpu_loss(struct device *dev, const struct loss *loss, const act *logits, const int32_t *label,

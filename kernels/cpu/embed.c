@@ -5,19 +5,23 @@
 #include "core/int4.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/rotate_row.h"
 #include "kernels/cpu/table_row.h"
 #include "kernels/host.h"
+#include "kernels/rotate.h"
 
 enum {
-    PIECE = 256,    /* columns converted at a time, on the stack; whole groups of int4 */
+    /* columns converted at a time, on the stack; whole groups of int4 and blocks of a rotation */
+    PIECE = 4 * ROTATE_BLOCK,
     SMALL = 8192,   /* elements: less is not worth waking a thread */
     SLOTS_TAKEN = 8 /* rows of the gradient a thread takes at a time */
 };
 
 /* n columns of a row from `column`, a multiple of PIECE, on, as floats. */
-static void table_row(const struct table_weights *table, const struct table_row *kernel, size_t row,
-                      size_t column, size_t n, float *to)
+static void table_row(const struct table_weights *table, enum isa isa, size_t row, size_t column,
+                      size_t n, float *to)
 {
+    const struct table_row *kernel = ISA_PICK(table_row, isa);
     const struct weight *weight = &table->weight;
     if (weight->type == DTYPE_U8) {
         const uint8_t *codes = (const uint8_t *)weight->data + row * int4_row_bytes(weight->cols);
@@ -30,6 +34,8 @@ static void table_row(const struct table_weights *table, const struct table_row 
         kernel->int8((const int8_t *)weight->data + at, weight->scale[row], n, to);
     else
         dtype_to_float(weight->type, (const char *)weight->data + at, n, to);
+    if (weight->rotated)
+        ISA_PICK(rotate_row, isa)->run(to, n, to);
 }
 
 struct embed_work {
@@ -59,14 +65,14 @@ static bool embed_check(const struct embed_work *work, size_t t)
 static void embed_token(const struct embed_work *work, const float *type, size_t t)
 {
     const struct elementwise *kernel = ISA_PICK(elementwise, work->cpu->isa);
-    const struct table_row *rows = ISA_PICK(table_row, work->cpu->isa);
+    enum isa isa = work->cpu->isa;
     float piece[PIECE], *out = work->out + t * work->cols;
     for (size_t c = 0; c < work->cols; c += PIECE) {
         size_t n = work->cols - c < PIECE ? work->cols - c : PIECE;
         if (work->word)
-            table_row(work->word, rows, (size_t)work->id[t], c, n, out + c);
+            table_row(work->word, isa, (size_t)work->id[t], c, n, out + c);
         if (work->position) {
-            table_row(work->position, rows, (size_t)work->place[t], c, n, piece);
+            table_row(work->position, isa, (size_t)work->place[t], c, n, piece);
             kernel->add(piece, n, out + c);
         }
         if (type)
@@ -84,7 +90,7 @@ static void embed_job(void *context, size_t member, size_t n_members)
         if (!type)
             return;
         for (size_t c = 0; c < work->cols; c += PIECE)
-            table_row(work->type, ISA_PICK(table_row, work->cpu->isa), 0, c,
+            table_row(work->type, work->cpu->isa, 0, c,
                       work->cols - c < PIECE ? work->cols - c : PIECE, type + c);
     }
     threads_share(work->n_tokens, member, n_members, &begin, &end);

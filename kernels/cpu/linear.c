@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/packed_product.h"
+#include "kernels/cpu/rotate_row.h"
 #include "kernels/cpu/rounded.h"
 #include "kernels/weight.h"
 
@@ -119,6 +120,7 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
         return NULL;
     linear->out = out;
     linear->in = part[0].cols;
+    linear->rotated = part[0].rotated;
     choose_form(cpu, part, n_parts, linear);
     linear->k = (linear->in + linear->group - 1) / linear->group * linear->group;
     linear->n_panels = (out + linear->panel - 1) / linear->panel;
@@ -232,16 +234,24 @@ static void narrow(void *context, size_t member, size_t n_members)
     const struct linear *linear = call->linear;
     const struct product_int8 *int8 = ISA_PICK(product_int8, call->cpu->isa);
     const struct product_bf16 *bf16 = product_bf16_of(call->cpu->isa);
+    const struct rotate_row *rotate = ISA_PICK(rotate_row, call->cpu->isa);
+    float *rotated = NULL;
     size_t begin, end;
+    if (linear->rotated &&
+        !(rotated = cpu_scratch(call->cpu, member, linear->in * sizeof *rotated)))
+        return;
     threads_share(call->rows, member, n_members, &begin, &end);
     for (size_t r = begin; r < end; r++) {
         const float *x = call->x + r * call->x_stride;
         void *to = job->to + r * linear->k * job->x_bytes;
-        if (linear->kind == LINEAR_BF16)
+        if (linear->kind == LINEAR_BF16) {
             bf16->round(x, linear->in, linear->k, to);
-        else
-            job->scale[r] =
-                int8->quantise(x, linear->in, linear->k, linear->x_scale, to, &job->zero[r]);
+            continue;
+        }
+        if (rotated)
+            rotate->run(x, linear->in, rotated);
+        job->scale[r] = int8->quantise(rotated ? rotated : x, linear->in, linear->k,
+                                       linear->x_scale, to, &job->zero[r]);
     }
 }
 

@@ -18,6 +18,7 @@ struct linear {
     float *w_scale; /* int8 */
     int32_t *w_sum; /* int8 */
     float x_scale;  /* int8: of all x; 0: each row's own */
+    bool rotated;   /* int8: as struct weight says */
     struct product_run
         *run; /* NULL: too few zeros to be worth it; owned, as run_first [n_panels + 1] */
     size_t *run_first;

@@ -122,5 +122,7 @@ void reference_block_sum(struct device *dev, const struct blocks *blocks, const 
 
 void reference_round_rows(struct device *dev, const float *from, size_t rows, size_t cols,
                           float *to);
+void reference_rotate_rows(struct device *dev, const float *from, size_t rows, size_t cols,
+                           float *to);
 
 #endif

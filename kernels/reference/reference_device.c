@@ -131,6 +131,7 @@ static const struct device_ops reference_ops = {
     .gram = reference_gram,
     .block_mask = reference_block_mask,
     .round_rows = reference_round_rows,
+    .rotate_rows = reference_rotate_rows,
     .block_sum = reference_block_sum,
 };
 

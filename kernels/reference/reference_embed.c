@@ -3,8 +3,9 @@
 
 #include "core/int4.h"
 #include "kernels/host.h"
+#include "kernels/rotate.h"
 
-static double table_value(const struct table_weights *table, size_t row, size_t column)
+static double stored_value(const struct table_weights *table, size_t row, size_t column)
 {
     const struct weight *weight = &table->weight;
     size_t i = row * weight->cols + column;
@@ -19,6 +20,21 @@ static double table_value(const struct table_weights *table, size_t row, size_t 
     dtype_to_float(weight->type, (const char *)weight->data + i * dtype_bytes(weight->type), 1,
                    &value);
     return weight->type == DTYPE_I8 ? (double)(value * weight->scale[row]) : (double)value;
+}
+
+/* A column of a rotated row: that of its block, rotated back. */
+static double table_value(const struct table_weights *table, size_t row, size_t column)
+{
+    size_t cols = table->weight.cols, at = 0, block = 0;
+    float value[ROTATE_BLOCK];
+    if (!table->weight.rotated)
+        return stored_value(table, row, column);
+    for (; at + (block = rotate_block(cols - at)) <= column; at += block)
+        ;
+    for (size_t i = 0; i < block; i++)
+        value[i] = (float)stored_value(table, row, at + i);
+    rotate_row(value, block);
+    return (double)value[column - at];
 }
 
 static bool embed_check(struct device *dev, const char *what, const struct table_weights *table,

@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "kernels/quantise.h"
+#include "kernels/rotate.h"
 #include "kernels/weight.h"
 
 struct linear {
@@ -16,6 +17,7 @@ struct linear {
     int8_t *q;                                       /* [out, in]; NULL when float */
     float *q_scale;                                  /* [out] */
     float x_scale;                                   /* of all x; 0: each row's own */
+    bool rotated;                                    /* q is, so x will be */
     bool borrowed;                                   /* w and b belong to the caller (bind) */
     enum { ROUND_NOT, ROUND_BF16, ROUND_F16 } round; /* what is multiplied */
 };
@@ -86,6 +88,7 @@ struct linear *reference_linear_prepare(struct device *dev, const struct weight 
         return NULL;
     linear->out = out;
     linear->in = part[0].cols;
+    linear->rotated = part[0].rotated;
     if (!linear_fill(linear, part, bias, n_parts, any_bias, err)) {
         reference_linear_free(dev, linear);
         return NULL;
@@ -152,6 +155,22 @@ static float linear_dot_int8(const struct linear *linear, const int16_t *code, f
     return (float)sum * scale * linear->q_scale[o];
 }
 
+/* Rotated if W is. */
+static bool linear_quantise(const struct linear *linear, const float *x, int16_t *code,
+                            float *scale, struct error *err)
+{
+    float *row = memory_array(linear->in, sizeof *row, err);
+    if (!row)
+        return false;
+    memcpy(row, x, linear->in * sizeof *row);
+    if (linear->rotated)
+        rotate_row(row, linear->in);
+    *scale = linear->x_scale > 0 ? quantise_row_fixed(row, linear->in, linear->x_scale, code)
+                                 : quantise_row(row, linear->in, code);
+    free(row);
+    return true;
+}
+
 void reference_linear(struct device *dev, const struct linear *linear, const act *x,
                       size_t x_stride, size_t rows, enum epilogue epilogue, act *pre, act *y,
                       size_t y_stride)
@@ -161,10 +180,9 @@ void reference_linear(struct device *dev, const struct linear *linear, const act
         return;
     for (size_t r = 0; r < rows; r++) {
         const float *from = reference_read(x) + r * x_stride;
-        float scale = !code ? 0
-                      : linear->x_scale > 0
-                          ? quantise_row_fixed(from, linear->in, linear->x_scale, code)
-                          : quantise_row(from, linear->in, code);
+        float scale = 0;
+        if (code && !linear_quantise(linear, from, code, &scale, reference_error(dev)))
+            break;
         for (size_t o = 0; o < linear->out; o++) {
             double bias = linear->b ? (double)linear->b[o] : 0;
             float value = code ? linear_dot_int8(linear, code, scale, o) + (float)bias

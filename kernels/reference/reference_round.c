@@ -1,8 +1,10 @@
 /* reference_round.c: weights as int8 holds them. */
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "kernels/reference/reference.h"
+#include "kernels/rotate.h"
 
 void reference_round_rows(struct device *dev, const float *from, size_t rows, size_t cols,
                           float *to)
@@ -16,4 +18,13 @@ void reference_round_rows(struct device *dev, const float *from, size_t rows, si
         for (size_t c = 0; c < cols; c++)
             to[c] = scale < FLT_MIN ? 0 : (float)lrintf(from[c] / scale) * scale;
     }
+}
+
+void reference_rotate_rows(struct device *dev, const float *from, size_t rows, size_t cols,
+                           float *to)
+{
+    (void)dev;
+    memmove(to, from, rows * cols * sizeof *to);
+    for (size_t r = 0; r < rows; r++)
+        rotate_row(to + r * cols, cols);
 }

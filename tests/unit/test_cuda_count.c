@@ -89,7 +89,7 @@ static void compare_int8(counter count)
     static const int8_t codes[OUT * IN];
     static const float scales[OUT], host[ROWS * IN];
     struct error err = ERROR_INIT;
-    const struct weight stored = {codes, DTYPE_I8, scales, OUT, IN};
+    const struct weight stored = {codes, DTYPE_I8, scales, OUT, IN, false};
     struct counting *c = counting_open(4);
     struct device *dev = device_cuda_open(0, DTYPE_F32, 0, &err);
     struct linear *linear = dev ? dev->op->linear_prepare(dev, &stored, NULL, 1, &err) : NULL;

@@ -40,7 +40,7 @@ static bool step(struct device *dev, struct error *err)
     static const float host[IN * OUT];
     static const int8_t codes[OUT * IN];
     static const float scales[OUT];
-    const struct weight stored = {codes, DTYPE_I8, scales, OUT, IN};
+    const struct weight stored = {codes, DTYPE_I8, scales, OUT, IN, false};
     const struct device_ops *op = dev->op;
     float *w = op->alloc(dev, sizeof host, err), *dw = op->alloc(dev, sizeof host, err);
     act *x = op->alloc(dev, ROWS * IN * dev->act_bytes, err);

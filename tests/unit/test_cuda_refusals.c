@@ -351,7 +351,7 @@ static void test_doubles(struct device *dev)
     double *host = calloc(TALL * COLS, sizeof *host);
     for (size_t i = 0; host && i < TALL * COLS; i++)
         host[i] = (double)i + 0.1;
-    const struct weight weight = {host, DTYPE_F64, NULL, TALL, COLS};
+    const struct weight weight = {host, DTYPE_F64, NULL, TALL, COLS, false};
     struct table_weights *table = host ? dev->op->table_prepare(dev, &weight, &err) : NULL;
     int32_t row = TALL - 1, *id = dev->op->alloc(dev, sizeof row, &err);
     act *out = dev->op->alloc(dev, COLS * dev->act_bytes, &err);

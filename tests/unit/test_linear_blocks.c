@@ -51,7 +51,7 @@ static struct linear *prepare(struct device *dev, const struct form *f, enum dty
     for (size_t i = 0; i < f->out; i++)
         scale[i] = 0.01F + (float)(i % 7) / 1000;
     dtype_from_float(type, w, f->out * f->in, raw);
-    const struct weight part = {raw, type, type == DTYPE_I8 ? scale : NULL, f->out, f->in};
+    const struct weight part = {raw, type, type == DTYPE_I8 ? scale : NULL, f->out, f->in, false};
     struct linear *linear = dev->op->linear_prepare(dev, &part, NULL, 1, &err);
     need(linear != NULL);
     free(w);

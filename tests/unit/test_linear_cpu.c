@@ -79,9 +79,9 @@ static struct linear *prepare(struct device *dev, const struct problem *p)
     const char *raw = (const char *)p->w + 1;
     bool is_int8 = p->type == DTYPE_I8;
     struct weight part[2] = {
-        {raw, p->type, is_int8 ? p->scale : NULL, first, p->in},
+        {raw, p->type, is_int8 ? p->scale : NULL, first, p->in, false},
         {raw + first * p->in * dtype_bytes(p->type), p->type, is_int8 ? p->scale + first : NULL,
-         p->out - first, p->in},
+         p->out - first, p->in, false},
     };
     const float *bias[2] = {p->bias, NULL};
     return dev->op->linear_prepare(dev, part, bias, 2, &err);
@@ -188,7 +188,7 @@ static void test_bf16_edges(struct device *dev, const char *set)
     x[3 * IN + 1] = 1e-40F;
     x[4 * IN + 36] = 1.0F + 0x1p-8F; /* a tie: to the even 1 */
     x[5 * IN + 36] = 1.0F + 0x3p-8F; /* to the even 1 + 2^-6 */
-    struct weight part = {w, DTYPE_BF16, NULL, OUT, IN};
+    struct weight part = {w, DTYPE_BF16, NULL, OUT, IN, false};
     struct linear *linear = dev->op->linear_prepare(dev, &part, NULL, 1, &err);
     dev->op->linear(dev, linear, (const act *)x, IN, ROWS, EPILOGUE_NONE, NULL, (act *)y, OUT);
     bool shown = true, kept = true, tie = true, rounded = strcmp(set, "avx512bf16") == 0;
@@ -293,7 +293,7 @@ static void test_extremes(struct device *dev, const char *set)
     }
     x[2 * IN + IN / 2] = NAN;
     x[3 * IN + IN - 1] = INFINITY;
-    struct weight part = {w, DTYPE_I8, scale, OUT, IN};
+    struct weight part = {w, DTYPE_I8, scale, OUT, IN, false};
     struct linear *linear = dev->op->linear_prepare(dev, &part, NULL, 1, &err);
     dev->op->linear(dev, linear, (const act *)x, IN, ROWS, EPILOGUE_NONE, NULL, (act *)y, OUT);
     float largest = (float)(255 * 127 * IN) * (4.0f / 127.5f);
@@ -365,7 +365,7 @@ static void test_bound(struct device *dev, struct device *reference, size_t out,
 static void test_refusals(struct device *dev)
 {
     float w[4] = {0}, dx[2];
-    struct weight part[2] = {{w, DTYPE_F32, NULL, 2, 2}, {w, DTYPE_F32, NULL, 1, 3}};
+    struct weight part[2] = {{w, DTYPE_F32, NULL, 2, 2, false}, {w, DTYPE_F32, NULL, 1, 3, false}};
     tap_ok(!dev->op->linear_prepare(dev, part, NULL, 2, &err) && strstr(err.text, "must agree"),
            "parts of different width are refused");
     error_clear(&err);
@@ -374,6 +374,11 @@ static void test_refusals(struct device *dev)
            "weights of a type that is no weight are refused");
     error_clear(&err);
     part[0].type = DTYPE_F32;
+    part[0].rotated = true;
+    tap_ok(!dev->op->linear_prepare(dev, part, NULL, 1, &err) && strstr(err.text, "rotated"),
+           "rotated weights that are not int8 are refused");
+    error_clear(&err);
+    part[0].rotated = false;
     struct linear *linear = dev->op->linear_prepare(dev, part, NULL, 1, &err);
     dev->op->linear_backward(dev, linear, (const act *)w, 2, (const act *)w, 2, 1, (act *)dx, 2,
                              NULL, NULL, 0);

@@ -38,8 +38,8 @@ static void bag_case(struct trial *t, const void *context)
     for (size_t c = 0; c < s->classes; c++)
         scale[c] = 0.004F + 0.001F * (float)c;
     dtype_from_float(s->type, w, n_w, stored);
-    struct weight weight = {stored, s->type, s->type == DTYPE_I8 ? scale : NULL, s->classes,
-                            FEATURES};
+    struct weight weight = {stored,     s->type,  s->type == DTYPE_I8 ? scale : NULL,
+                            s->classes, FEATURES, false};
     struct bag_weights *bag = t->dev->op->bag_prepare(t->dev, &weight, &err);
     trial_must(bag != NULL, &err);
     free(stored); /* the device has its copy */

@@ -157,7 +157,7 @@ static void bound_case(struct trial *t, const void *context)
 struct embed_shape {
     size_t cols;
     enum dtype type;
-    bool with_word, with_position, with_type;
+    bool with_word, with_position, with_type, rotated;
 };
 
 /* Three values of size ½ to 1 added: two roundings. */
@@ -169,6 +169,7 @@ static void embed_case(struct trial *t, const void *context)
     static const int32_t id[] = {3, 0, 10, 10, 7, 1, 2}, place[] = {2, 2, 3, 4, 5, 0, 1};
     struct stored word = store(t, s->type, 11, s->cols), position = store(t, s->type, 6, s->cols),
                   type = store(t, DTYPE_F32, 2, s->cols);
+    word.weight.rotated = position.weight.rotated = s->rotated;
     int32_t *ids = trial_ints(t, id, 7), *places = trial_ints(t, place, 7);
     act *out = s->with_word ? trial_out(t, "out", 7 * s->cols, 4 * EPSILON)
                             : trial_change(t, "out", 7 * s->cols, 4 * EPSILON);
@@ -192,11 +193,14 @@ static void test_embed(void)
     static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8};
     for (size_t i = 0; i < 4; i++)
         for (size_t k = 0; k < 10; k++) {
-            struct embed_shape s = {cols[i], types[k % 5], k < 5, k % 5 != 1, k % 5 != 2};
-            char what[64];
-            snprintf(what, sizeof what, "embed %s, %zu columns%s", dtype_name(s.type), s.cols,
-                     s.with_word ? "" : ", no words");
-            trial_everywhere(embed_case, &s, what);
+            struct embed_shape s = {cols[i], types[k % 5], k < 5, k % 5 != 1, k % 5 != 2, false};
+            for (size_t rotated = 0; rotated <= (s.type == DTYPE_I8); rotated++) {
+                char what[64];
+                s.rotated = rotated;
+                snprintf(what, sizeof what, "embed %s, %zu columns%s%s", dtype_name(s.type), s.cols,
+                         s.with_word ? "" : ", no words", rotated ? ", rotated" : "");
+                trial_everywhere(embed_case, &s, what);
+            }
         }
 }
 

@@ -17,6 +17,7 @@ struct int8_shape {
     size_t rows, in, out;
     enum filling filling;
     bool exact; /* weight scales 1, no bias */
+    bool rotated;
 };
 
 static float fill_x(struct trial *t, enum filling filling, size_t row, size_t column)
@@ -57,7 +58,7 @@ static void int8_case(struct trial *t, const void *context)
         scale[i] = s->exact ? 1.0F : (float)(0.01 + 0.01 * rng_uniform(&t->rng));
         bias[i] = (float)rng_normal(&t->rng);
     }
-    struct weight weight = {w, DTYPE_I8, scale, s->out, s->in};
+    struct weight weight = {w, DTYPE_I8, scale, s->out, s->in, s->rotated};
     const float *biases[] = {bias};
     act *from = trial_place(t, TRIAL_ACT, x, s->rows * s->in);
     act *y = trial_out(t, "y", s->rows * s->out, s->exact ? 0 : EPSILON);
@@ -78,11 +79,12 @@ static void test_products(void)
                                       {1, 768, 100}, {33, 300, 65}, {7, 1000, 64}};
     static const char *const names[] = {"ties", "extremes", "random values"};
     for (size_t f = 0; f < FILLINGS; f++)
-        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-            struct int8_shape s = {sizes[i][0], sizes[i][1], sizes[i][2], (enum filling)f,
-                                   f != RANDOM};
+        for (size_t i = 0; i < 2 * (sizeof sizes / sizeof *sizes); i++) {
+            const size_t *size = sizes[i / 2];
+            struct int8_shape s = {size[0], size[1], size[2], (enum filling)f, f != RANDOM, i % 2};
             char what[80];
-            snprintf(what, sizeof what, "int8 %zu × %zu × %zu, %s", s.rows, s.in, s.out, names[f]);
+            snprintf(what, sizeof what, "int8 %zu × %zu × %zu, %s%s", s.rows, s.in, s.out, names[f],
+                     s.rotated ? ", rotated" : "");
             trial_everywhere(int8_case, &s, what);
         }
 }
@@ -149,7 +151,7 @@ static void kinds_case(struct trial *t, const void *context)
         w[i * n + i] = 1;
         scale[i] = 1;
     }
-    struct weight weight = {w, DTYPE_I8, scale, n, n};
+    struct weight weight = {w, DTYPE_I8, scale, n, n, false};
     act *from = trial_place(t, TRIAL_ACT, x, rows * n);
     act *y = trial_out(t, "y", rows * n, 0);
     struct linear *linear = t->dev->op->linear_prepare(t->dev, &weight, NULL, 1, &err);
@@ -191,7 +193,7 @@ static void test_special_rows(void)
         struct error err = ERROR_INIT;
         if (!dev)
             continue;
-        struct weight weight = {w, DTYPE_I8, scale, OUT, IN};
+        struct weight weight = {w, DTYPE_I8, scale, OUT, IN, false};
         struct linear *linear = dev->op->linear_prepare(dev, &weight, biases, 1, &err);
         act *from = dev->op->alloc(dev, ROWS * IN * dev->act_bytes, &err);
         act *to = dev->op->alloc(dev, ROWS * OUT * dev->act_bytes, &err);
@@ -230,8 +232,8 @@ static void test_longest_row(void)
         float found = 0;
         if (!dev)
             continue;
-        struct weight weight = {w, DTYPE_I8, scale, 1, IN},
-                      longer = {w, DTYPE_I8, scale, 1, IN + 1};
+        struct weight weight = {w, DTYPE_I8, scale, 1, IN, false},
+                      longer = {w, DTYPE_I8, scale, 1, IN + 1, false};
         struct linear *linear = dev->op->linear_prepare(dev, &weight, NULL, 1, &err);
         act *from = dev->op->alloc(dev, IN * dev->act_bytes, &err);
         act *to = dev->op->alloc(dev, dev->act_bytes, &err);

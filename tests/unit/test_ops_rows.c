@@ -72,7 +72,7 @@ static void test_linear(enum dtype type, size_t in, size_t out)
     for (size_t i = 0; i < out; i++)
         scale[i] = 0.01F;
     dtype_from_float(type, values, out * in, stored);
-    struct weight weight = {stored, type, type == DTYPE_I8 ? scale : NULL, out, in};
+    struct weight weight = {stored, type, type == DTYPE_I8 ? scale : NULL, out, in, false};
     struct linear *linear = dev->op->linear_prepare(dev, &weight, NULL, 1, &err);
     trial_must(linear != NULL, &err);
     act *x = made(ROWS * in, 1), *together = made(ROWS * out, 0), *alone = made(ROWS * out, 0);

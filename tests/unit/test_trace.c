@@ -37,7 +37,7 @@ static struct linear *prepare(struct device *dev, enum dtype type)
     for (size_t i = 0; i < HIDDEN; i++)
         scale[i] = 0.01F;
     dtype_from_float(type, w, HIDDEN * HIDDEN, raw);
-    const struct weight part = {raw, type, type == DTYPE_I8 ? scale : NULL, HIDDEN, HIDDEN};
+    const struct weight part = {raw, type, type == DTYPE_I8 ? scale : NULL, HIDDEN, HIDDEN, false};
     struct linear *linear = dev->op->linear_prepare(dev, &part, NULL, 1, &err);
     need(linear != NULL);
     return linear;
