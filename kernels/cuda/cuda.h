@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* dropout.h and quantise.h mark with it what kernels call, too. */
+/* dropout.h, quantise.h and rotate.h mark with it what kernels call, too. */
 #define KERNELS_ANYWHERE __host__ __device__
 
 extern "C" {
@@ -405,5 +405,6 @@ void cuda_block_mask(struct device *dev, const struct blocks *blocks, const floa
 void cuda_block_sum(struct device *dev, const struct blocks *blocks, const float *x, const float *y,
                     float *sum);
 void cuda_round_rows(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
+void cuda_rotate_rows(struct device *dev, const float *from, size_t rows, size_t cols, float *to);
 
 #endif

@@ -221,6 +221,7 @@ static const struct device_ops operations = {
     .block_mask = cuda_block_mask,
     .block_sum = cuda_block_sum,
     .round_rows = cuda_round_rows,
+    .rotate_rows = cuda_rotate_rows,
 };
 
 extern "C" const char *device_cuda_build(void)

@@ -107,6 +107,7 @@ struct linear *cuda_linear_prepare(struct device *dev, const struct weight *part
     linear->kind = is_int8 ? linear::LINEAR_INT8 : linear::LINEAR_PREPARED;
     linear->out = out;
     linear->in = part[0].cols;
+    linear->rotated = part[0].rotated;
     linear->format = cuda->precision;
     bool ok = is_int8 ? upload_int8(cuda, linear, part, n_parts, err)
                       : upload_float(cuda, linear, part, n_parts, err);

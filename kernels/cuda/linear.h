@@ -20,6 +20,7 @@ struct linear {
     float *q_scale; /* [out] */
     int32_t *q_sum; /* [out]: of each row of q */
     float x_scale;  /* of all x; 0: each row's own */
+    bool rotated;   /* as struct weight says */
 };
 
 /* y [rows, out] = x Wᵀ, without the bias; of weights that are not int8. */

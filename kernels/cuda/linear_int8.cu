@@ -1,30 +1,64 @@
-/* linear_int8.cu: products with int8 weights: rows are quantised on the device as quantise.h
- * defines, multiplied in integers by cuBLAS, and scaled back with bias and activation function in
- * one kernel. Every float operation is rounded by itself, as on the CPU: the same bytes. */
+/* linear_int8.cu: products with int8 weights: rows, rotated where the weights are, are quantised on
+ * the device as quantise.h defines, multiplied in integers by cuBLAS, and scaled back with bias and
+ * activation function in one kernel. Every float operation is rounded by itself, as on the CPU: the
+ * same bytes. */
 #include "kernels/cuda/epilogue.h"
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/rotate.h"
 
 /* Bytes as cuBLAS wants them, signed: code + zero - SIGN. */
 enum { SIGN = 128 };
 
-/* A warp for each row; the room behind a row meets weights of zero. */
+/* Columns of a row, at most, that are kept between the range and the codes when they had to be
+ * rotated: 32 KiB of shared memory a block. The rest of a longer row is rotated twice. */
+constexpr size_t KEPT = 1024;
+
+/* Of the ROTATE_BLOCK columns of a row from `at` on the lane's own and the one WARP further, 0
+ * behind its end. */
+template <class T>
+static __device__ inline void fetch(const T *__restrict__ row, size_t at, size_t cols, bool rotated,
+                                    float *first, float *second)
+{
+    size_t c = at + threadIdx.x % WARP;
+    *first = c < cols ? load(row + c) : 0.0f;
+    *second = c + WARP < cols ? load(row + c + WARP) : 0.0f;
+    if (rotated)
+        rotate_columns(cols - at, first, second);
+}
+
+static __device__ inline int8_t code_byte(float value, float fixed, const struct quantise *how)
+{
+    int32_t code = how->factor <= 0.0f ? 0
+                   : fixed > 0.0f      ? quantise_cut(value, how->factor)
+                                       : quantise_value(value, how);
+    return (int8_t)(code + how->zero - SIGN);
+}
+
+/* A warp for each row; the room behind a row meets weights of zero. `kept` columns, whole
+ * ROTATE_BLOCKs, of each row have a place in shared memory, which their lane alone touches. */
 template <class T>
 static __global__ void __launch_bounds__(CUDA_BLOCK)
     quantise(const T *__restrict__ x, size_t stride, size_t rows, size_t cols, size_t room,
-             float fixed, int8_t *__restrict__ q, float *__restrict__ scales,
-             int32_t *__restrict__ zeros)
+             bool rotated, size_t kept, float fixed, int8_t *__restrict__ q,
+             float *__restrict__ scales, int32_t *__restrict__ zeros)
 {
+    SHARED_DYNAMIC(float, keep);
     size_t row = blockIdx.x * (size_t)(CUDA_BLOCK / WARP) + threadIdx.x / WARP;
     size_t lane = threadIdx.x % WARP;
     if (row >= rows)
         return; /* the whole warp; there is no block barrier */
     const T *from = x + row * stride;
-    float depth = 0.0f, high = 0.0f, bad = 0.0f;
-    for (size_t i = lane; i < cols; i += WARP) {
-        float value = load(from + i);
-        bad = fabsf(value) <= FLT_MAX ? bad : 1.0f; /* NaN, too */
-        depth = fmaxf(depth, -value);
-        high = fmaxf(high, value);
+    float *mine = keep + threadIdx.x / WARP * kept + lane;
+    float depth = 0.0f, high = 0.0f, bad = 0.0f, first, second;
+    for (size_t at = 0; at < cols; at += ROTATE_BLOCK) {
+        fetch(from, at, cols, rotated, &first, &second);
+        bad = fabsf(first) <= FLT_MAX && fabsf(second) <= FLT_MAX ? bad : 1.0f; /* NaN, too */
+        depth = fmaxf(depth, fmaxf(-first, -second));
+        high = fmaxf(high, fmaxf(first, second));
+        if (at < kept) {
+            mine[at] = first;
+            mine[at + WARP] = second;
+        }
     }
     high = warp_max(bad) > 0.0f ? NAN : warp_max(high);
     struct quantise how = quantise_range(-warp_max(depth), high);
@@ -33,12 +67,17 @@ static __global__ void __launch_bounds__(CUDA_BLOCK)
         how.factor = __fdiv_rn(1.0f, fixed);
         how.zero = QUANTISE_FIXED_ZERO;
     }
-    for (size_t i = lane; i < room; i += WARP) {
-        float value = i < cols ? load(from + i) : 0.0f;
-        int32_t code = how.factor <= 0.0f ? 0
-                       : fixed > 0.0f     ? quantise_cut(value, how.factor)
-                                          : quantise_value(value, &how);
-        q[row * room + i] = (int8_t)(code + how.zero - SIGN);
+    for (size_t at = 0; at < cols; at += ROTATE_BLOCK) {
+        size_t c = at + lane;
+        if (at < kept) {
+            first = mine[at];
+            second = mine[at + WARP];
+        } else
+            fetch(from, at, cols, rotated, &first, &second);
+        if (c < room)
+            q[row * room + c] = code_byte(first, fixed, &how);
+        if (c + WARP < room)
+            q[row * room + c + WARP] = code_byte(second, fixed, &how);
     }
     if (lane == 0) {
         scales[row] = how.scale;
@@ -86,9 +125,14 @@ void cuda_linear_int8(struct cuda *cuda, const struct linear *linear, const act 
     int8_t *q = (int8_t *)(room + sum_bytes);
     float *scales = (float *)(void *)(room + sum_bytes + q_bytes);
     int32_t *zeros = (int32_t *)(void *)(scales + rows);
-    CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "linear", quantise<T>, cuda_ceil(rows, CUDA_BLOCK / WARP),
-                                   CUDA_BLOCK, 0, cuda_values<T>(x), x_stride, rows, linear->in,
-                                   linear->in_room, linear->x_scale, q, scales, zeros));
+    size_t each = CUDA_BLOCK / WARP, blocks = (linear->in + ROTATE_BLOCK - 1) / ROTATE_BLOCK;
+    size_t kept = !linear->rotated               ? 0
+                  : blocks < KEPT / ROTATE_BLOCK ? blocks * ROTATE_BLOCK
+                                                 : KEPT;
+    CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "linear", quantise<T>, cuda_ceil(rows, each), CUDA_BLOCK,
+                                   each * kept * sizeof(float), cuda_values<T>(x), x_stride, rows,
+                                   linear->in, linear->in_room, linear->rotated, kept,
+                                   linear->x_scale, q, scales, zeros));
     struct cuda_product product = {};
     product.m = rows;
     product.n = linear->out_room;

@@ -2,6 +2,7 @@
  * in a fixed order, but for those of Gram matrices, which are products. The systems of solve() are
  * in solve.cu. */
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/rotate.h"
 
 #include <float.h>
 
@@ -185,7 +186,7 @@ void cuda_block_sum(struct device *dev, const struct blocks *blocks, const float
                     n, sum);
 }
 
-/* ---- rounding ---- */
+/* ---- rounding, rotation ---- */
 
 /* A row per block: the largest, then each value, with the CPU's roundings. */
 static __global__ void __launch_bounds__(CUDA_BLOCK)
@@ -210,4 +211,30 @@ void cuda_round_rows(struct device *dev, const float *from, size_t rows, size_t 
         CUDA_LAUNCH(cuda_of(dev), "round_rows", round_to_int8,
                     (unsigned)(rows < CUDA_MAX_BLOCKS ? rows : CUDA_MAX_BLOCKS), CUDA_BLOCK, 0,
                     from, rows, cols, to);
+}
+
+/* A block of the rotation per warp. */
+static __global__ void __launch_bounds__(CUDA_BLOCK)
+    rotate(const float *from, size_t rows, size_t cols, float *to)
+{
+    size_t lane = threadIdx.x % WARP, across = (cols + ROTATE_BLOCK - 1) / ROTATE_BLOCK;
+    for (size_t i = grid_first() / WARP; i < rows * across; i += grid_stride() / WARP) {
+        size_t at = i % across * ROTATE_BLOCK, left = cols - at,
+               first = i / across * cols + at + lane;
+        float x = lane < left ? from[first] : 0.0f;
+        float y = lane + WARP < left ? from[first + WARP] : 0.0f;
+        rotate_columns(left, &x, &y);
+        if (lane < left)
+            to[first] = x;
+        if (lane + WARP < left)
+            to[first + WARP] = y;
+    }
+}
+
+void cuda_rotate_rows(struct device *dev, const float *from, size_t rows, size_t cols, float *to)
+{
+    size_t across = (cols + ROTATE_BLOCK - 1) / ROTATE_BLOCK;
+    if (rows > 0 && cols > 0)
+        CUDA_LAUNCH(cuda_of(dev), "rotate_rows", rotate, cuda_blocks(rows * across * WARP),
+                    CUDA_BLOCK, 0, from, rows, cols, to);
 }

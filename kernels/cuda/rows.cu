@@ -3,6 +3,8 @@
  */
 #include "kernels/cuda/rows.h"
 
+#include "kernels/cuda/rotate.h"
+
 #include <stdlib.h>
 
 extern "C" {
@@ -16,6 +18,7 @@ struct table_weights {
     size_t rows, cols;
     void *data;
     float *scale; /* I8: [rows]; U8: [rows, int4_groups(cols)]; else NULL */
+    bool rotated; /* as struct weight says */
     bool bound;   /* data is the caller's */
 };
 
@@ -70,6 +73,7 @@ struct table_weights *cuda_table_prepare(struct device *dev, const struct weight
     table->type = weight->type == DTYPE_F64 ? DTYPE_F32 : weight->type;
     table->rows = weight->rows;
     table->cols = weight->cols;
+    table->rotated = weight->rotated;
     if (upload_table(dev, table, weight, err))
         return table;
     cuda_table_free(dev, table);
@@ -82,7 +86,7 @@ struct table_weights *cuda_table_bind(struct device *dev, float *w, size_t rows,
     (void)dev;
     struct table_weights *table = (struct table_weights *)memory_zeroed(1, sizeof *table, err);
     if (table)
-        *table = {DTYPE_F32, rows, cols, w, NULL, true};
+        *table = {DTYPE_F32, rows, cols, w, NULL, false, true};
     return table;
 }
 
@@ -120,14 +124,31 @@ static __device__ float table_value(const void *__restrict__ data, const float *
     }
 }
 
-/* A block for each token. Tables that are NULL add nothing. */
+/* Of the ROTATE_BLOCK columns from `at` on the lane's own and the one WARP further, where there are
+ * such, added to *first and *second; for whole warps. */
+static __device__ void add_columns(const void *__restrict__ data, const float *__restrict__ scale,
+                                   int type, bool rotated, size_t cols, size_t row, size_t at,
+                                   float *first, float *second)
+{
+    size_t c = at + threadIdx.x % WARP;
+    float x = c < cols ? table_value(data, scale, type, cols, row, c) : 0.0f;
+    float y = c + WARP < cols ? table_value(data, scale, type, cols, row, c + WARP) : 0.0f;
+    if (rotated)
+        rotate_columns(cols - at, &x, &y);
+    *first += x;
+    *second += y;
+}
+
+/* A block for each token, its warps over ROTATE_BLOCK columns each. Tables that are NULL add
+ * nothing. */
 template <class T>
 static __global__ void __launch_bounds__(ROW_BLOCK)
-    embed(const void *word, const float *word_scale, int word_type, size_t word_rows,
-          const void *position, const float *position_scale, int position_type,
-          size_t position_rows, const void *type, const float *type_scale, int type_type,
-          const int32_t *__restrict__ id, const int32_t *__restrict__ place, size_t cols,
-          T *__restrict__ out, struct cuda_fault *fault)
+    embed(const void *word, const float *word_scale, int word_type, bool word_rotated,
+          size_t word_rows, const void *position, const float *position_scale, int position_type,
+          bool position_rotated, size_t position_rows, const void *type, const float *type_scale,
+          int type_type, bool type_rotated, const int32_t *__restrict__ id,
+          const int32_t *__restrict__ place, size_t cols, T *__restrict__ out,
+          struct cuda_fault *fault)
 {
     size_t t = blockIdx.x;
     size_t word_row = word ? (size_t)id[t] : 0; /* negative: beyond any table */
@@ -139,14 +160,23 @@ static __global__ void __launch_bounds__(ROW_BLOCK)
                    no_word ? word_rows : position_rows);
         return;
     }
-    for (size_t c = threadIdx.x; c < cols; c += ROW_BLOCK) {
+    for (size_t at = threadIdx.x / WARP * ROTATE_BLOCK; at < cols; at += 2 * ROW_BLOCK) {
+        size_t c = at + threadIdx.x % WARP;
         T *to = out + t * cols + c;
-        float sum = word ? table_value(word, word_scale, word_type, cols, word_row, c) : load(to);
+        float first = !word && c < cols ? load(to) : 0.0f;
+        float second = !word && c + WARP < cols ? load(to + WARP) : 0.0f;
+        if (word)
+            add_columns(word, word_scale, word_type, word_rotated, cols, word_row, at, &first,
+                        &second);
         if (position)
-            sum += table_value(position, position_scale, position_type, cols, position_row, c);
+            add_columns(position, position_scale, position_type, position_rotated, cols,
+                        position_row, at, &first, &second);
         if (type)
-            sum += table_value(type, type_scale, type_type, cols, 0, c);
-        store(to, sum);
+            add_columns(type, type_scale, type_type, type_rotated, cols, 0, at, &first, &second);
+        if (c < cols)
+            store(to, first);
+        if (c + WARP < cols)
+            store(to + WARP, second);
     }
 }
 
@@ -169,10 +199,11 @@ void cuda_embed(struct device *dev, const struct table_weights *word,
     position = position ? position : &none;
     type = type ? type : &none;
     CUDA_PER_ACT(cuda, CUDA_LAUNCH(cuda, "embed", embed<T>, cuda_ceil(n_tokens, 1), ROW_BLOCK, 0,
-                                   word->data, word->scale, (int)word->type, word->rows,
-                                   position->data, position->scale, (int)position->type,
-                                   position->rows, type->data, type->scale, (int)type->type, id,
-                                   place, cols, cuda_values<T>(out), cuda->fault));
+                                   word->data, word->scale, (int)word->type, word->rotated,
+                                   word->rows, position->data, position->scale, (int)position->type,
+                                   position->rotated, position->rows, type->data, type->scale,
+                                   (int)type->type, type->rotated, id, place, cols,
+                                   cuda_values<T>(out), cuda->fault));
 }
 
 /* ---- sums of rows ---- */

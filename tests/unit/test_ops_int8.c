@@ -75,8 +75,8 @@ static void int8_case(struct trial *t, const void *context)
 
 static void test_products(void)
 {
-    static const size_t sizes[][3] = {{1, 1, 1},     {3, 17, 33},   {17, 33, 3},  {100, 100, 17},
-                                      {1, 768, 100}, {33, 300, 65}, {7, 1000, 64}};
+    static const size_t sizes[][3] = {{1, 1, 1},     {3, 17, 33},   {17, 33, 3},   {100, 100, 17},
+                                      {1, 768, 100}, {33, 300, 65}, {7, 1000, 64}, {2, 1100, 5}};
     static const char *const names[] = {"ties", "extremes", "random values"};
     for (size_t f = 0; f < FILLINGS; f++)
         for (size_t i = 0; i < 2 * (sizeof sizes / sizeof *sizes); i++) {
