@@ -14,10 +14,13 @@ bool weight_check_parts(const struct weight *part, size_t n_parts, size_t *rows,
                              "stacked parts must agree",
                              i, dtype_name(part[i].type), part[i].cols, dtype_name(part[0].type),
                              part[0].cols);
-        if (part[i].rotated != part[0].rotated || (part[i].rotated && !is_int8))
+        if (part[i].rotated && !is_int8)
+            return error_set(err, "linear: rotated weights of type %s; expected I8",
+                             dtype_name(part[i].type));
+        if (part[i].rotated != part[0].rotated)
             return error_set(err,
-                             "linear: part %zu is%s rotated, part 0 is%s; int8 parts must agree", i,
-                             part[i].rotated ? "" : " not", part[0].rotated ? "" : " not");
+                             "linear: part %zu is%s rotated, part 0 is%s; stacked parts must agree",
+                             i, part[i].rotated ? "" : " not", part[0].rotated ? "" : " not");
         if (!is_int8 && !dtype_is_float(part[i].type))
             return error_set(err, "linear: weights of type %s; expected F32, F16, BF16 or I8",
                              dtype_name(part[i].type));

@@ -36,7 +36,7 @@ static bool world_open(struct world *w, enum dtype precision, struct error *err)
 {
     static const int32_t offsets[] = {0, 2, 4};
     const struct weight weight = {.data = zeros, .type = DTYPE_F32, .rows = COLS, .cols = COLS};
-    const struct weight int8 = {codes, DTYPE_I8, zeros, COLS, COLS};
+    const struct weight int8 = {codes, DTYPE_I8, zeros, COLS, COLS, false};
     const struct weight table = {.data = zeros, .type = DTYPE_F32, .rows = 3, .cols = COLS};
     *w = (struct world){.dev = device_cuda_open(0, precision, LIMIT, err)};
     if (!w->dev || !(w->memory = w->dev->op->alloc(w->dev, PIECE * PIECES, err)))
@@ -86,8 +86,8 @@ static void run_norm(struct world *w)
 {
     w->dev->op->add_norm_backward(w->dev, NORM_LAYER, act_piece(w, 0), float_piece(w, 1),
                                   float_piece(w, 2), act_piece(w, 3), (struct dropout){0, 0}, ROWS,
-                                  COLS, act_piece(w, 3), NULL, float_piece(w, 4),
-                                  float_piece(w, 5), NULL);
+                                  COLS, act_piece(w, 3), NULL, float_piece(w, 4), float_piece(w, 5),
+                                  NULL);
 }
 static void run_attention(struct world *w)
 {
@@ -277,26 +277,35 @@ static void test_weights(struct device *dev)
         struct weight weight;
         const char *expected;
     } cases[] = {
-        {0, {zeros, DTYPE_I32, NULL, 2, 2}, "linear: weights of type I32"},
-        {0, {codes, DTYPE_I8, NULL, 2, 2}, "linear: int8 weights need a scale"},
-        {0, {zeros, DTYPE_F32, NULL, many, 4}, "weights are too many"},
-        {0, {codes, DTYPE_I8, zeros, many, 32}, "weights are too many"},
-        {1, {zeros, DTYPE_I32, NULL, 2, 2}, "table: weights of type I32"},
-        {1, {codes, DTYPE_I8, NULL, 2, 2}, "table: weights of type I8"},
-        {1, {zeros, DTYPE_F32, NULL, many, 4}, "weights are too many"},
-        {2, {zeros, DTYPE_I32, NULL, 2, 2}, "bag: weights of type I32"},
-        {2, {zeros, DTYPE_F32, NULL, many, 4}, "features are too many"},
-        {2, {zeros, DTYPE_F32, NULL, SIZE_MAX / 4096, 0}, "classes are too many"},
+        {0, {zeros, DTYPE_I32, NULL, 2, 2, false}, "linear: weights of type I32"},
+        {0, {codes, DTYPE_I8, NULL, 2, 2, false}, "linear: int8 weights need a scale"},
+        {0, {zeros, DTYPE_F32, NULL, many, 4, false}, "weights are too many"},
+        {0, {codes, DTYPE_I8, zeros, many, 32, false}, "weights are too many"},
+        {1, {zeros, DTYPE_I32, NULL, 2, 2, false}, "table: weights of type I32"},
+        {1, {codes, DTYPE_I8, NULL, 2, 2, false}, "table: weights of type I8"},
+        {1, {zeros, DTYPE_F32, NULL, many, 4, false}, "weights are too many"},
+        {0, {zeros, DTYPE_F32, NULL, 2, 2, true}, "linear: rotated weights of type F32"},
+        {1, {zeros, DTYPE_F32, NULL, 2, 2, true}, "table: rotated weights of type F32"},
+        {2, {zeros, DTYPE_I32, NULL, 2, 2, false}, "bag: weights of type I32"},
+        {2, {zeros, DTYPE_F32, NULL, many, 4, false}, "features are too many"},
+        {2, {zeros, DTYPE_F32, NULL, SIZE_MAX / 4096, 0, false}, "classes are too many"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *said = prepared(dev, cases[i].how, &cases[i].weight, NULL);
         tap_ok(strstr(said, cases[i].expected) != NULL, "refused: %s", said);
     }
-    const struct weight two[] = {{zeros, DTYPE_F32, NULL, 2, 3}, {zeros, DTYPE_F32, NULL, 2, 4}};
+    const struct weight two[] = {{zeros, DTYPE_F32, NULL, 2, 3, false},
+                                 {zeros, DTYPE_F32, NULL, 2, 4, false}};
     struct error err = ERROR_INIT, late = ERROR_INIT;
     tap_ok(!dev->op->linear_prepare(dev, two, NULL, 2, &err) &&
                strstr(err.text, "stacked parts must agree"),
            "refused: %s", err.text);
+    const struct weight mixed[] = {{codes, DTYPE_I8, zeros, 2, 3, false},
+                                   {codes, DTYPE_I8, zeros, 2, 3, true}};
+    struct error apart = ERROR_INIT;
+    tap_ok(!dev->op->linear_prepare(dev, mixed, NULL, 2, &apart) &&
+               strstr(apart.text, "part 1 is rotated, part 0 is not"),
+           "refused: %s", apart.text);
     struct linear *linear = dev->op->linear_prepare(dev, two, NULL, 1, &late);
     err = (struct error)ERROR_INIT;
     tap_ok(linear && !dev->op->linear_round(dev, linear, DTYPE_BF16, &err) &&
@@ -382,7 +391,8 @@ int main(void)
     test_weights(dev);
     test_doubles(dev);
     dev->op->close(dev);
-    const struct weight f32 = {zeros, DTYPE_F32, NULL, 2, 3}, i8 = {codes, DTYPE_I8, zeros, 2, 3};
+    const struct weight f32 = {zeros, DTYPE_F32, NULL, 2, 3, false},
+                        i8 = {codes, DTYPE_I8, zeros, 2, 3, false};
     test_room(0, &f32, zeros, "linear of floats");
     test_room(0, &i8, zeros, "linear of int8");
     test_room(1, &i8, NULL, "table of int8");
