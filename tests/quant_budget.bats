@@ -29,7 +29,7 @@ bytes() {
     [ "$(bytes int8.tar)" -lt "$(bytes fp16.tar)" ]
     [ "$(bytes int4.tar)" -lt "$(bytes int8.tar)" ]
     run tar xOf int4.tar config.json
-    assert_says '"torch_dtype": "float32"' '"quant_method": "millet-int8"'
+    assert_says '"torch_dtype": "float32"' '"quant_method": "millet-int8-rotated"'
     run tar xOf int4.tar millet.json
     assert_says '"format": "fp32, embeddings int4"'
 }
@@ -113,7 +113,7 @@ bytes() {
     run mquant --on data.tok --to fp16 good.tar
     assert_status 2
     assert_says "--on needs --budget"
-    mquant -q --to int8 -o int8.tar good.tar
+    mquant -q --to int8 good.tar | mquant -q -j 1 --budget 100 --on data.tok -o int8.tar -
     run mquant -q -j 1 --budget 1 --on data.tok -o x.tar int8.tar
     assert_fails "no matrix of floats left"
     mtok -q --learn 220 --algorithm unigram -o other.tar data.csv

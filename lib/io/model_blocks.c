@@ -250,14 +250,27 @@ static bool add(struct model_blocks *blocks, const struct tensor_view *view, siz
     return true;
 }
 
+/* Of its sides; false: there is none. */
+static bool block_of(const json_t *millet, json_int_t *rows, json_int_t *cols)
+{
+    const json_t *block = json_object_get(json_object_get(millet, "pruned"), "block");
+    *rows = json_integer_value(json_array_get(block, 0));
+    *cols = json_integer_value(json_array_get(block, 1));
+    return *rows > 0 && *cols > 0 && *rows <= MOST_SIDE && *cols <= MOST_SIDE &&
+           !json_object_get(millet, "dense");
+}
+
+bool model_blocks_wanted(const json_t *millet)
+{
+    json_int_t rows, cols;
+    return block_of(millet, &rows, &cols);
+}
+
 bool model_blocks_pack(struct model_blocks *blocks, const json_t *millet,
                        const struct tensor_view *tensor, size_t n, struct error *err)
 {
-    const json_t *block = json_object_get(json_object_get(millet, "pruned"), "block");
-    json_int_t rows = json_integer_value(json_array_get(block, 0));
-    json_int_t cols = json_integer_value(json_array_get(block, 1));
-    bool any = rows > 0 && cols > 0 && rows <= MOST_SIDE && cols <= MOST_SIDE &&
-               !json_object_get(millet, "dense");
+    json_int_t rows, cols;
+    bool any = block_of(millet, &rows, &cols);
     *blocks = (struct model_blocks){.tensor = memory_array(2 * n + 1, sizeof *tensor, err),
                                     .owned = memory_array(3 * n + 1, sizeof(void *), err)};
     bool ok = blocks->tensor && blocks->owned;

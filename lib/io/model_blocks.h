@@ -19,6 +19,9 @@
  * owns. Their bytes are verified. */
 bool model_blocks_expand(struct model *model, struct error *err) MUST_CHECK;
 
+/* Whether millet.json (NULL: nothing) says that zeros lie in blocks which are not stored. */
+bool model_blocks_wanted(const json_t *millet);
+
 /* Tensors as they are stored. */
 struct model_blocks {
     struct tensor_view *tensor; /* those given, or two in place of one */

@@ -105,9 +105,8 @@ static bool lay_out(struct params *p, struct error *err)
 
 /* rows × cols values to device memory at `to`, in chunks of whole rows, from a tensor or from a
  * random stream. */
-static bool fill(const struct params *p, const struct tensor_view *view,
-                 const struct tensor_view *scale, struct rng *rng, size_t rows, size_t cols,
-                 float *to, struct error *err)
+static bool fill(const struct params *p, const struct model *model, const struct tensor_view *view,
+                 struct rng *rng, size_t rows, size_t cols, float *to, struct error *err)
 {
     size_t chunk = CHUNK_FLOATS / cols ? CHUNK_FLOATS / cols : 1;
     float *buffer = memory_array(chunk * cols, sizeof *buffer, err);
@@ -116,7 +115,7 @@ static bool fill(const struct params *p, const struct tensor_view *view,
     for (size_t r = 0; r < rows; r += chunk) {
         size_t n = rows - r < chunk ? rows - r : chunk;
         if (view) {
-            parts_read_rows(view, scale, cols, r, n, buffer);
+            parts_read_rows(model, view, cols, r, n, buffer);
         } else {
             for (size_t i = 0; i < n * cols; i++)
                 buffer[i] = (float)(rng_normal(rng) * (double)p->shape.initializer_range);
@@ -156,7 +155,7 @@ static bool load(const struct params *p, struct model *model, const char *name, 
                          "%s: tensor %s has values that are not finite (NaN or infinity); start "
                          "from an undamaged model",
                          model->name, name);
-    bool ok = fill(p, view, scale, NULL, rows, cols ? cols : 1, to, err);
+    bool ok = fill(p, model, view, NULL, rows, cols ? cols : 1, to, err);
     bundle_release(model->bundle);
     return ok;
 }

@@ -8,6 +8,8 @@
 
 #include "core/int4.h"
 #include "core/memory.h"
+#include "kernels/rotate.h"
+#include "nn/ngram.h"
 
 /* ---- the list ---- */
 
@@ -191,10 +193,28 @@ const struct tensor_view *parts_scale_of(const struct model *model, const struct
     return is_codes(view) ? model_find(model, name) : NULL;
 }
 
-void parts_read_rows(const struct tensor_view *view, const struct tensor_view *scale, size_t cols,
+const char *parts_int8_method(const struct model *model)
+{
+    const json_t *quantisation = json_object_get(model->config, "quantization_config");
+    if (!quantisation || json_is_null(quantisation))
+        return NULL;
+    const char *method = json_string_value(json_object_get(quantisation, "quant_method"));
+    return method ? method : "?";
+}
+
+bool parts_rotated(const struct model *model, const struct tensor_view *view)
+{
+    if (view->type != DTYPE_I8 || ngram_owns(view->name))
+        return false;
+    const char *method = parts_int8_method(model);
+    return method && strcmp(method, PARTS_INT8_ROTATED) == 0;
+}
+
+void parts_read_rows(const struct model *model, const struct tensor_view *view, size_t cols,
                      size_t first, size_t n, float *to)
 {
     const uint8_t *data = view->data;
+    const struct tensor_view *scale = parts_scale_of(model, view);
     const float *factor = scale ? scale->data : NULL;
     if (view->type == DTYPE_U8) {
         for (size_t r = first; r < first + n; r++, to += cols)
@@ -205,6 +225,23 @@ void parts_read_rows(const struct tensor_view *view, const struct tensor_view *s
     dtype_to_float(view->type, data + first * cols * dtype_bytes(view->type), n * cols, to);
     for (size_t i = 0; factor && i < n * cols; i++)
         to[i] *= factor[first + i / cols];
+    if (parts_rotated(model, view))
+        for (size_t r = 0; r < n; r++)
+            rotate_row(to + r * cols, cols);
+}
+
+/* Codes of a method that nobody here knows would be read as what they are not. */
+static bool check_method(const struct model *model, const struct tensor_view *view,
+                         struct error *err)
+{
+    const char *method = parts_int8_method(model);
+    if (!method || strcmp(method, PARTS_INT8) == 0 || strcmp(method, PARTS_INT8_ROTATED) == 0)
+        return true;
+    return error_set(err,
+                     "%s: tensor %s is of codes, and config.json: quantization_config names the "
+                     "method \"%s\", expected \"%s\" or \"%s\"; take the model before it was "
+                     "quantised, or a newer Millet",
+                     model->name, view->name, method, PARTS_INT8, PARTS_INT8_ROTATED);
 }
 
 /* Tables alone may be int4; all families call them so. */
@@ -249,7 +286,7 @@ static const struct tensor_view *require(const struct model *model, const char *
                   view->type == DTYPE_F64 ? "; convert the model first: mquant --to fp32" : "");
         return NULL;
     }
-    if (is_codes(view) && !check_scale(model, view, cols, err))
+    if (is_codes(view) && (!check_method(model, view, err) || !check_scale(model, view, cols, err)))
         return NULL;
     return view;
 }

@@ -70,9 +70,20 @@ const struct tensor_view *parts_require_tensor(const struct model *model, const 
                                                struct error *err) MUST_CHECK;
 /* The scale of an I8 or U8 tensor that parts_require_tensor() accepted; NULL for other types. */
 const struct tensor_view *parts_scale_of(const struct model *model, const struct tensor_view *view);
-/* Rows [first, first + n) of such a tensor of `cols` columns (a vector: 1) as floats; scale is its
- * parts_scale_of(). */
-void parts_read_rows(const struct tensor_view *view, const struct tensor_view *scale, size_t cols,
+
+/* What config.json's quantization_config calls the codes: those of I8 tensors beside an n-gram part
+ * are rounded as they are, or, the newer, from rotated rows (kernels/rotate.h). A model holds but
+ * one kind. */
+#define PARTS_INT8         "millet-int8"
+#define PARTS_INT8_ROTATED "millet-int8-rotated"
+/* The method that config.json names; NULL: none. "?": it names none, but says there is one. */
+const char *parts_int8_method(const struct model *model);
+/* Whether the rows of a tensor of the model are rotated. */
+bool parts_rotated(const struct model *model, const struct tensor_view *view);
+
+/* Rows [first, first + n) of such a tensor of `cols` columns (a vector: 1) as floats, rotated back
+ * where they are rotated. */
+void parts_read_rows(const struct model *model, const struct tensor_view *view, size_t cols,
                      size_t first, size_t n, float *to);
 
 /* All tensors of a part. */

@@ -20,7 +20,7 @@ static float *values(const struct model *model, const struct shape *shape, enum 
     float *to = memory_array(rows * wide, sizeof *to, err);
     if (!to)
         return NULL;
-    parts_read_rows(view, scale, wide, 0, rows, to);
+    parts_read_rows(model, view, wide, 0, rows, to);
     return to;
 }
 

@@ -200,7 +200,8 @@ static bool as_weight(const struct source_model *from, const struct tensor_view 
                               .type = view->type,
                               .scale = scale ? scale->data : NULL,
                               .rows = (size_t)view->dim[0],
-                              .cols = cols};
+                              .cols = cols,
+                              .rotated = parts_rotated(from->model, view)};
     return true;
 }
 

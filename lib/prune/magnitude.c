@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "core/dtype.h"
 #include "core/memory.h"
 #include "nn/parts.h"
 
@@ -23,7 +22,6 @@ static bool add_matrix(struct sums *sums, size_t layer, enum family_role role, b
     const struct tensor_view *view = parts_find_tensor(sums->model, name);
     if (!view || view->rank != 2 || n == 0)
         return error_set(err, "%s: there is no matrix %s", sums->model->name, name);
-    const struct tensor_view *scale = parts_scale_of(sums->model, view);
     size_t height = (size_t)view->dim[0], width = (size_t)view->dim[1];
     if (!bundle_verify(sums->model->bundle, view->data, (size_t)view->bytes, err))
         return false;
@@ -37,11 +35,9 @@ static bool add_matrix(struct sums *sums, size_t layer, enum family_role role, b
     }
     size_t block = (rows ? height : width) / n;
     for (size_t r = 0; r < height; r++) {
-        dtype_to_float(view->type, (const char *)view->data + r * (view->bytes / height), width,
-                       sums->value);
-        double factor = scale ? (double)((const float *)scale->data)[r] : 1;
+        parts_read_rows(sums->model, view, width, r, 1, sums->value);
         for (size_t c = 0; c < width; c++) {
-            double value = factor * (double)sums->value[c];
+            double value = (double)sums->value[c];
             unit[(rows ? r : c) / block].score += value * value;
         }
     }

@@ -54,6 +54,7 @@ static bool make_weight(const struct pace *pace, size_t rows, size_t cols, struc
     *weight = (struct weight){.rows = rows, .cols = cols, .data = memory + scales};
     weight->type = pace->options.int8 ? DTYPE_I8 : DTYPE_F32;
     weight->scale = pace->options.int8 ? memory : NULL;
+    weight->rotated = pace->options.int8; /* as mquant writes them: that takes time, too */
     for (size_t i = 0; i < scales; i++)
         memory[i] = 1.0F / 2048;
     for (size_t i = 0; i < n; i++) {

@@ -29,6 +29,22 @@ static size_t matrices(const struct params *params)
     return params->group_begin[PARAMS_VECTORS];
 }
 
+/* As mquant --to int8 has it. */
+static bool is_rounded(const struct params_entry *entry)
+{
+    return entry->cols && entry->part.role != FAMILY_TYPE && entry->part.role != FAMILY_CLASSIFIER;
+}
+
+/* Rounded while rotated, and rotated back. */
+static void round_entry(const struct aware *aware, const struct params_entry *entry, float *w)
+{
+    const struct device_ops *op = aware->dev->op;
+    float *to = w + entry->offset;
+    op->rotate_rows(aware->dev, aware->kept + entry->offset, entry->rows, entry->cols, to);
+    op->round_rows(aware->dev, to, entry->rows, entry->cols, to);
+    op->rotate_rows(aware->dev, to, entry->rows, entry->cols, to);
+}
+
 static bool round_all(void *context, struct trainer *trainer, struct error *err)
 {
     struct aware *aware = context;
@@ -38,12 +54,9 @@ static bool round_all(void *context, struct trainer *trainer, struct error *err)
     if (!reserve(aware, params, err))
         return false;
     copy(aware, params->w, matrices(params), aware->kept);
-    for (size_t i = 0; i < params->n_entries; i++) {
-        const struct params_entry *entry = &params->entry[i];
-        if (entry->cols)
-            aware->dev->op->round_rows(aware->dev, aware->kept + entry->offset, entry->rows,
-                                       entry->cols, params->w + entry->offset);
-    }
+    for (size_t i = 0; i < params->n_entries; i++)
+        if (is_rounded(&params->entry[i]))
+            round_entry(aware, &params->entry[i], params->w);
     params_refresh(params);
     aware->rounded = true;
     return true;

@@ -1,12 +1,13 @@
 /* aware.h: training that takes int8 into account (quantisation-aware, Jacob et al. 2018, with the
  * straight-through estimate of Bengio et al. 2013), as a hook of a training run. Forward and
- * backward pass see every matrix rounded as mquant --to int8 will round it, row by row; the
+ * backward pass see every matrix rounded as mquant --to int8 will round it, rotated, by rows; the
  * optimizer changes the weights that are not rounded, with the gradients at the rounded ones. The
  * dev set is scored, and the model written, with the rounded weights, so that int8 loses nothing
  * more of them.
  *
- * Matrices of the encoder, pooler and classifier and the table of types; the tables of words and
- * positions and the activations are not rounded while training: they cost least (mquant.1).
+ * Matrices of the encoder and pooler; the tables of words and positions and the activations are not
+ * rounded while training: they cost least (mquant.1). The classifier and the table of types are not
+ * rounded at all.
  *
  * Memory: the matrices once more. Time: rounding them once a step.
  */

@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "io/records_draw.h"
+#include "kernels/rotate.h"
 #include "nn/batch.h"
 #include "nn/encoder.h"
 #include "nn/ngram.h"
@@ -23,6 +24,7 @@ struct work {
     struct linear **linear; /* [n] */
     float *largest; /* [n] |x| seen, NaN or infinity once seen, of what linear[i] multiplies */
     size_t n;
+    bool rotate; /* what is watched, as it will be where it is rounded */
     float *host;
     size_t host_capacity;
     struct error *err; /* of a pass */
@@ -40,13 +42,17 @@ static void see(void *context, struct device *dev, const struct linear *linear, 
     if (at == work->n || isnan(work->largest[at]) ||
         !memory_grow(&work->host, &work->host_capacity, n, sizeof *work->host, work->err))
         return;
+    struct linear_size size;
+    dev->op->linear_size(linear, &size);
     dev->op->act_download(dev, work->host, x, n);
     if (!dev->op->sync(dev, work->err))
         return;
+    for (size_t i = 0; work->rotate && i + size.in <= n; i += size.in)
+        rotate_row(work->host + i, size.in);
     float largest = work->largest[at];
     for (size_t i = 0; i < n; i++) {
-        float size = fabsf(work->host[i]);
-        largest = size <= largest ? largest : size;
+        float magnitude = fabsf(work->host[i]);
+        largest = magnitude <= largest ? largest : magnitude;
         if (isnan(largest))
             break;
     }
@@ -187,7 +193,7 @@ bool calibrate_measure(struct calibrate *calibrate, struct model *model,
                        const struct records_set *records, size_t samples, uint64_t seed,
                        struct device *dev, const struct progress *progress, struct error *err)
 {
-    struct work work = {.dev = dev, .err = err};
+    struct work work = {.dev = dev, .rotate = format_rotates(model), .err = err};
     *calibrate = (struct calibrate){.n = 0};
     uint32_t *list = records_draw(records, false, samples, seed, &calibrate->n_records, err);
     bool ok = list && work_open(&work, model, dev, err) &&

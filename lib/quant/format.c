@@ -9,8 +9,11 @@
 #include "core/dtype.h"
 #include "core/int4.h"
 #include "core/memory.h"
+#include "io/model_blocks.h"
+#include "kernels/rotate.h"
 #include "nn/family.h"
 #include "nn/ngram.h"
+#include "nn/parts.h"
 
 enum { INT8_MAX_CODE = 127 };
 
@@ -38,7 +41,7 @@ const char *format_name(enum format format)
     return known[format].name;
 }
 
-static const char quant_method[] = "millet-int8", input_suffix[] = "_input_scale";
+static const char input_suffix[] = "_input_scale";
 
 void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data, float *scale)
 {
@@ -60,6 +63,29 @@ void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data
     }
 }
 
+bool format_encode_rows(float *w, size_t rows, size_t cols, bool rotated, int8_t *data,
+                        float *scale)
+{
+    for (size_t r = 0; rotated && r < rows; r++) {
+        rotate_row(w + r * cols, cols);
+        for (size_t c = 0; c < cols; c++)
+            if (!isfinite(w[r * cols + c]))
+                return false;
+    }
+    format_quantise_rows(w, rows, cols, data, scale);
+    return true;
+}
+
+bool format_rotates(const struct model *model)
+{
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const struct tensor_view *view = &model->tensor[i];
+        if (view->type == DTYPE_I8 && !ngram_owns(view->name))
+            return parts_rotated(model, view);
+    }
+    return !model_blocks_wanted(model->millet);
+}
+
 /* The tensors of the result, with what they own. */
 struct batch {
     struct tensor_view *tensor;
@@ -75,6 +101,7 @@ struct rows {
     const struct tensor_view *view;
     const uint8_t *scale; /* of an I8 or U8 matrix: F32, any alignment */
     size_t rows, cols;
+    bool rotated;
 };
 
 static bool batch_open(struct batch *batch, size_t n_tensors, struct error *err)
@@ -170,6 +197,7 @@ static bool rows_of(struct model *model, const struct tensor_view *view, struct 
                          int4 ? ", columns / 64" : "", scale->name, dtype_name(scale->type),
                          (unsigned long long)tensor_view_elements(scale));
     rows->scale = scale->data;
+    rows->rotated = parts_rotated(model, view);
     return bundle_verify(model->bundle, scale->data, (size_t)scale->bytes, err);
 }
 
@@ -206,6 +234,8 @@ static bool read_row(const struct model *model, struct batch *batch, const struc
         for (size_t c = 0; c < rows->cols; c++)
             batch->row[c] *= scale;
     }
+    if (rows->rotated)
+        rotate_row(batch->row, rows->cols);
     for (size_t c = 0; c < rows->cols; c++)
         if (!isfinite(batch->row[c]))
             return error_set(
@@ -281,13 +311,16 @@ static bool convert_codes(const struct model *model, struct batch *batch, const 
     char *scale_name = memory_format(err, "%s_scale", name);
     uint8_t *data = memory_aligned(n, row, err);
     float *scale = memory_aligned(n * groups, sizeof *scale, err);
-    bool ok = scale_name && data && scale;
+    bool ok = scale_name && data && scale, rotate = format_rotates(model) && !ngram_owns(name);
     for (size_t r = 0; ok && r < n; r++) {
         ok = read_row(model, batch, rows, r, err);
         if (ok && int4)
             int4_encode_row(batch->row, cols, data + r * row, scale + r * groups);
         else if (ok)
-            format_quantise_rows(batch->row, 1, cols, (int8_t *)data + r * cols, scale + r);
+            ok = format_encode_rows(batch->row, 1, cols, rotate, (int8_t *)data + r * cols,
+                                    scale + r) ||
+                 error_set(err, "%s: tensor \"%s\": row %zu is too large to be int8; use --to fp32",
+                           model->name, name, r);
     }
     if (!ok) {
         free(scale_name);
@@ -315,21 +348,36 @@ static bool keep_codes(struct model *model, struct batch *batch, const struct ro
     return true;
 }
 
+/* Of a tensor that nobody named. int8 is not for the table of types and the classifier. */
+static enum format usual(const struct format_plan *plan, const struct rows *rows,
+                         const struct family_tensor *tensor)
+{
+    enum family_role role = tensor->role;
+    bool table = role <= FAMILY_TYPE && plan->tables != FORMAT_AS_IS;
+    bool tiny = role == FAMILY_TYPE || role == FAMILY_CLASSIFIER;
+    enum format to = table ? plan->tables : plan->to;
+    if (table && to == FORMAT_INT4 && role != FAMILY_WORD)
+        to = FORMAT_INT8;
+    if (tiny && to == FORMAT_INT8 && !is_codes(rows->view))
+        to = plan->to == FORMAT_INT8 ? FORMAT_FP32 : plan->to;
+    return to;
+}
+
 /* What a matrix becomes. */
 static bool target_of(const struct model *model, const struct format_plan *plan,
                       const struct rows *rows, enum format *to, struct error *err)
 {
     const struct tensor_view *view = rows->view;
     struct family_tensor tensor = {.role = FAMILY_ROLES};
-    const struct family *family = NULL;
+    bool same = plan->to == FORMAT_AS_IS && plan->tables == FORMAT_AS_IS && !plan->n_choices;
     *to = plan->to;
-    bool named = plan->n_choices > 0 || plan->tables != FORMAT_AS_IS;
-    if (named && !(family = family_of(model->config, model->name, err)))
-        return false;
-    if (family && family_parse(family, view->name, &tensor) && tensor.role <= FAMILY_TYPE &&
-        plan->tables != FORMAT_AS_IS)
-        *to =
-            plan->tables == FORMAT_INT4 && tensor.role != FAMILY_WORD ? FORMAT_INT8 : plan->tables;
+    if (!same && !ngram_owns(view->name)) {
+        const struct family *family = family_of(model->config, model->name, err);
+        if (!family)
+            return false;
+        if (family_parse(family, view->name, &tensor))
+            *to = usual(plan, rows, &tensor);
+    }
     for (size_t i = 0; i < plan->n_choices; i++)
         if (strcmp(plan->choice[i].name, view->name) == 0)
             *to = plan->choice[i].format;
@@ -422,16 +470,14 @@ void format_made_free(struct format_made *made)
 /* A model that another program quantised has tensors whose meaning is not ours to guess. */
 static bool refuse_foreign(const struct model *model, struct error *err)
 {
-    const json_t *quantisation = json_object_get(model->config, "quantization_config");
-    const char *method = json_string_value(json_object_get(quantisation, "quant_method"));
-    if (!quantisation || json_is_null(quantisation) ||
-        (method && strcmp(method, quant_method) == 0))
+    const char *method = parts_int8_method(model);
+    if (!method || strcmp(method, PARTS_INT8) == 0 || strcmp(method, PARTS_INT8_ROTATED) == 0)
         return true;
     return error_set(
         err,
-        "%s: config.json: quantization_config names the method \"%s\", expected none or "
+        "%s: config.json: quantization_config names the method \"%s\", expected none, \"%s\" or "
         "\"%s\"; start from the model before it was quantised",
-        model->name, method ? method : "?", quant_method);
+        model->name, method, PARTS_INT8, PARTS_INT8_ROTATED);
 }
 
 /* config.json with the new type. "quant_method" makes transformers say that it does not know the
@@ -440,14 +486,19 @@ static json_t *config_of(const struct model *model, const struct batch *batch, e
                          struct error *err)
 {
     json_t *config = json_deep_copy(model->config);
-    bool codes = false, ok = config != NULL;
-    for (size_t i = 0; i < batch->n; i++)
-        codes |= is_codes(&batch->tensor[i]);
+    bool codes = false, rotated = false, ok = config != NULL;
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct tensor_view *view = &batch->tensor[i];
+        codes |= is_codes(view);
+        rotated |= view->type == DTYPE_I8 && !ngram_owns(view->name);
+    }
+    rotated &= format_rotates(model);
     if (ok && to != FORMAT_AS_IS)
         ok = model_state_type(config, known[to].type, err);
     if (ok && codes)
         ok = json_object_set_new(config, "quantization_config",
-                                 json_pack("{s:s}", "quant_method", quant_method)) == 0;
+                                 json_pack("{s:s}", "quant_method",
+                                           rotated ? PARTS_INT8_ROTATED : PARTS_INT8)) == 0;
     if (ok)
         return config;
     json_decref(config);

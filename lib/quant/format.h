@@ -4,12 +4,20 @@
  *   fp32 fp16 bf16   every floating-point tensor in that type, norms and biases too, as
  *                    save_pretrained() of a model cast to that type writes it; config.json says
  *                    so in torch_dtype
- *   int8             every matrix (rank 2: linear weights of the encoder, pooler and classifier,
- *                    and the embedding tables) as I8 with one scale per row, in a second tensor
- *                    "<name>_scale" F32 [rows]: value = scale[row] * data. A row is an output
- *                    channel of a linear layer or one entry of a table. Symmetric, no zero point:
- *                    scale = max|w| / 127, data = w / scale to the nearest, ties to even. All
- *                    else is F32, but the idf of an n-gram part, which are F16
+ *   int8             every matrix (rank 2: linear weights of the encoder and pooler, and the
+ *                    tables of words and positions) as I8 with one scale per row, in a second
+ *                    tensor "<name>_scale" F32 [rows]: scale[row] * data is the row, rotated. A row
+ *                    is an output channel of a linear layer or one entry of a table. Symmetric, no
+ *                    zero point: scale = max|w| / 127, data = w / scale to the nearest, ties to
+ *                    even. All else is F32, but the idf of an n-gram part, which are F16.
+ *                    The table of types and the classifier are F32 unless they are named: they are
+ *                    tiny, and every token meets the one, every logit the other
+ *
+ *                    Rows are rotated (kernels/rotate.h) before they are rounded, and config.json
+ *                    names the method "millet-int8-rotated"; an n-gram part's are not. Rows as they
+ *                    are, "millet-int8", stay in a model that holds such codes already, so that one
+ *                    model is of one kind; and in one whose zeros lie in blocks (io/model_blocks.h),
+ *                    which rotated would be no zeros
  *
  *                    Beside it there may be "<name>_input_scale" F32 [1] (calibrate.h): the scale
  *                    of all that is multiplied with it, instead of one for each row at work
@@ -62,6 +70,13 @@ const char *format_name(enum format format);                  /* "fp32" … */
 /* w [rows, cols] to data and scale [rows]. The values must be finite. A row of zeros, or of values
  * so small that the scale would be subnormal (below 1.5e-36), gets scale 1 and zeros. */
 void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data, float *scale);
+
+/* Whether int8 matrices that are made of this model, n-gram part aside, are rotated. */
+bool format_rotates(const struct model *model);
+/* format_quantise_rows of the rows rotated, or as they are; w is changed. false: rotated, they hold
+ * values that are not finite. */
+bool format_encode_rows(float *w, size_t rows, size_t cols, bool rotated, int8_t *data,
+                        float *scale) MUST_CHECK;
 
 /* One tensor in another format: itself, or itself and its scales. */
 struct format_made {

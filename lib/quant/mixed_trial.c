@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "io/records_draw.h"
 #include "nn/classifier.h"
+#include "nn/parts.h"
 
 enum { SET_BITS = 63 };
 
@@ -133,6 +134,19 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Says how the codes are to be read, as that of the model that will be written does. */
+static json_t *config_of(const struct model *model)
+{
+    if (!format_rotates(model))
+        return json_incref(model->config);
+    json_t *config = json_copy(model->config);
+    if (config && json_object_set_new(config, "quantization_config",
+                                      json_pack("{s:s}", "quant_method", PARTS_INT8_ROTATED)) == 0)
+        return config;
+    json_decref(config);
+    return NULL;
+}
+
 /* Scales of codes that the model has already stay beside what replaces their tensor, unused. */
 static bool compose(const struct mixed_trial *trial, const struct format_made *const *made,
                     struct model *model, struct error *err)
@@ -149,7 +163,12 @@ static bool compose(const struct mixed_trial *trial, const struct format_made *c
     model->n_tensors = n;
     if (model->tensor)
         qsort(model->tensor, n, sizeof *model->tensor, by_name);
-    return model->tensor != NULL;
+    model->config = config_of(trial->model);
+    if (model->tensor && model->config)
+        return true;
+    free(model->tensor);
+    json_decref(model->config);
+    return error_set(err, "no memory for a model to try");
 }
 
 bool mixed_trial_run(const struct mixed_trial *trial, const struct format_made *const *made,
@@ -162,6 +181,7 @@ bool mixed_trial_run(const struct mixed_trial *trial, const struct format_made *
     if (ok) {
         ok = answer(trial, &model, n, logits, err);
         free(model.tensor);
+        json_decref(model.config);
     }
     *divergence = 0;
     for (size_t i = 0; ok && i < n; i++)

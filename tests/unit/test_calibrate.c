@@ -89,7 +89,7 @@ static void written(struct model *from, const struct format_plan *plan, struct m
 
 static void in_files(const struct calibrate *c, struct model *model)
 {
-    static const char name[] = "classifier.weight_input_scale";
+    static const char name[] = "bert.pooler.dense.weight_input_scale";
     const struct format_plan plan = {
         .to = FORMAT_INT8, .tables = FORMAT_AS_IS, .input = c->input, .n_inputs = c->n};
     const struct format_plan again = {.to = FORMAT_INT8, .tables = FORMAT_AS_IS};

@@ -179,7 +179,8 @@ static void to_format(struct model *model, enum format to, struct model *there, 
     tiny_reopen(output, there, file);
 }
 
-/* Cutting codes and scales, then weights = cutting the weights. */
+/* Whole units of codes cannot be cut, as their columns are rotated. Layers can: cutting codes and
+ * scales, then weights = cutting the weights. */
 static void int8(void)
 {
     static struct tiny tiny;
@@ -188,6 +189,11 @@ static void int8(void)
     tiny_model(&tiny, &model, "whole");
     struct keep keep = choose(&tiny, 104);
     to_format(&model, FORMAT_INT8, &codes, "codes");
+    refused(&codes, &tiny.shape, &keep, NULL, 0, "mquant --to fp32 first");
+    keep_free(&keep);
+    static const size_t outer[] = {0, 2};
+    struct error err = ERROR_INIT;
+    tiny_must(keep_of_layers(&keep, &tiny.shape, outer, 2, &err), &err);
     compact(&codes, &tiny.shape, &keep, &cut_codes, "cut-codes");
     to_format(&cut_codes, FORMAT_FP32, &one, "one");
     to_format(&codes, FORMAT_FP32, &weights, "weights");
