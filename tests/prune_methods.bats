@@ -90,8 +90,25 @@ answers() {
     assert_same one.tar two.tar
 }
 
-@test "weights of int8 models are not changed: refused with the remedy, cut all the same" {
+@test "units of int8 models are not cut, as their columns are rotated: refused with the remedy" {
     mquant -q --to int8 deep.tar > int8.tar
+    for how in "fisher" "fisher --tune none" "importance --tune none"; do
+        # shellcheck disable=SC2086
+        run mprune -j 1 -m int8.tar --method $how --keep 50% -o x.tar data.tok
+        assert_fails 'rotated' 'mquant --to fp32'
+    done
+    run mprune -m int8.tar --method magnitude --keep 50% -o x.tar
+    assert_fails 'rotated' 'mquant --to fp32'
+    [ ! -e x.tar ]
+    mquant -q --to fp32 int8.tar | mprune -q -m - --method magnitude --keep 50% -o x.tar
+    answers x.tar
+}
+
+@test "int8 models whose zeros lie in blocks are not rotated: cut, but their weights are not changed" {
+    mprune -q -j 1 -m deep.tar --method movement --block 8x8 --keep 50% --epochs 1 -o blocks.tar data.tok
+    mquant -q --to int8 -o int8.tar blocks.tar
+    run tar xOf int8.tar config.json
+    assert_says '"quant_method": "millet-int8"'
     run mprune -j 1 -m int8.tar --method fisher --keep 50% -o x.tar data.tok
     assert_fails 'mquant --to fp32' '--tune none'
     [ ! -e x.tar ]

@@ -97,15 +97,16 @@ static json_t *make_key(const struct shape *shape, const struct latency_options 
     processor_name(processor, sizeof processor);
     dev->op->describe(dev, kernels, sizeof kernels);
     kernels[strcspn(kernels, ",")] = '\0'; /* what follows is of training */
-    json_t *key = json_pack(
-        "{s:o, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:I, s:I}", "processor",
-        jobject_text(processor), "device", dev->name, "kernels", kernels, "threads",
-        (json_int_t)(team ? threads_count(team) : 1), "architecture", shape->family->model_type,
-        "hidden", (json_int_t)shape->hidden, "embedding", (json_int_t)shape->embed, "head_size",
-        (json_int_t)shape->head_size, "heads", heads, "neurons", ffn, "labels",
-        (json_int_t)shape->n_labels, "all_rows_in_the_last_layer",
-        !shape_first_only(shape, shape->n_layers - 1), "format", options->int8 ? "int8" : "fp32",
-        "text_tokens", (json_int_t)options->n_tokens, "run_tokens", (json_int_t)PACE_RUN_TOKENS);
+    json_t *key =
+        json_pack("{s:o, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:I, s:I}",
+                  "processor", jobject_text(processor), "device", dev->name, "kernels", kernels,
+                  "threads", (json_int_t)(team ? threads_count(team) : 1), "architecture",
+                  shape->family->model_type, "hidden", (json_int_t)shape->hidden, "embedding",
+                  (json_int_t)shape->embed, "head_size", (json_int_t)shape->head_size, "heads",
+                  heads, "neurons", ffn, "labels", (json_int_t)shape->n_labels,
+                  "all_rows_in_the_last_layer", !shape_first_only(shape, shape->n_layers - 1),
+                  "format", options->int8 ? "int8 rotated" : "fp32", "text_tokens",
+                  (json_int_t)options->n_tokens, "run_tokens", (json_int_t)PACE_RUN_TOKENS);
     if (!key)
         error_set(err, "no memory for the table of costs");
     return key;

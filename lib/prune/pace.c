@@ -40,31 +40,36 @@ struct pace {
 /* ---- made-up weights ---- */
 
 /* Small values, no two rows alike; host memory of the caller. */
-static bool make_weight(const struct pace *pace, size_t rows, size_t cols, struct weight *weight,
-                        void **owned, struct error *err)
+static bool make_weight(bool int8, size_t rows, size_t cols, struct weight *weight, void **owned,
+                        struct error *err)
 {
-    size_t n, element = pace->options.int8 ? 1 : sizeof(float);
+    size_t n, element = int8 ? 1 : sizeof(float);
     if (!memory_multiply(rows, cols, &n))
         return error_set(err, "%zu x %zu weights are too many", rows, cols);
-    size_t scales = pace->options.int8 ? rows : 0;
+    size_t scales = int8 ? rows : 0;
     float *memory = memory_aligned(scales * sizeof(float) + n * element + 1, 1, err);
     if (!memory)
         return false;
     *owned = memory;
     *weight = (struct weight){.rows = rows, .cols = cols, .data = memory + scales};
-    weight->type = pace->options.int8 ? DTYPE_I8 : DTYPE_F32;
-    weight->scale = pace->options.int8 ? memory : NULL;
-    weight->rotated = pace->options.int8; /* as mquant writes them: that takes time, too */
+    weight->type = int8 ? DTYPE_I8 : DTYPE_F32;
+    weight->scale = int8 ? memory : NULL;
+    weight->rotated = int8; /* that takes time, too */
     for (size_t i = 0; i < scales; i++)
         memory[i] = 1.0F / 2048;
     for (size_t i = 0; i < n; i++) {
         int value = (int)(i * 2654435761U >> 16 & 127) - 63;
-        if (pace->options.int8)
+        if (int8)
             ((int8_t *)(memory + scales))[i] = (int8_t)value;
         else
             memory[i] = (float)value / 2048;
     }
     return true;
+}
+
+static bool is_int8(const struct pace *pace, const struct part *part)
+{
+    return pace->options.int8 && part->role != FAMILY_TYPE && part->role != FAMILY_CLASSIFIER;
 }
 
 static bool make_table(void *context, const struct part *part, struct table_weights **to,
@@ -73,7 +78,8 @@ static bool make_table(void *context, const struct part *part, struct table_weig
     struct pace *pace = context;
     struct weight weight;
     size_t rows = part->role == FAMILY_WORD && part->rows > WORD_ROWS ? WORD_ROWS : part->rows;
-    if (!make_weight(pace, rows, part->cols, &weight, &pace->table[pace->n_tables], err))
+    if (!make_weight(is_int8(pace, part), rows, part->cols, &weight, &pace->table[pace->n_tables],
+                     err))
         return false;
     pace->n_tables++;
     *to = pace->dev->op->table_prepare(pace->dev, &weight, err);
@@ -89,7 +95,8 @@ static bool make_matrix(void *context, const struct part *part, size_t n_stacked
     void *owned[MAX_STACKED] = {NULL, NULL, NULL};
     bool ok = true;
     for (size_t i = 0; ok && i < n_stacked; i++)
-        ok = make_weight(pace, part[i].rows, part[i].cols, &weight[i], &owned[i], err);
+        ok = make_weight(is_int8(pace, part), part[i].rows, part[i].cols, &weight[i], &owned[i],
+                         err);
     if (ok)
         to->linear = pace->dev->op->linear_prepare(pace->dev, weight, bias, n_stacked, err);
     for (size_t i = 0; i < MAX_STACKED; i++)

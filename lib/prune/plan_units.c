@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/memory.h"
+#include "nn/parts.h"
 #include "prune/magnitude.h"
 #include "prune/plan.h"
 #include "prune/rearrange.h"
@@ -128,11 +129,30 @@ static json_t *how(const struct work *work)
     return NULL;
 }
 
+/* Before all is scored: columns that rotation joined cannot be cut (compact.c). */
+static bool check_columns(const struct model *model, const struct shape *shape, struct error *err)
+{
+    static const enum family_role role[] = {FAMILY_CONTEXT, FAMILY_FFN_OUT};
+    for (size_t i = 0; i < 2 * shape->n_layers; i++) {
+        char name[PARTS_NAME_BYTES];
+        family_name(shape->family, role[i % 2], i / 2, shape->stack - 1, "weight", name,
+                    sizeof name);
+        const struct tensor_view *view = parts_find_tensor(model, name);
+        if (view && parts_rotated(model, view))
+            return error_set(err,
+                             "%s: tensor %s is int8 and rotated, each value of all columns around "
+                             "it, so that none can go alone: mquant --to fp32 first",
+                             model->name, view->name);
+    }
+    return true;
+}
+
 static bool decide(struct work *work, struct error *err)
 {
     struct plan *plan = work->plan;
     if (!shape_from_model(&plan->before, work->model, err) ||
         !plan_check_units(&plan->before, work->model, err) ||
+        !check_columns(work->model, &plan->before, err) ||
         (work->options->tune.what != TUNE_NONE && !tune_check(work->model, &plan->before, err)))
         return false;
     work->unit = search_units(&plan->before, plan->n_tokens, &work->n_units, err);
