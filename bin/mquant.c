@@ -9,6 +9,7 @@
 #include "io/records.h"
 #include "nn/ngram.h"
 #include "quant/calibrate.h"
+#include "quant/compensate.h"
 #include "quant/dense.h"
 #include "quant/encoder_alone.h"
 #include "quant/format.h"
@@ -22,6 +23,7 @@ enum {
     OPTION_BUDGET,
     OPTION_ON,
     OPTION_CALIBRATE,
+    OPTION_COMPENSATE,
     OPTION_SAMPLES,
     OPTION_DENSE
 };
@@ -38,7 +40,10 @@ static const struct tool_option option_table[] = {
      OPTION_ON},
     {0, "calibrate", "STREAM", "int8: scales of activations from these records, not from each text",
      OPTION_CALIBRATE},
-    {0, "samples", "N", "records for measuring one matrix (--budget), or --calibrate (512)",
+    {0, "compensate", "STREAM", "int8: rounding that costs least on these records; needs --to int8",
+     OPTION_COMPENSATE},
+    {0, "samples", "N",
+     "records for measuring one matrix (--budget), or --calibrate, --compensate (512)",
      OPTION_SAMPLES},
     {0, "dense", NULL, "pad with zeros to a shape that Hugging Face's classes hold", OPTION_DENSE},
 };
@@ -49,10 +54,9 @@ struct options {
     enum job job;
     struct format_plan plan; /* of JOB_FORMAT */
     const char *model;
-    double budget;         /* points; negative: not given */
-    const char *on;        /* NULL: not given */
-    const char *calibrate; /* NULL: not given */
-    size_t samples;        /* 0: not given */
+    double budget;                           /* points; negative: not given */
+    const char *on, *calibrate, *compensate; /* NULL: not given */
+    size_t samples;                          /* 0: not given */
 };
 
 /* What was done, for the note. */
@@ -105,6 +109,9 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         tool_argument_once(tool, "--calibrate", &opt->calibrate);
         opt->job = opt->job == JOB_NONE ? JOB_FORMAT : opt->job;
         break;
+    case OPTION_COMPENSATE:
+        tool_argument_once(tool, "--compensate", &opt->compensate);
+        break;
     case OPTION_SAMPLES:
         opt->samples = (size_t)tool_argument_integer(tool, "--samples", 1, MAX_SAMPLES);
         break;
@@ -112,6 +119,20 @@ static void parse_option(struct tool *tool, struct options *opt, int id)
         set_job(tool, opt, JOB_DENSE);
         break;
     }
+}
+
+static void check_sample(struct tool *tool, const struct options *opt)
+{
+    bool sampled = opt->budget >= 0 || opt->calibrate || opt->compensate;
+    if (opt->samples && !sampled)
+        tool_usage_error(tool, "--samples needs --budget, --calibrate or --compensate");
+    if ((tool->given & TOOL_SEED) && !sampled)
+        tool_usage_error(tool,
+                         "--seed needs --budget, --calibrate or --compensate, which draw a sample");
+    if ((tool->given & (TOOL_DEVICE | TOOL_THREADS)) && !opt->on && !sampled)
+        tool_usage_error(
+            tool, "--%s needs --on, --calibrate or --compensate: no model is run without records",
+            tool->given & TOOL_DEVICE ? "device" : "threads");
 }
 
 static void check_options(struct tool *tool, const struct options *opt)
@@ -137,15 +158,11 @@ static void check_options(struct tool *tool, const struct options *opt)
     if (opt->calibrate && !budget && opt->plan.to != FORMAT_INT8 && opt->plan.to != FORMAT_AS_IS)
         tool_usage_error(tool, "--calibrate is for int8 matrices; --to %s has none",
                          format_name(opt->plan.to));
-    if (!budget && !opt->calibrate && opt->samples)
-        tool_usage_error(tool, "--samples needs --budget or --calibrate");
+    if (opt->compensate && (opt->job != JOB_FORMAT || opt->plan.to != FORMAT_INT8))
+        tool_usage_error(tool, "--compensate is for matrices that become int8: it needs --to int8");
     if (!budget && opt->on && opt->job == JOB_FORMAT)
         tool_usage_error(tool, "--on needs --budget, --dense or --to onnx");
-    if (!budget && !opt->calibrate && (tool->given & TOOL_SEED))
-        tool_usage_error(tool, "--seed needs --budget or --calibrate, which draw a sample");
-    if (!opt->on && !opt->calibrate && (tool->given & (TOOL_DEVICE | TOOL_THREADS)))
-        tool_usage_error(tool, "--%s needs --on or --calibrate: no model is run without records",
-                         tool->given & TOOL_DEVICE ? "device" : "threads");
+    check_sample(tool, opt);
 }
 
 static void parse(struct tool *tool, struct options *opt)
@@ -254,6 +271,19 @@ static bool calibrate(struct tool *tool, const struct options *opt, struct model
     return ok;
 }
 
+/* The codes of int8 matrices, into made. */
+static bool compensate(struct tool *tool, const struct options *opt, struct model *model,
+                       struct compensate *made)
+{
+    struct trial_of trial;
+    if (!open_trial(tool, opt->compensate, model, &trial))
+        return false;
+    bool ok = compensate_make(made, model, &trial.records, opt->samples ? opt->samples : SAMPLES,
+                              tool->seed, trial.dev, trial.team, &tool->progress, &tool->err);
+    close_trial(&trial);
+    return ok;
+}
+
 /* What an export without the n-gram part loses on the records of --on. */
 static bool measure_loss(struct tool *tool, const struct options *opt, struct model *model,
                          struct left_out *left)
@@ -296,6 +326,62 @@ static bool write_model(struct tool *tool, const struct options *opt, struct mod
     return format_write_plan(model, &opt->plan, stage, output, &result->format, &tool->err);
 }
 
+/* What records say of a model before it is written. */
+struct found {
+    struct left_out left;
+    struct mixed mixed;
+    struct calibrate scales;
+    struct compensate made;
+};
+
+/* Into found, and to the plan what is in it, which lends it. */
+static bool find(struct tool *tool, const struct options *opt, struct model *model,
+                 struct found *found, struct format_plan *plan)
+{
+    if (opt->job != JOB_FORMAT && opt->on && !measure_loss(tool, opt, model, &found->left))
+        return false;
+    if (opt->budget >= 0) {
+        if (!decide(tool, opt, model, &found->mixed))
+            return false;
+        plan->choice = found->mixed.choice;
+        plan->n_choices = found->mixed.n_choices;
+    }
+    if (opt->calibrate) {
+        if (!calibrate(tool, opt, model, &found->scales))
+            return false;
+        plan->input = found->scales.input;
+        plan->n_inputs = found->scales.n;
+    }
+    if (opt->compensate) {
+        if (!compensate(tool, opt, model, &found->made))
+            return false;
+        plan->codes = found->made.codes;
+        plan->n_codes = found->made.n;
+    }
+    return true;
+}
+
+static void tell_found(const struct tool *tool, const struct options *opt,
+                       const struct found *found)
+{
+    if (opt->budget >= 0)
+        tell_mixed(tool, &found->mixed);
+    tell_left_out(tool, &found->left);
+    if (opt->calibrate)
+        tool_note(tool, "activations: scales from %zu records for %zu matrices",
+                  found->scales.n_records, found->scales.n);
+    if (opt->compensate)
+        tool_note(tool, "rounding: made good on %zu records for %zu matrices",
+                  found->made.n_records, found->made.n);
+}
+
+static void close_found(struct found *found)
+{
+    mixed_free(&found->mixed);
+    calibrate_free(&found->scales);
+    compensate_free(&found->made);
+}
+
 static bool convert(struct tool *tool, const struct options *opt, struct output *output,
                     union result *result)
 {
@@ -317,36 +403,17 @@ static bool convert(struct tool *tool, const struct options *opt, struct output 
                        "%s: is an n-gram part alone, one matrix without tables of embeddings; --to "
                        "int8 is all there is to choose",
                        model.name);
-    struct mixed mixed = {.n = 0};
-    struct calibrate scales = {.n = 0};
     struct options with = *opt;
-    struct left_out left = {.ngram = opt->job != JOB_FORMAT && ngram_of_model(&model) &&
-                                     !ngram_alone(&model)};
-    if (ok && opt->job != JOB_FORMAT && opt->on)
-        ok = measure_loss(tool, opt, &model, &left);
-    if (ok && opt->budget >= 0) {
-        ok = decide(tool, opt, &model, &mixed);
-        with.plan.choice = mixed.choice;
-        with.plan.n_choices = mixed.n_choices;
-    }
-    if (ok && opt->calibrate) {
-        ok = calibrate(tool, opt, &model, &scales);
-        with.plan.input = scales.input;
-        with.plan.n_inputs = scales.n;
-    }
+    struct found found = {.left.ngram = opt->job != JOB_FORMAT && ngram_of_model(&model) &&
+                                        !ngram_alone(&model)};
+    ok = ok && find(tool, opt, &model, &found, &with.plan);
     if (ok)
         ok = write_model(tool, &with, &model, stage, output, result);
     else
         json_decref(stage);
-    if (ok && opt->budget >= 0)
-        tell_mixed(tool, &mixed);
     if (ok)
-        tell_left_out(tool, &left);
-    if (ok && opt->calibrate)
-        tool_note(tool, "activations: scales from %zu records for %zu matrices", scales.n_records,
-                  scales.n);
-    mixed_free(&mixed);
-    calibrate_free(&scales);
+        tell_found(tool, opt, &found);
+    close_found(&found);
     model_close(&model);
     return ok;
 }
@@ -407,6 +474,7 @@ int main(int argc, char **argv)
                     "mquant --embeddings FORMAT [-o FILE] [MODEL]\n"
                     "mquant --budget POINTS --on STREAM [--to FORMAT] [-o FILE] [MODEL]\n"
                     "mquant [--to int8] --calibrate STREAM [-o FILE] [MODEL]\n"
+                    "mquant --to int8 --compensate STREAM [-o FILE] [MODEL]\n"
                     "mquant --dense [--on STREAM] [-o FILE] [MODEL]",
         .example = "mquant --to int8 -o small.tar model.tar",
         .option = option_table,

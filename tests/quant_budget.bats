@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# mquant beyond one format for all: tables of embeddings apart, matrices under a budget.
+# mquant beyond one format for all: tables of embeddings apart, matrices under a budget, what records tell of rounding.
 
 load helper
 
@@ -160,4 +160,49 @@ bytes() {
     assert_status 2
     run mquant --calibrate data.tok -o x.tar good.tar
     assert_fails "--to int8"
+}
+
+@test "--compensate: other codes, of the same size; the same with any threads" {
+    run mquant -v -j 1 --to int8 --compensate data.tok --samples 40 -o one.tar good.tar
+    assert_status 0
+    assert_says "made good on 40 records for"
+    mquant -q -j 2 --to int8 --compensate data.tok --samples 40 -o two.tar good.tar
+    tar xOf one.tar model.safetensors > one
+    tar xOf two.tar model.safetensors > two
+    assert_same one two
+    mquant -q --to int8 -o plain.tar good.tar
+    [ "$(bytes one.tar)" -eq "$(bytes plain.tar)" ]
+    tar xOf plain.tar model.safetensors > plain
+    ! cmp -s one plain || return 1
+    run tar xOf one.tar config.json
+    assert_says '"quant_method": "millet-int8-rotated"'
+    mquant -q --to fp32 -o back.tar one.tar
+    for model in one back; do
+        run mscore -q -j 1 -m $model.tar --predict data.tok
+        assert_status 0
+        [ "${#lines[@]}" -eq 60 ]
+    done
+    run mquant -j 1 --to int8 --compensate data.tok --calibrate data.tok -o both.tar good.tar
+    assert_status 0
+    assert_says "rounding: made good on 60 records" "activations: scales from 60 records"
+    [ "$(bytes both.tar)" -gt "$(bytes one.tar)" ]
+}
+
+@test "--compensate: what it refuses" {
+    for to in "" "--to fp16" "--to onnx" --dense "--calibrate data.tok" "--embeddings int8"; do
+        # shellcheck disable=SC2086
+        run mquant $to --compensate data.tok good.tar
+        assert_status 2
+    done
+    run mquant --to fp16 --compensate data.tok good.tar
+    assert_status 2
+    assert_says "--compensate is for matrices that become int8: it needs --to int8"
+    mquant -q --to int8 -o int8.tar good.tar
+    run mquant --to int8 --compensate data.tok -o x.tar int8.tar
+    assert_fails "is of int8 codes already" "start from the model before it was quantised"
+    mtok -q --learn 220 --algorithm unigram -o other.tar data.csv
+    mtok -q -m other.tar -o other.tok data.csv
+    run mquant --to int8 --compensate other.tok -o x.tar good.tar
+    assert_fails "tokenizer"
+    [ ! -e x.tar ]
 }

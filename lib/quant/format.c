@@ -298,6 +298,12 @@ static bool convert_plain(const struct model *model, struct batch *batch, const 
     return true;
 }
 
+static bool refuse_scale(const struct model *model, const char *name, struct error *err)
+{
+    return error_set(err, "%s: there is a tensor \"%s_scale\" already; it must be renamed",
+                     model->name, name);
+}
+
 /* A matrix to codes of 8 or 4 bits, and its scales. */
 static bool convert_codes(const struct model *model, struct batch *batch, const struct rows *rows,
                           bool int4, struct error *err)
@@ -306,8 +312,7 @@ static bool convert_codes(const struct model *model, struct batch *batch, const 
     size_t n = rows->rows, cols = rows->cols, row = int4 ? int4_row_bytes(cols) : cols;
     size_t groups = int4 ? int4_groups(cols) : 1;
     if (!is_codes(rows->view) && find_scale(model, name, err))
-        return error_set(err, "%s: there is a tensor \"%s_scale\" already; it must be renamed",
-                         model->name, name);
+        return refuse_scale(model, name, err);
     char *scale_name = memory_format(err, "%s_scale", name);
     uint8_t *data = memory_aligned(n, row, err);
     float *scale = memory_aligned(n * groups, sizeof *scale, err);
@@ -333,6 +338,34 @@ static bool convert_codes(const struct model *model, struct batch *batch, const 
               int4 ? tensor_view_2d(scale_name, DTYPE_F32, n, groups, scale)
                    : tensor_view_1d(scale_name, DTYPE_F32, n, scale),
               scale, scale_name);
+    return true;
+}
+
+static const struct format_codes *codes_of(const struct format_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n_codes; i++)
+        if (strcmp(plan->codes[i].name, name) == 0)
+            return &plan->codes[i];
+    return NULL;
+}
+
+/* Codes made beforehand. */
+static bool take_codes(const struct model *model, struct batch *batch, const struct rows *rows,
+                       const struct format_codes *codes, struct error *err)
+{
+    const char *name = rows->view->name;
+    if (codes->rows != rows->rows || codes->cols != rows->cols)
+        return error_set(err, "%s: tensor \"%s\" is [%zu, %zu], its codes are [%zu, %zu]",
+                         model->name, name, rows->rows, rows->cols, codes->rows, codes->cols);
+    if (find_scale(model, name, err))
+        return refuse_scale(model, name, err);
+    char *scale_name = memory_format(err, "%s_scale", name);
+    if (!scale_name)
+        return false;
+    batch_add(batch, tensor_view_2d(name, DTYPE_I8, codes->rows, codes->cols, codes->data), NULL,
+              NULL);
+    batch_add(batch, tensor_view_1d(scale_name, DTYPE_F32, codes->rows, codes->scale), NULL,
+              scale_name);
     return true;
 }
 
@@ -429,6 +462,10 @@ static bool convert_tensor(struct model *model, struct batch *batch, const struc
     if (codes && (to == FORMAT_AS_IS || (to == FORMAT_INT8 && view->type == DTYPE_I8) ||
                   (to == FORMAT_INT4 && view->type == DTYPE_U8)))
         return keep_codes(model, batch, &rows, err);
+    const struct format_codes *made =
+        matrix && to == FORMAT_INT8 ? codes_of(plan, view->name) : NULL;
+    if (made)
+        return take_codes(model, batch, &rows, made, err);
     if (matrix && (to == FORMAT_INT8 || to == FORMAT_INT4))
         return convert_codes(model, batch, &rows, to == FORMAT_INT4, err);
     return convert_plain(model, batch, &rows, plain_type(view, to), err);

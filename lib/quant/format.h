@@ -53,6 +53,13 @@ struct format_input {
     char *name; /* of a matrix; owned by whoever made the list */
     float scale;
 };
+/* Codes made beforehand, rotated; all of it owned by whoever made the list. */
+struct format_codes {
+    char *name; /* of a matrix */
+    size_t rows, cols;
+    int8_t *data; /* [rows, cols] */
+    float *scale; /* [rows] */
+};
 struct format_plan {
     enum format to;                     /* of all that is not said below; AS_IS: no change */
     enum format tables;                 /* of the tables of embeddings; AS_IS: as `to` */
@@ -62,6 +69,10 @@ struct format_plan {
      * says of it stays. */
     const struct format_input *input;
     size_t n_inputs;
+    /* [n_codes] Matrices that become int8 take these codes; the result holds them as long as it is
+     * written. */
+    const struct format_codes *codes;
+    size_t n_codes;
 };
 
 bool format_from_name(const char *name, enum format *format); /* false: unknown */
