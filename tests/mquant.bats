@@ -49,6 +49,19 @@ bytes() {
     [[ $output != *quantization_config* ]]
 }
 
+@test "int8 says that it is rotated, keeps its codes through fp32, and cannot be made narrower" {
+    mquant -q --to int8 -o int8.tar model.tar
+    run tar xOf int8.tar config.json
+    assert_says '"quant_method": "millet-int8-rotated"'
+    mquant -q --to fp32 int8.tar | mquant -q --to int8 -o again.tar
+    mscore -q -j 1 -m int8.tar --predict data.tok > a
+    mscore -q -j 1 -m again.tar --predict data.tok > b
+    assert_same a b
+    run mstudent -q -j 1 -m int8.tar --hidden 16 --epochs 1 -o x.tar data.tok
+    assert_fails 'rotated' 'mquant --to fp32'
+    [ ! -e x.tar ]
+}
+
 @test "a student of a model in another format is fp32, and its config.json says so" {
     for format in bf16 int8; do
         mquant -q --to $format model.tar | mstudent -q -j 1 -m - --epochs 1 -o again.tar data.tok
