@@ -18,7 +18,19 @@ struct tokenizer_bert {
     uint32_t *first;            /* [n_added] their first code points */
 };
 
+enum { WAITING_MAX = 64 }; /* words: more than most headlines have */
+
+/* A word that was found in the text, while its set comes from memory. */
+struct waiting_word {
+    const char *at;
+    size_t n;                     /* 0: `code`, set apart */
+    struct word_cache_entry *set; /* NULL: too long for the cache */
+    uint32_t code;
+};
+
 struct tokenizer_bert_scratch {
+    struct waiting_word waiting[WAITING_MAX];
+    size_t n_waiting;
     struct bert_table table; /* added tokens' first code points are marked */
     struct word_cache cache;
     uint32_t *word; /* [max_word + BERT_MAPPED_MAX] code points of the word at hand */
@@ -107,21 +119,49 @@ static void match_word(const struct tokenizer_bert *bert, struct tokenizer_bert_
     put_word(bert, s->word, codes, ids);
 }
 
+static void put_cached(const struct tokenizer_bert *bert, struct tokenizer_bert_scratch *s,
+                       const struct waiting_word *word, struct token_ids *ids)
+{
+    if (word_cache_take(word->set, 1, word->at, word->n, ids))
+        return;
+    size_t before = ids->n;
+    match_word(bert, s, word->at, word->n, ids);
+    word_cache_keep(word->set, 1, word->at, word->n, ids, before);
+}
+
+/* Ids of the words that wait, in their order; none waits afterwards. */
+static void put_waiting(const struct tokenizer_bert *bert, struct tokenizer_bert_scratch *s,
+                        struct token_ids *ids)
+{
+    for (size_t i = 0; i < s->n_waiting && ids->n <= ids->limit; i++) {
+        const struct waiting_word *word = &s->waiting[i];
+        if (word->set)
+            put_cached(bert, s, word, ids);
+        else if (word->n)
+            match_word(bert, s, word->at, word->n, ids);
+        else
+            put_word(bert, &word->code, 1, ids);
+    }
+    s->n_waiting = 0;
+}
+
+static void add_waiting(const struct tokenizer_bert *bert, struct tokenizer_bert_scratch *s,
+                        const struct waiting_word *word, struct token_ids *ids)
+{
+    if (s->n_waiting == WAITING_MAX)
+        put_waiting(bert, s, ids);
+    s->waiting[s->n_waiting++] = *word;
+}
+
 static void raw_word(const struct tokenizer_bert *bert, struct tokenizer_bert_scratch *s,
                      const char *p, size_t n, struct token_ids *ids)
 {
-    if (n > WORD_CACHE_KEY) {
-        match_word(bert, s, p, n, ids);
-        return;
+    struct waiting_word word = {.at = p, .n = n};
+    if (n <= WORD_CACHE_KEY) {
+        word.set = word_cache_set(&s->cache, p, n);
+        word_cache_prefetch(word.set);
     }
-    struct word_cache_entry *entry = word_cache_slot(&s->cache, p, n);
-    if (word_cache_holds(entry, 1, p, n)) {
-        word_cache_put_ids(entry, ids);
-        return;
-    }
-    size_t before = ids->n;
-    match_word(bert, s, p, n, ids);
-    word_cache_keep(entry, 1, p, n, ids, before);
+    add_waiting(bert, s, &word, ids);
 }
 
 void tokenizer_bert_encode(const struct tokenizer_bert *bert, struct tokenizer_bert_scratch *s,
@@ -130,6 +170,7 @@ void tokenizer_bert_encode(const struct tokenizer_bert *bert, struct tokenizer_b
     const unsigned char *p = (const unsigned char *)text, *end = p + n;
     s->table.err = ids->err;
     s->table.failed = false;
+    s->n_waiting = 0;
     while (p < end && ids->n <= ids->limit && !ids->failed) {
         const struct added_token *added = NULL;
         const unsigned char *begin = p, *next = p;
@@ -147,11 +188,13 @@ void tokenizer_bert_encode(const struct tokenizer_bert *bert, struct tokenizer_b
             raw_word(bert, s, (const char *)begin, (size_t)(p - begin), ids);
         if (p == end)
             break;
-        if (added)
+        if (added) {
+            put_waiting(bert, s, ids);
             token_ids_add(ids, added->id);
-        else if (entry & BERT_IS_ALONE)
-            put_word(bert, &(uint32_t){entry & BERT_CODE}, 1, ids);
+        } else if (entry & BERT_IS_ALONE)
+            add_waiting(bert, s, &(struct waiting_word){.code = entry & BERT_CODE}, ids);
         p = added ? p + added->n : next;
     }
+    put_waiting(bert, s, ids);
     ids->failed |= s->table.failed;
 }

@@ -4,7 +4,8 @@
  * A text is cut into raw words (runs of code points that are neither white space nor set apart nor
  * the beginning of an added token) by a table of one entry per code point, filled on first use. A
  * raw word is looked up in a cache; only on a miss is it normalised and matched. So most of the
- * work is the table walk and one look-up a word.
+ * work is the table walk and one look-up a word. The look-ups wait until some words were found, and
+ * what they read is on its way into the processor's cache meanwhile.
  */
 #ifndef MILLET_TEXT_TOKENIZER_BERT_H
 #define MILLET_TEXT_TOKENIZER_BERT_H

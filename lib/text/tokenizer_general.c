@@ -167,14 +167,13 @@ static void match_cached(const struct tokenizer_general *g, struct tokenizer_gen
         match(g, s, text, n, ids);
         return;
     }
-    struct word_cache_entry *entry = word_cache_slot(&s->cache, text, n);
-    if (word_cache_holds(entry, CACHE_WORD, text, n)) {
-        word_cache_put_ids(entry, ids);
+    struct word_cache_entry *set = word_cache_set(&s->cache, text, n);
+    if (word_cache_take(set, CACHE_WORD, text, n, ids)) {
         return;
     }
     size_t before = ids->n;
     match(g, s, text, n, ids);
-    word_cache_keep(entry, CACHE_WORD, text, n, ids, before);
+    word_cache_keep(set, CACHE_WORD, text, n, ids, before);
 }
 
 /* A normalised text without added tokens. */
@@ -276,7 +275,7 @@ static void put_part(const struct tokenizer_general *g, struct tokenizer_general
     /* The text's last part may lack what a cut behind it needs. */
     if (*end == first_end && length <= WORD_CACHE_KEY && ids->n <= ids->limit &&
         (!g->joint_needs_end || (n_out && !ends_in_space(out, n_out))))
-        word_cache_keep(word_cache_slot(&s->cache, part, length), head ? CACHE_HEAD : CACHE_PART,
+        word_cache_keep(word_cache_set(&s->cache, part, length), head ? CACHE_HEAD : CACHE_PART,
                         part, length, ids, before);
 }
 
@@ -288,9 +287,8 @@ static void put_parts(const struct tokenizer_general *g, struct tokenizer_genera
         end = next_joint(text, n, at);
         size_t length = end - at;
         if (length <= WORD_CACHE_KEY) {
-            const struct word_cache_entry *entry = word_cache_slot(&s->cache, text + at, length);
-            if (word_cache_holds(entry, first ? CACHE_HEAD : CACHE_PART, text + at, length)) {
-                word_cache_put_ids(entry, ids);
+            struct word_cache_entry *set = word_cache_set(&s->cache, text + at, length);
+            if (word_cache_take(set, first ? CACHE_HEAD : CACHE_PART, text + at, length, ids)) {
                 continue;
             }
         }

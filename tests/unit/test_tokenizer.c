@@ -137,6 +137,50 @@ static void test_limits(void)
     tokenizer_close(t);
 }
 
+/* Words wait for their places in the cache, some dozens at a time: texts of every number of words
+ * around that, of each kind, and every limit. */
+static void test_many_words(void)
+{
+    enum { WORDS = 150, LONG = 57, ROOM = WORDS * LONG };
+    static const char *const part[] = {"c ", "ab ", ".", "[SEP]", "aab ", "", "\xE0\xA6\x95 "};
+    static const int32_t expected[][3] = {{9, -1},     {7, -1}, {11, -1}, {3, -1},
+                                          {5, 12, -1}, {-1},    {1, -1}};
+    struct error err = ERROR_INIT;
+    struct tokenizer *t = open_with("many", small, "{\"do_lower_case\": false}", NULL, &err);
+    struct tokenizer_scratch *s = t ? tokenizer_scratch_open(t, &err) : NULL;
+    char *text = malloc(ROOM);
+    int32_t *wanted = malloc(ROOM * sizeof *wanted);
+    size_t n = 0, n_wanted = 1;
+    bool good = s != NULL, cut = good;
+    wanted[0] = 2;
+    for (size_t i = 0; good && cut && i < WORDS; i++) {
+        const int32_t *id;
+        size_t kind = i % 7, n_ids;
+        if (kind == 5) { /* too long for the cache */
+            memset(text + n, 'a', LONG);
+            text[n + LONG] = ' ';
+            n += LONG + 1;
+            for (int j = 0; j < LONG; j++)
+                wanted[n_wanted++] = j ? 6 : 5;
+        }
+        n += (size_t)sprintf(text + n, "%s", part[kind]);
+        for (const int32_t *e = expected[kind]; *e >= 0; e++)
+            wanted[n_wanted++] = *e;
+        wanted[n_wanted] = 3;
+        good = tokenizer_encode(t, s, text, n, 0, &id, &n_ids, &err) && n_ids == n_wanted + 1 &&
+               memcmp(id, wanted, n_ids * sizeof *id) == 0;
+        for (size_t limit = 2; i > 60 && i < 70 && cut && limit <= n_wanted; limit++)
+            cut = tokenizer_encode(t, s, text, n, limit, &id, &n_ids, &err) && n_ids == limit &&
+                  tokenizer_truncated(s) && memcmp(id, wanted, (limit - 1) * sizeof *id) == 0;
+    }
+    tap_ok(good, "texts of 1 to %d words of all kinds %s", WORDS, err.text);
+    tap_ok(cut, "cut anywhere %s", err.text);
+    free(wanted);
+    free(text);
+    tokenizer_scratch_close(s);
+    tokenizer_close(t);
+}
+
 static void test_decode(void)
 {
     struct error err = ERROR_INIT;
@@ -423,6 +467,7 @@ int main(void)
             test_golden(vocabulary, value[lower], value[strip]);
     free(vocabulary);
     test_limits();
+    test_many_words();
     test_decode();
     test_files();
     test_added();
