@@ -6,6 +6,7 @@
 
 #include "core/memory.h"
 #include "text/byte_level.h"
+#include "text/text_find.h"
 #include "text/utf8.h"
 
 enum { MAX_STEPS = 16, MAX_DEPTH = 8, BYTE_TOKEN = 6 /* "<0x41>" */ };
@@ -186,7 +187,7 @@ static bool replace(const char *p, size_t n, const char *pattern, size_t n_patte
                     struct error *err)
 {
     const char *end = p + n, *found;
-    while (n_pattern && p < end && (found = memmem(p, (size_t)(end - p), pattern, n_pattern))) {
+    while (n_pattern && p < end && (found = text_find(p, (size_t)(end - p), pattern, n_pattern))) {
         if (!text_buffer_add(out, p, (size_t)(found - p), err) ||
             !text_buffer_add(out, content, n_content, err))
             return false;
@@ -224,13 +225,14 @@ static size_t clean_up(char *text, size_t n)
         {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t i = 0; i < sizeof rewrite / sizeof *rewrite; i++) {
         const char *from = rewrite[i][0], *to = rewrite[i][1];
-        char *at = text, *put = text, *end = text + n, *found;
-        while ((found = memmem(at, (size_t)(end - at), from, strlen(from)))) {
+        char *at = text, *put = text, *end = text + n;
+        const char *found;
+        while ((found = text_find(at, (size_t)(end - at), from, strlen(from)))) {
             memmove(put, at, (size_t)(found - at));
             put += found - at;
             memcpy(put, to, strlen(to));
             put += strlen(to);
-            at = found + strlen(from);
+            at += (size_t)(found - at) + strlen(from);
         }
         memmove(put, at, (size_t)(end - at));
         n = (size_t)(put - text) + (size_t)(end - at);

@@ -9,6 +9,7 @@
 #include "text/byte_level.h"
 #include "text/charsmap.h"
 #include "text/codepoint.h"
+#include "text/text_find.h"
 #include "text/utf8.h"
 
 enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
@@ -388,7 +389,7 @@ static bool run_replace(const struct step *step, const char *text, size_t n,
     utf8_next(&next);
     if (n >= step->n_pattern && memcmp(text, step->pattern, step->n_pattern) == 0)
         note_match(step, (const char *)next < step->pattern + step->n_pattern ? 2 : 1, head);
-    while (p < end && (found = memmem(p, (size_t)(end - p), step->pattern, step->n_pattern))) {
+    while (p < end && (found = text_find(p, (size_t)(end - p), step->pattern, step->n_pattern))) {
         if (!text_buffer_add(out, p, (size_t)(found - p), err) ||
             !text_buffer_add(out, step->content, step->n_content, err))
             return false;

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "text/byte_level.h"
 #include "text/codepoint.h"
+#include "text/text_find.h"
 #include "text/utf8.h"
 
 enum { MAX_STEPS = 32, MAX_DEPTH = 8 };
@@ -365,7 +366,7 @@ static bool cut_words(struct cutting *c)
 static bool cut_at_text(struct cutting *c, const struct step *step, bool invert)
 {
     const char *text = c->words->text, *p = text + c->whole.begin, *end = p + c->whole.n, *found;
-    while (p < end && (found = memmem(p, (size_t)(end - p), step->text, step->n))) {
+    while (p < end && (found = text_find(p, (size_t)(end - p), step->text, step->n))) {
         if (!add(c, (size_t)(p - text), (size_t)(found - p), invert) ||
             !add(c, (size_t)(found - text), step->n, !invert))
             return false;
