@@ -128,6 +128,9 @@ NAMES
         mscore -q -m model.tar --predict rows.tok | cut -f 1 > before
         mscore -q -m int8.tar --predict rows.tok | cut -f 1 > after
         [ "$(paste before after | awk -F '\t' '$1 == $2' | wc -l)" -ge 46 ]
+        mquant -q --to int8 --compensate rows.tok --calibrate rows.tok -o for_rows.tar model.tar
+        mscore -q -m for_rows.tar --predict rows.tok | cut -f 1 > after
+        [ "$(paste before after | awk -F '\t' '$1 == $2' | wc -l)" -ge 44 ]
         mprune -q -m int8.tar --method layers --keep 50% -o half.tar
         run mscore -q -m half.tar --predict rows.tok
         assert_status 0

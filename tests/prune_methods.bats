@@ -106,6 +106,8 @@ answers() {
 
 @test "int8 models whose zeros lie in blocks are not rotated: cut, but their weights are not changed" {
     mprune -q -j 1 -m deep.tar --method movement --block 8x8 --keep 50% --epochs 1 -o blocks.tar data.tok
+    run mquant -q -j 1 --to int8 --compensate data.tok -o x.tar blocks.tar
+    assert_fails "its zeros lie in blocks"
     mquant -q --to int8 -o int8.tar blocks.tar
     run tar xOf int8.tar config.json
     assert_says '"quant_method": "millet-int8"'
