@@ -12,6 +12,7 @@ enum {
     PANEL =
         64, /* rows of the factor that are taken off all others while they are in a near cache */
     ABREAST = 8, /* rows of a matrix at once: their sums stay in registers */
+    RUN = 8,
     MAX_CODE = 127
 };
 
@@ -25,15 +26,23 @@ struct factoring {
     size_t n, begin, end;
 };
 
+/* to [n] less factor times from. Runs of a fixed length are what compilers make vectors of. */
+static void subtract(double *restrict to, const double *restrict from, double factor, size_t n)
+{
+    size_t i = 0;
+    for (; i + RUN <= n; i += RUN)
+        for (size_t k = 0; k < RUN; k++)
+            to[i + k] -= factor * from[i + k];
+    for (; i < n; i++)
+        to[i] -= factor * from[i];
+}
+
 /* a[row] less what rows `first` … end - 1 of the panel give it, the last first. */
 static void take_off(const struct factoring *work, size_t row, size_t first)
 {
-    double *to = work->a + row * work->n;
     for (size_t k = work->end; k-- > first;) {
         const double *from = work->a + k * work->n;
-        double factor = from[row];
-        for (size_t i = 0; i <= row; i++)
-            to[i] -= factor * from[i];
+        subtract(work->a + row * work->n, from, from[row], row + 1);
     }
 }
 
@@ -129,12 +138,21 @@ static int8_t code_of(double value, float scale)
     return (int8_t)lrintf(fmaxf(-MAX_CODE, fminf(code, MAX_CODE)));
 }
 
-/* sum = what the errors of columns before c move column c by. */
+/* sum = what the errors of columns before c move column c by; four columns between each load and
+ * store of the sums. */
 static void feed_back(const double *factor, const double *error, size_t c, double sum[ABREAST])
 {
+    enum { A = ABREAST };
     double total[ABREAST] = {0};
-    for (size_t b = 0; b < c; b++, error += ABREAST)
-        for (size_t r = 0; r < ABREAST; r++)
+    size_t b = 0;
+    for (; b + 4 <= c; b += 4, error += 4 * A) {
+        const double f[4] = {factor[b], factor[b + 1], factor[b + 2], factor[b + 3]};
+        for (size_t r = 0; r < A; r++)
+            total[r] += (f[0] * error[r] + f[1] * error[A + r]) +
+                        (f[2] * error[2 * A + r] + f[3] * error[3 * A + r]);
+    }
+    for (; b < c; b++, error += A)
+        for (size_t r = 0; r < A; r++)
             total[r] += factor[b] * error[r];
     memcpy(sum, total, sizeof total);
 }
