@@ -50,7 +50,7 @@ static struct linear *prepare(struct device *dev, enum dtype type, unsigned kept
     for (size_t r = 0; r < OUT; r++)
         scale[r] = 0.01F;
     dtype_from_float(type, w, (size_t)OUT * IN, raw);
-    const struct weight part = {raw, type, type == DTYPE_I8 ? scale : NULL, OUT, IN};
+    const struct weight part = {raw, type, type == DTYPE_I8 ? scale : NULL, OUT, IN, false};
     struct linear *linear = dev->op->linear_prepare(dev, &part, NULL, 1, &err);
     need(linear != NULL);
     free(w);

@@ -3,12 +3,14 @@
  * runs as far as they fit. GF/s counts a multiplication and an addition as two.
  *
  *   f32, bf16, int8   packed weights (linear_prepare)
+ *   rotated           int8 as mquant makes it: activations are rotated, too (kernels/rotate.h)
  *   forward           trainable weights (linear_bind), packed anew in each product
  *   backward          dx, dw and db of these
  *
- * usage: bench_products [THREADS]   (default: 1, and all there are)
+ * usage: bench_products [THREADS [PRODUCT]]   (default: 1, and all there are; all products)
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "core/memory.h"
 #include "kernels/kernels.h"
@@ -30,14 +32,16 @@ static const struct shape shapes[] = {
 static const size_t row_counts[] = {1, 8, 20, 128, 320};
 enum { MOST_ROWS = 320, MOST_WIDTH = 3072 };
 
-enum kind { F32, BF16, INT8, FORWARD, BACKWARD, KINDS };
-static const char *const kind_names[KINDS] = {"f32", "bf16", "int8", "forward", "backward"};
+enum kind { F32, BF16, INT8, ROTATED, FORWARD, BACKWARD, KINDS };
+static const char *const kind_names[KINDS] = {"f32",     "bf16",    "int8",
+                                              "rotated", "forward", "backward"};
 
 struct bench {
     struct device *dev;
     struct threads *team;
     enum isa isa;
     size_t n_threads;
+    const char *only; /* product; NULL: all */
     float *w, *dw, *db, *x, *y, *dy, *dx, *scale;
     int8_t *w8;
     uint16_t *w16;
@@ -60,15 +64,16 @@ static bool measure(struct bench *b, enum kind kind, const struct shape *shape, 
 {
     const struct device_ops *op = b->dev->op;
     const struct weight parts[] = {
-        [F32] = {b->w, DTYPE_F32, NULL, shape->out, shape->in},
-        [BF16] = {b->w16, DTYPE_BF16, NULL, shape->out, shape->in},
-        [INT8] = {b->w8, DTYPE_I8, b->scale, shape->out, shape->in},
+        [F32] = {b->w, DTYPE_F32, NULL, shape->out, shape->in, false},
+        [BF16] = {b->w16, DTYPE_BF16, NULL, shape->out, shape->in, false},
+        [INT8] = {b->w8, DTYPE_I8, b->scale, shape->out, shape->in, false},
+        [ROTATED] = {b->w8, DTYPE_I8, b->scale, shape->out, shape->in, true},
     };
-    struct weight part = parts[kind <= INT8 ? kind : F32];
+    struct weight part = parts[kind <= ROTATED ? kind : F32];
     struct peak_kernel peak = peak_kernel(b->isa, part.type);
     struct linear *linear =
-        kind <= INT8 ? op->linear_prepare(b->dev, &part, NULL, 1, err)
-                     : op->linear_bind(b->dev, b->w, b->scale, shape->out, shape->in, err);
+        kind <= ROTATED ? op->linear_prepare(b->dev, &part, NULL, 1, err)
+                        : op->linear_bind(b->dev, b->w, b->scale, shape->out, shape->in, err);
     if (!linear)
         return false;
     struct peak_series series = {0}, top = {0};
@@ -116,10 +121,13 @@ static bool run(struct bench *b, size_t n_threads, struct error *err)
     b->dev = device_cpu_open(n_threads, err);
     b->team = threads_open(n_threads, err);
     bool ok = b->dev && b->team && isa_choose(&b->isa, err);
-    for (enum kind kind = F32; ok && kind < KINDS; kind++)
+    for (enum kind kind = F32; ok && kind < KINDS; kind++) {
+        if (b->only && strcmp(b->only, kind_names[kind]) != 0)
+            continue;
         for (size_t s = 0; ok && s < sizeof shapes / sizeof *shapes; s++)
             for (size_t r = 0; ok && r < sizeof row_counts / sizeof *row_counts; r++)
                 ok = measure(b, kind, &shapes[s], row_counts[r], err);
+    }
     char text[200];
     if (ok) {
         b->dev->op->describe(b->dev, text, sizeof text);
@@ -134,7 +142,7 @@ static bool run(struct bench *b, size_t n_threads, struct error *err)
 int main(int argc, char **argv)
 {
     struct error err = ERROR_INIT;
-    struct bench b = {0};
+    struct bench b = {.only = argc > 2 ? argv[2] : NULL};
     size_t most = threads_available(), given = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
     bool ok = make_data(&b, &err);
     printf("product\tlayer\tshape\trows\tthreads\t" PEAK_COLUMNS "\n");
