@@ -100,14 +100,15 @@ def convert(opt, name, source, shape, texts, *more):
     """The room of a model, made unless it is there; None with a note where that failed."""
     room = opt.work / name
     key = digest(source) + (shape or "")
+    command = [sys.executable, HERE / "peers_convert.py", source, room, "--millet", opt.millet, "--lines", room / "lines.txt"]
     if (room / "key").exists() and (room / "key").read_text() == key and not opt.fresh:
+        subprocess.run([*command, "--ours"], check=True)  # this build may write others than the last one
         return room
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(parents=True)
     note(f"{name}: converting for each engine")
     (room / "lines.txt").write_text("\n".join(texts[:300]) + "\n", encoding="utf-8")
-    done = subprocess.run([sys.executable, HERE / "peers_convert.py", source, room, "--millet", opt.millet, "--lines",
-                           room / "lines.txt", *(["--shape", shape] if shape else []), *more], stdout=subprocess.DEVNULL,
+    done = subprocess.run([*command, *(["--shape", shape] if shape else []), *more], stdout=subprocess.DEVNULL,
                           stderr=open(room / "convert.log", "w"))
     if done.returncode:
         note(f"{name}: could not be made: see {room}/convert.log")

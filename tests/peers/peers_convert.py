@@ -6,7 +6,7 @@
 MODEL: a fine-tuned classifier that Millet opens; an encoder gets a classifier at random. With --shape all weights are random and
 MODEL gives tokenizer and labels. ROOM gets
 
-    ours-fp32.tar -bf16 -int8   mquant --to fp32, bf16, int8
+    ours-fp32.tar -bf16 -int8   mquant --to fp32, bf16, int8 (--compensate on --lines)
     hf/                         mquant --dense of fp32: what transformers opens (heads and neurons that pruning took are zeros)
     onnx/export.onnx            torch.onnx.export of hf/, and fused by onnxruntime.transformers.optimizer (attention, skip layer
     onnx/fused.onnx             norm, bias and GELU, embeddings)
@@ -98,8 +98,12 @@ def source(opt):
 
 @step("millet")
 def millet(opt):
-    for form in ("fp32", "bf16", "int8"):
+    for form in ("fp32", "bf16"):
         quant(opt, ["--to", form], opt.model, opt.room / f"ours-{form}.tar")
+    stream = opt.room / "lines.tok"
+    subprocess.run([f"{opt.millet}/mtok", "-q", "-m", opt.model, "--format", "plain", "--max-tokens", "128", "-o", stream, opt.lines],
+                   check=True, capture_output=True, text=True)
+    quant(opt, ["--to", "int8", "--compensate", stream], opt.model, opt.room / "ours-int8.tar")
 
 
 @step("transformers")
@@ -217,10 +221,15 @@ def main():
     parser.add_argument("model")
     parser.add_argument("room", type=pathlib.Path)
     parser.add_argument("--millet", default=str(pathlib.Path(__file__).parents[2] / "bin"))
-    parser.add_argument("--lines", required=True, help="texts that scales of activations are found on, one a line")
+    parser.add_argument("--lines", required=True, help="texts that int8 weights and scales are fitted to, one a line")
     parser.add_argument("--shape", help="LAYERSxWIDTH or bert-base: random weights")
     parser.add_argument("--plain", action="store_true", help="for Millet and transformers alone")
+    parser.add_argument("--ours", action="store_true", help="Millet's forms again, in a ROOM that has all others")
     opt = parser.parse_args()
+    if opt.ours:
+        opt.model = opt.room / "source" if (opt.room / "source").exists() else opt.model
+        millet(opt)
+        return 0
     for name in ("onnx", "openvino", "ctranslate2"):
         (opt.room / name).mkdir(parents=True, exist_ok=True)
     status = {}
