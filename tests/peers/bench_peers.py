@@ -107,7 +107,7 @@ def convert(opt, name, source, shape, texts, *more):
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(parents=True)
     note(f"{name}: converting for each engine")
-    (room / "lines.txt").write_text("\n".join(texts[:300]) + "\n", encoding="utf-8")
+    (room / "lines.txt").write_text("\n".join(texts[:512]) + "\n", encoding="utf-8")
     done = subprocess.run([*command, *(["--shape", shape] if shape else []), *more], stdout=subprocess.DEVNULL,
                           stderr=open(room / "convert.log", "w"))
     if done.returncode:
