@@ -123,21 +123,26 @@ static inline float quantise_row_fixed(const float *x, size_t n, float scale, in
     return finite ? scale : NAN;
 }
 
-/* A row of finite weights rounded as int8 holds them. Adding and taking off 1.5 * 2^23 rounds as
- * lrintf() does, |w / scale| being less than 2^22, and is quick. A row whose scale would be
- * subnormal is all zero. */
-static inline void quantise_weights(const float *w, size_t n, float *rounded)
+/* Of a row of finite weights; 0, where it would be subnormal: the row is all zero. */
+static inline float quantise_weight_scale(const float *w, size_t n)
 {
-    const float shift = 12582912.0F;
     float largest = 0.0F;
     for (size_t i = 0; i < n; i++) {
         float size = fabsf(w[i]);
         largest = size > largest ? size : largest;
     }
     float scale = largest / 127.0F;
-    bool none = scale < 1.17549435e-38F;
+    return scale < FLT_MIN ? 0.0F : scale;
+}
+
+/* A row of finite weights rounded as int8 holds them. Adding and taking off 1.5 * 2^23 rounds as
+ * lrintf() does, |w / scale| being less than 2^22, and is quick. A row whose scale would be
+ * subnormal is all zero. */
+static inline void quantise_weights(const float *w, size_t n, float *rounded)
+{
+    const float shift = 12582912.0F, scale = quantise_weight_scale(w, n);
     for (size_t i = 0; i < n; i++)
-        rounded[i] = none ? 0.0F : (w[i] / scale + shift - shift) * scale;
+        rounded[i] = !(scale > 0.0F) ? 0.0F : (w[i] / scale + shift - shift) * scale;
 }
 
 #endif

@@ -112,6 +112,12 @@ const struct family *family_find(const char *model_type);
  * family demands of the config is checked. `place` names the file. */
 const struct family *family_of(const json_t *config, const char *place,
                                struct error *err) MUST_CHECK;
+/* What int8 models leave as it is unless it is named: it is tiny, and every token meets the one, every
+ * logit the other. */
+static inline bool family_stays_float(enum family_role role)
+{
+    return role == FAMILY_TYPE || role == FAMILY_CLASSIFIER;
+}
 static inline bool family_shares_layers(const struct family *family)
 {
     for (const char *at = family->layers; *at; at++)

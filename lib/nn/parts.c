@@ -202,12 +202,27 @@ const char *parts_int8_method(const struct model *model)
     return method ? method : "?";
 }
 
+bool parts_int8_known(const char *method)
+{
+    return strcmp(method, PARTS_INT8) == 0 || strcmp(method, PARTS_INT8_ROTATED) == 0;
+}
+
 bool parts_rotated(const struct model *model, const struct tensor_view *view)
 {
     if (view->type != DTYPE_I8 || ngram_owns(view->name))
         return false;
     const char *method = parts_int8_method(model);
     return method && strcmp(method, PARTS_INT8_ROTATED) == 0;
+}
+
+bool parts_check_columns(const struct model *model, const struct tensor_view *view,
+                         struct error *err)
+{
+    return !parts_rotated(model, view) ||
+           error_set(err,
+                     "tensor %s is int8 and rotated, each value of all columns around it, so that "
+                     "none can go alone: mquant --to fp32 first",
+                     view->name);
 }
 
 void parts_read_rows(const struct model *model, const struct tensor_view *view, size_t cols,
@@ -235,7 +250,7 @@ static bool check_method(const struct model *model, const struct tensor_view *vi
                          struct error *err)
 {
     const char *method = parts_int8_method(model);
-    if (!method || strcmp(method, PARTS_INT8) == 0 || strcmp(method, PARTS_INT8_ROTATED) == 0)
+    if (!method || parts_int8_known(method))
         return true;
     return error_set(err,
                      "%s: tensor %s is of codes, and config.json: quantization_config names the "

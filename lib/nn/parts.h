@@ -78,8 +78,14 @@ const struct tensor_view *parts_scale_of(const struct model *model, const struct
 #define PARTS_INT8_ROTATED "millet-int8-rotated"
 /* The method that config.json names; NULL: none. "?": it names none, but says there is one. */
 const char *parts_int8_method(const struct model *model);
+/* One of these two. */
+bool parts_int8_known(const char *method);
 /* Whether the rows of a tensor of the model are rotated. */
 bool parts_rotated(const struct model *model, const struct tensor_view *view);
+/* Refuses a tensor whose rows are: its columns cannot be cut. The model's name is for the caller to
+ * say. */
+bool parts_check_columns(const struct model *model, const struct tensor_view *view,
+                         struct error *err) MUST_CHECK;
 
 /* Rows [first, first + n) of such a tensor of `cols` columns (a vector: 1) as floats, rotated back
  * where they are rotated. */

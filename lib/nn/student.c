@@ -252,11 +252,8 @@ static bool cut_tensor(struct model *model, struct tensor_view *view, const stru
         return error_set(err, "%s: tensor %s is %s and does not fit the model's shape", model->name,
                          view->name, found);
     }
-    if (cols && parts_rotated(model, view))
-        return error_set(err,
-                         "%s: tensor %s is int8 and rotated, each value of all columns around it, "
-                         "so that none can go alone: mquant --to fp32 first",
-                         model->name, view->name);
+    if (cols && !parts_check_columns(model, view, err))
+        return error_at(err, "%s: ", model->name);
     size_t n_rows = rows ? rows->n * rows->block : (size_t)view->dim[0];
     size_t n_cols = cols ? cols->n * cols->block : wide;
     size_t bytes = n_rows * n_cols * element;

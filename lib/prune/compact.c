@@ -105,7 +105,8 @@ static const struct keep_layer *find_layer(const struct keep *keep, size_t layer
 /* One tensor of a layer: dropped, or renamed and cut. */
 static bool add_of_layer(struct compact *compact, const struct tensor_view *view,
                          const struct shape *shape, const struct keep *keep,
-                         const struct family_tensor *tensor, bool rotated, struct error *err)
+                         const struct family_tensor *tensor, const struct model *model,
+                         struct error *err)
 {
     size_t number = 0, at = compact->n_tensors;
     const struct keep_layer *kept = find_layer(keep, tensor->layer, &number);
@@ -125,11 +126,8 @@ static bool add_of_layer(struct compact *compact, const struct tensor_view *view
     if (cut != CUT_NOTHING) {
         struct gather gather = gather_of(cut, shape, kept);
         if (gather.n < gather.all) {
-            if (gather.cols && rotated)
-                return error_set(err,
-                                 "tensor %s is int8 and rotated, each value of all columns around "
-                                 "it, so that none can go alone: mquant --to fp32 first",
-                                 view->name);
+            if (gather.cols && !parts_check_columns(model, view, err))
+                return false;
             compact->owned[at] = gather_slices(&compact->tensor[at], &gather, err);
             if (!compact->owned[at])
                 return false;
@@ -219,8 +217,7 @@ static bool compact_build(struct compact *compact, struct model *model, const st
         /* What all layers share has no number and stays. */
         if (ok && family_parse(shape->family, view->name, &tensor) &&
             tensor.number_end > tensor.number_begin)
-            ok = add_of_layer(compact, view, shape, keep, &tensor, parts_rotated(model, view),
-                              err) ||
+            ok = add_of_layer(compact, view, shape, keep, &tensor, model, err) ||
                  error_at(err, "%s: ", model->name);
         else if (ok)
             ok = add_of_all(compact, view, shape, keep, err);

@@ -69,7 +69,7 @@ static bool make_weight(bool int8, size_t rows, size_t cols, struct weight *weig
 
 static bool is_int8(const struct pace *pace, const struct part *part)
 {
-    return pace->options.int8 && part->role != FAMILY_TYPE && part->role != FAMILY_CLASSIFIER;
+    return pace->options.int8 && !family_stays_float(part->role);
 }
 
 static bool make_table(void *context, const struct part *part, struct table_weights **to,

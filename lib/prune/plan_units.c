@@ -138,11 +138,8 @@ static bool check_columns(const struct model *model, const struct shape *shape, 
         family_name(shape->family, role[i % 2], i / 2, shape->stack - 1, "weight", name,
                     sizeof name);
         const struct tensor_view *view = parts_find_tensor(model, name);
-        if (view && parts_rotated(model, view))
-            return error_set(err,
-                             "%s: tensor %s is int8 and rotated, each value of all columns around "
-                             "it, so that none can go alone: mquant --to fp32 first",
-                             model->name, view->name);
+        if (view && !parts_check_columns(model, view, err))
+            return error_at(err, "%s: ", model->name);
     }
     return true;
 }

@@ -32,7 +32,7 @@ static size_t matrices(const struct params *params)
 /* As mquant --to int8 has it. */
 static bool is_rounded(const struct params_entry *entry)
 {
-    return entry->cols && entry->part.role != FAMILY_TYPE && entry->part.role != FAMILY_CLASSIFIER;
+    return entry->cols && !family_stays_float(entry->part.role);
 }
 
 /* Rounded while rotated, and rotated back. */

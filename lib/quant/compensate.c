@@ -26,10 +26,10 @@ struct work {
 
 /* ---- sums ---- */
 
-/* The matrices of a place become int8; a classifier's stays what it is. */
+/* The matrices of a place that become int8. */
 static bool wanted(const struct work *work, const struct part *part)
 {
-    return part->kind == PART_MATRIX && part->role != FAMILY_CLASSIFIER &&
+    return part->kind == PART_MATRIX && !family_stays_float(part->role) &&
            inputs_place(&work->inputs, part) < work->inputs.n;
 }
 
@@ -132,7 +132,7 @@ static float *take_sums(const struct work *work, const struct part *part, struct
     if (ok && finite == n)
         return gram;
     if (ok) {
-        (void)find(work, part, name);
+        parts_name(&work->inputs.shape, part, "weight", name);
         ok = error_set(err,
                        "%s: what %s multiplies is not finite; the model is damaged or its training "
                        "diverged",

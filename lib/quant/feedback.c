@@ -1,12 +1,12 @@
 /* feedback.c: Cholesky's factor from the last column to the first, then rows side by side. */
 #include "quant/feedback.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
+#include "kernels/quantise.h"
 
 enum {
     PANEL =
@@ -122,16 +122,6 @@ struct rounding {
     double *error; /* [members, n, ABREAST] */
 };
 
-/* 0: a row of nothing, as format_quantise_rows() has it. */
-static float scale_of(const float *w, size_t n)
-{
-    float largest = 0;
-    for (size_t c = 0; c < n; c++)
-        largest = fmaxf(largest, fabsf(w[c]));
-    float scale = largest / MAX_CODE;
-    return scale < FLT_MIN ? 0 : scale;
-}
-
 static int8_t code_of(double value, float scale)
 {
     float code = (float)value / scale;
@@ -165,7 +155,7 @@ static void round_rows(const struct rounding *work, size_t first, size_t n_rows,
     int8_t *code = work->code + first * n;
     float scale[ABREAST] = {0};
     for (size_t r = 0; r < n_rows; r++) {
-        scale[r] = scale_of(w + r * n, n);
+        scale[r] = quantise_weight_scale(w + r * n, n);
         work->scale[first + r] = scale[r] > 0 ? scale[r] : 1;
     }
     memset(error, 0, n * ABREAST * sizeof *error);

@@ -1,7 +1,6 @@
 /* format.c: row by row through one buffer of floats: any stored type in, any format out. */
 #include "quant/format.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +9,11 @@
 #include "core/int4.h"
 #include "core/memory.h"
 #include "io/model_blocks.h"
+#include "kernels/quantise.h"
 #include "kernels/rotate.h"
 #include "nn/family.h"
 #include "nn/ngram.h"
 #include "nn/parts.h"
-
-enum { INT8_MAX_CODE = 127 };
 
 static const struct {
     const char *name;
@@ -46,11 +44,8 @@ static const char input_suffix[] = "_input_scale";
 void format_quantise_rows(const float *w, size_t rows, size_t cols, int8_t *data, float *scale)
 {
     for (size_t r = 0; r < rows; r++, w += cols, data += cols) {
-        float largest = 0;
-        for (size_t c = 0; c < cols; c++)
-            largest = fmaxf(largest, fabsf(w[c]));
-        float s = largest / INT8_MAX_CODE;
-        if (s < FLT_MIN) {
+        float s = quantise_weight_scale(w, cols);
+        if (!(s > 0)) {
             scale[r] = 1;
             memset(data, 0, cols);
             continue;
@@ -381,17 +376,16 @@ static bool keep_codes(struct model *model, struct batch *batch, const struct ro
     return true;
 }
 
-/* Of a tensor that nobody named. int8 is not for the table of types and the classifier. */
+/* Of a tensor that nobody named. */
 static enum format usual(const struct format_plan *plan, const struct rows *rows,
                          const struct family_tensor *tensor)
 {
     enum family_role role = tensor->role;
     bool table = role <= FAMILY_TYPE && plan->tables != FORMAT_AS_IS;
-    bool tiny = role == FAMILY_TYPE || role == FAMILY_CLASSIFIER;
     enum format to = table ? plan->tables : plan->to;
     if (table && to == FORMAT_INT4 && role != FAMILY_WORD)
         to = FORMAT_INT8;
-    if (tiny && to == FORMAT_INT8 && !is_codes(rows->view))
+    if (family_stays_float(role) && to == FORMAT_INT8 && !is_codes(rows->view))
         to = plan->to == FORMAT_INT8 ? FORMAT_FP32 : plan->to;
     return to;
 }
@@ -508,7 +502,7 @@ void format_made_free(struct format_made *made)
 static bool refuse_foreign(const struct model *model, struct error *err)
 {
     const char *method = parts_int8_method(model);
-    if (!method || strcmp(method, PARTS_INT8) == 0 || strcmp(method, PARTS_INT8_ROTATED) == 0)
+    if (!method || parts_int8_known(method))
         return true;
     return error_set(
         err,

@@ -168,9 +168,8 @@ static void match_cached(const struct tokenizer_general *g, struct tokenizer_gen
         return;
     }
     struct word_cache_entry *set = word_cache_set(&s->cache, text, n);
-    if (word_cache_take(set, CACHE_WORD, text, n, ids)) {
+    if (word_cache_take(set, CACHE_WORD, text, n, ids))
         return;
-    }
     size_t before = ids->n;
     match(g, s, text, n, ids);
     word_cache_keep(set, CACHE_WORD, text, n, ids, before);
@@ -288,9 +287,8 @@ static void put_parts(const struct tokenizer_general *g, struct tokenizer_genera
         size_t length = end - at;
         if (length <= WORD_CACHE_KEY) {
             struct word_cache_entry *set = word_cache_set(&s->cache, text + at, length);
-            if (word_cache_take(set, first ? CACHE_HEAD : CACHE_PART, text + at, length, ids)) {
+            if (word_cache_take(set, first ? CACHE_HEAD : CACHE_PART, text + at, length, ids))
                 continue;
-            }
         }
         put_part(g, s, text, n, at, &end, first, ids);
     }

@@ -1,5 +1,5 @@
-/* ahead.h: packed weights are fetched into the L2 cache before the product comes to them. A product of
- * few rows takes all its weights from memory, and would wait after each panel.
+/* ahead.h: packed weights are fetched into the L2 cache before the product comes to them. A product
+ * of few rows takes all its weights from memory, and would wait after each panel.
  */
 #ifndef MILLET_KERNELS_CPU_ISA_AHEAD_H
 #define MILLET_KERNELS_CPU_ISA_AHEAD_H
@@ -19,8 +19,8 @@ struct ahead {
     unsigned shift;
 };
 
-/* Of tile number t of n: the panel is shared out to the first 2^shift of them; the others ask for its first
- * share again, which costs nothing. */
+/* Of tile number t of n: the panel is shared out to the first 2^shift of them; the others ask for
+ * its first share again, which costs nothing. */
 AHEAD_INLINE struct ahead ahead_of(const void *next, size_t bytes, size_t t, size_t n)
 {
     struct ahead ahead = {next, 0};
