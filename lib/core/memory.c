@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#if defined(__GLIBC__) /* known when one of the above was read */
+#include <malloc.h>
+#endif
 
 enum { ALIGNMENT = 64 };
 
@@ -116,6 +119,13 @@ char *memory_format(struct error *err, const char *format, ...)
         return NULL;
     }
     return text;
+}
+
+void memory_trim(void)
+{
+#if defined(__GLIBC__)
+    (void)malloc_trim(0);
+#endif
 }
 
 size_t memory_peak(void)

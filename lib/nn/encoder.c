@@ -74,16 +74,31 @@ static struct encoder_sum sums(const struct layout *to, size_t rows, size_t cols
     return sum;
 }
 
+/* What attention works with, and neurons in its place, which come when it has been joined: 4 A and F
+ * columns are about as many, and a near cache holds one of them where it does not hold both. */
+static act *carve_attention_or_neurons(const struct layout *to, struct encoder_layer *layer)
+{
+    const struct shape *shape = to->e->shape;
+    size_t begin = to->carver->used, a = max_inner(shape);
+    layer->qkv = acts(to, to->tokens, 3 * a);
+    layer->context = acts(to, to->tokens, a);
+    size_t end = to->carver->used;
+    to->carver->used = begin;
+    act *neurons = acts(to, to->tokens, max_ffn(shape));
+    if (to->carver->used < end)
+        to->carver->used = end;
+    return neurons;
+}
+
 /* All layers in one set of places; a layer's output replaces its input. */
 static void carve_shared(const struct layout *to)
 {
     struct encoder *e = to->e;
     const struct shape *shape = e->shape;
-    size_t t = to->tokens, h = shape->hidden, w = shape->width, a = max_inner(shape);
+    size_t t = to->tokens, h = shape->hidden, w = shape->width;
     struct encoder_layer shared = {0};
     shared.x = shared.y = acts(to, t, h);
-    shared.qkv = acts(to, t, 3 * a);
-    shared.context = acts(to, t, a);
+    act *inside = carve_attention_or_neurons(to, &shared);
     shared.one.t = acts(to, t, w);
     /* Its input is not needed any more: two places of [T, H] stay in a cache where three do not. */
     shared.one.y = shape->family->bottleneck ? acts(to, t, w) : shared.x;
@@ -92,7 +107,6 @@ static void carve_shared(const struct layout *to)
         shared.narrow = sums(to, t, w, NULL);
         shared.widen = sums(to, t, h, shared.y);
     }
-    act *inside = acts(to, t, max_ffn(shape));
     for (size_t s = 0; s < shape->stack; s++)
         shared.ffn[s] = (struct encoder_ffn){.h = inside, .out = shared.one};
     if (!shape->family->bottleneck)

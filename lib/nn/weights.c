@@ -404,7 +404,9 @@ bool weights_prepare(struct weights *weights, const struct shape *shape, struct 
     struct source_model from = {.weights = weights, .model = model, .dev = dev};
     const struct weights_maker maker = {
         .context = &from, .table = prepare_table, .matrix = prepare_matrix, .norm = prepare_norm};
-    if (reserve_norms(weights, err) && weights_make(weights, &maker, err))
+    bool ok = reserve_norms(weights, err) && weights_make(weights, &maker, err);
+    bundle_release(model->bundle);
+    if (ok)
         return true;
     weights_free(weights);
     return false;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/memory.h"
 #include "score/metrics.h"
 #include "text/tokenizer.h"
 
@@ -18,7 +19,9 @@ bool subject_open(struct subject *subject, const char *path, struct device *dev,
         return false;
     subject->is_model = true;
     subject->name = subject->model.name;
-    if (tokenizer_fingerprint_of(subject->model.bundle, &subject->tokenizer, err))
+    bool ok = tokenizer_fingerprint_of(subject->model.bundle, &subject->tokenizer, err);
+    memory_trim();
+    if (ok)
         subject->classifier = classifier_open(&subject->model, dev, team, 0, err);
     if (!subject->classifier)
         subject_close(subject);

@@ -31,6 +31,23 @@ enum {
     BLOCK_CELLS = 1024 /* a block of a panel, at most 192 KiB, stays in the L2 cache */
 };
 
+FINISH_INLINE void step(size_t rows, size_t panels, const element *x, size_t x_stride,
+                        const element *panel, size_t next,
+                        vec c[TILE_ROWS][MOST_PANELS * PANEL_VECS])
+{
+    cells b[MOST_PANELS * PANEL_VECS];
+    VEC_UNROLL
+    for (size_t v = 0; v < panels * PANEL_VECS; v++)
+        b[v] = load_cells(panel + v / PANEL_VECS * next + v % PANEL_VECS * VEC_N * GROUP);
+    VEC_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        cells a = spread_cell(x + r * x_stride);
+        VEC_UNROLL
+        for (size_t v = 0; v < panels * PANEL_VECS; v++)
+            c[r][v] = multiply_add(a, b[v], c[r][v]);
+    }
+}
+
 /* sum [rows, stride] (+)= x · panels over the k of the runs; `next` is the distance of two panels.
  * rows and panels are constants. */
 FINISH_INLINE void tile(size_t rows, size_t panels, const element *x, size_t x_stride,
@@ -46,21 +63,12 @@ FINISH_INLINE void tile(size_t rows, size_t panels, const element *x, size_t x_s
     for (size_t v = 0; v < panels * PANEL_VECS; v++)
         c[r][v] = more ? vec_load(sum + r * stride + v * VEC_N) : vec_set(0.0f);
     for (const struct product_run *at = run; at < run + n_runs; at++)
-        for (size_t i = at->begin; i < at->end; i += GROUP) {
-            cells b[MOST_PANELS * PANEL_VECS];
-            VEC_UNROLL
-            for (size_t v = 0; v < panels * PANEL_VECS; v++)
-                b[v] = load_cells(panel + v / PANEL_VECS * next + i * PANEL +
-                                  v % PANEL_VECS * VEC_N * GROUP);
+        for (size_t i = at->begin; i < at->end;) {
+            size_t stop = at->end, asked = stop;
             if (ahead)
-                ahead_fetch(fetched, i * PANEL * sizeof(element), PANEL * GROUP * sizeof(element));
-            VEC_UNROLL
-            for (size_t r = 0; r < rows; r++) {
-                cells a = spread_cell(x + r * x_stride + i);
-                VEC_UNROLL
-                for (size_t v = 0; v < panels * PANEL_VECS; v++)
-                    c[r][v] = multiply_add(a, b[v], c[r][v]);
-            }
+                asked = GROUP * ahead_fetch(fetched, i / GROUP, PANEL * GROUP * sizeof(element));
+            for (stop = asked < stop ? asked : stop; i < stop; i += GROUP)
+                step(rows, panels, x + i, x_stride, panel + i * PANEL, next, c);
         }
     VEC_UNROLL
     for (size_t r = 0; r < rows; r++)
@@ -164,6 +172,9 @@ static void run(const struct product *p)
                 float *to = n_blocks > 1 ? sum + r0 * PANEL : sum;
                 const struct ahead ahead =
                     ahead_of(next, (k1 - k0) * PANEL * sizeof *w, t, n_tiles);
+                if (b + 1 == n_blocks)
+                    ahead_write(p->y + r0 * p->y_stride + panel * PANEL, p->y_stride, r1 - r0,
+                                PANEL_VECS);
                 run_tile(p, r1 - r0, (const element *)p->x + r0 * p->x_stride + k0, w, &ahead,
                          runs ? runs : &block, n_runs, to, b > 0);
                 if (b + 1 == n_blocks)

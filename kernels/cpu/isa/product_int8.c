@@ -124,7 +124,7 @@ static float quantise_fixed(const float *x, size_t n, size_t k, float scale, qua
 }
 
 /* x in steps; bytes need not be cut, for put_rounded() does it. */
-FINISH_INLINE vec steps(vec x, const struct quantise *how)
+FINISH_INLINE vec in_steps(vec x, const struct quantise *how)
 {
     vec value = x * how->factor;
     return SHIFTED ? value : vec_min(value, vec_set(how->most));
@@ -144,9 +144,9 @@ static float quantise(const float *x, size_t n, size_t k, float fixed, void *q, 
     vec_int from = stored_from(how.zero);
     *zero = how.zero;
     for (; i + VEC_N <= n; i += VEC_N)
-        put_rounded(steps(vec_load(x + i), &how), from, VEC_N, to + i);
+        put_rounded(in_steps(vec_load(x + i), &how), from, VEC_N, to + i);
     if (i < n)
-        put_rounded(steps(vec_load_n(x + i, n - i), &how), from, k - i, to + i);
+        put_rounded(in_steps(vec_load_n(x + i, n - i), &how), from, k - i, to + i);
     return how.scale;
 }
 
@@ -177,25 +177,32 @@ FINISH_INLINE vec_int load_weights(const int8_t *w)
 #endif
 }
 
+FINISH_INLINE void step(size_t rows, size_t vecs, const quantised *x, size_t x_stride,
+                        const int8_t *w, vec_int c[TILE_ROWS][PANEL_VECS])
+{
+    vec_int b[PANEL_VECS];
+    VEC_UNROLL
+    for (size_t v = 0; v < vecs; v++)
+        b[v] = load_weights(w + v * VEC_N * GROUP);
+    VEC_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        int32_t group; /* GROUP activations, 32 bits in all */
+        memcpy(&group, x + r * x_stride, sizeof group);
+        vec_int a = group - (vec_int){0};
+        VEC_UNROLL
+        for (size_t v = 0; v < vecs; v++)
+            c[r][v] = multiply_add(c[r][v], a, b[v]);
+    }
+}
+
 FINISH_INLINE void multiply(size_t rows, size_t vecs, const quantised *x, size_t x_stride,
                             const struct panel *panel, vec_int c[TILE_ROWS][PANEL_VECS])
 {
     for (const struct product_run *at = panel->run; at < panel->run + panel->n_runs; at++)
-        for (size_t i = at->begin; i < at->end; i += GROUP) {
-            vec_int b[PANEL_VECS];
-            VEC_UNROLL
-            for (size_t v = 0; v < vecs; v++)
-                b[v] = load_weights(panel->w + i * PANEL + v * VEC_N * GROUP);
-            ahead_fetch(panel->ahead, i * PANEL, PANEL * GROUP);
-            VEC_UNROLL
-            for (size_t r = 0; r < rows; r++) {
-                int32_t group; /* GROUP activations, 32 bits in all */
-                memcpy(&group, x + r * x_stride + i, sizeof group);
-                vec_int a = group - (vec_int){0};
-                VEC_UNROLL
-                for (size_t v = 0; v < vecs; v++)
-                    c[r][v] = multiply_add(c[r][v], a, b[v]);
-            }
+        for (size_t i = at->begin; i < at->end;) {
+            size_t stop = ahead_fetch(panel->ahead, i / GROUP, PANEL * GROUP) * GROUP;
+            for (stop = stop < at->end ? stop : at->end; i < stop; i += GROUP)
+                step(rows, vecs, x + i, x_stride, panel->w + i * PANEL, c);
         }
 }
 #else
@@ -250,13 +257,14 @@ FINISH_INLINE void tile(size_t rows, size_t vecs, const struct product *p, size_
                         const struct panel *panel)
 {
     vec_int c[TILE_ROWS][PANEL_VECS] = {{{0}}};
+    float *y = p->y + row * p->y_stride + panel->column;
+    size_t y_stride = p->y_stride;
+    ahead_write(y, y_stride, rows, vecs);
     if (SHIFTED)
         take_off_zeros(rows, vecs, p, row, panel, c);
     multiply(rows, vecs, (const quantised *)p->x + row * p->x_stride, p->x_stride, panel, c);
     size_t last = panel->cols - (vecs - 1) * VEC_N; /* columns of the last register */
     const float *x_scale = p->x_scale + row;
-    float *y = p->y + row * p->y_stride + panel->column;
-    size_t y_stride = p->y_stride;
     vec w_scale[PANEL_VECS], bias[PANEL_VECS];
     VEC_UNROLL
     for (size_t v = 0; v < vecs; v++) {
