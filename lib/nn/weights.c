@@ -405,7 +405,7 @@ bool weights_prepare(struct weights *weights, const struct shape *shape, struct 
     const struct weights_maker maker = {
         .context = &from, .table = prepare_table, .matrix = prepare_matrix, .norm = prepare_norm};
     bool ok = reserve_norms(weights, err) && weights_make(weights, &maker, err);
-    bundle_release(model->bundle);
+    bundle_release(model->bundle); /* rows of tables come back as they are used */
     if (ok)
         return true;
     weights_free(weights);

@@ -19,7 +19,7 @@ enum {
 
 /* What is fetched while a tile is computed: a share of the panel that comes next. While 2^shift steps
  * of the tile read as many bytes each of its own panel, it asks for those of one step of the next.
- * It does not ask for a line twice: that takes as long as asking for another. */
+ * It does not ask for whole lines twice: that takes as long as asking for others. */
 struct ahead {
     const char *at;
     unsigned shift;
