@@ -30,7 +30,8 @@ char *memory_copy(const void *bytes, size_t n, struct error *err) MUST_CHECK;
 char *memory_format(struct error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3))) MUST_CHECK;
 
-/* Freed memory goes back to the system, where the C library can: after much was needed for a moment. */
+/* Freed memory goes back to the system, where the C library can: after much was needed for a
+ * moment. */
 void memory_trim(void);
 
 /* Largest resident set of this process so far, bytes. */

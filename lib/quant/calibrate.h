@@ -1,8 +1,8 @@
 /* calibrate.h: static scales of activations: the largest size of what each matrix of the encoder
  * multiplies, rotated where the matrix will be, over calibration records, divided by 127 (Jacob et
  * al. 2018, section 3.1: ranges of activations, one for each tensor; the largest value and no moving
- * average, for nothing is trained). int8 products with such a scale need not look for the largest value of each row, and
- * cut what is larger than any value of the sample.
+ * average, for nothing is trained). int8 products with such a scale need not look for the largest
+ * value of each row, and cut what is larger than any value of the sample.
  */
 #ifndef MILLET_QUANT_CALIBRATE_H
 #define MILLET_QUANT_CALIBRATE_H

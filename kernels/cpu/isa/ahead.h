@@ -1,7 +1,7 @@
-/* ahead.h: packed weights are fetched into the L2 cache before the product comes to them, and the lines
- * that results go to before there are any. A product of few rows takes all its weights from memory,
- * and would wait after each panel; one of many rows writes to lines that the last layer left to an
- * outer cache, and would wait for each tile.
+/* ahead.h: packed weights are fetched into the L2 cache before the product comes to them, and the
+ * lines that results go to before there are any. A product of few rows takes all its weights from
+ * memory, and would wait after each panel; one of many rows writes to lines that the last layer left
+ * to an outer cache, and would wait for each tile.
  */
 #ifndef MILLET_KERNELS_CPU_ISA_AHEAD_H
 #define MILLET_KERNELS_CPU_ISA_AHEAD_H
