@@ -1,9 +1,8 @@
 /* attention.c: attention, spread over the team by (sequence, head). Heads share nothing, so the
  * result does not depend on who takes which. */
-#include <stdatomic.h>
-
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/head.h"
+#include "kernels/cpu/shares.h"
 
 struct attention_work {
     struct cpu *cpu;
@@ -12,7 +11,7 @@ struct attention_work {
     struct head all; /* pointers to the whole arrays */
     bool backward;
     size_t scratch_bytes;
-    atomic_size_t next; /* sequence * heads + head */
+    struct shares shares; /* of items number sequence * heads + head */
 };
 
 /* The part of `all` that is one head of one sequence. */
@@ -40,19 +39,32 @@ static struct head attention_head(const struct attention_work *work, size_t sequ
     return head;
 }
 
+/* One member's part of the work. */
+struct attention_member {
+    const struct attention_work *work;
+    float *scratch;
+};
+
+static void attention_item(void *context, size_t owner, size_t item)
+{
+    const struct attention_member *member = context;
+    const struct attention_work *work = member->work;
+    size_t heads = work->attention->heads;
+    struct head head = attention_head(work, item / heads, item % heads);
+    (void)owner;
+    if (work->backward)
+        work->kernel->backward(&head, member->scratch);
+    else
+        work->kernel->forward(&head, member->scratch);
+}
+
 static void attention_job(void *context, size_t member, size_t n_members)
 {
-    (void)n_members;
     struct attention_work *work = context;
-    size_t heads = work->attention->heads, n = work->attention->seqs.n * heads, i;
-    float *scratch = cpu_scratch(work->cpu, member, work->scratch_bytes);
-    while (scratch && (i = atomic_fetch_add(&work->next, 1)) < n) {
-        struct head head = attention_head(work, i / heads, i % heads);
-        if (work->backward)
-            work->kernel->backward(&head, scratch);
-        else
-            work->kernel->forward(&head, scratch);
-    }
+    struct attention_member mine = {work, cpu_scratch(work->cpu, member, work->scratch_bytes)};
+    (void)n_members;
+    if (mine.scratch)
+        shares_work(&work->shares, member, attention_item, &mine);
 }
 
 static void attention_run(struct cpu *cpu, const struct attention *attention, struct head all,
@@ -76,7 +88,9 @@ static void attention_run(struct cpu *cpu, const struct attention *attention, st
                                   .all = all,
                                   .backward = backward,
                                   .scratch_bytes = floats * sizeof(float)};
-    if (attention->seqs.n * attention->heads < 2)
+    size_t n_items = attention->seqs.n * attention->heads;
+    shares_deal(&work.shares, n_items, n_items < 2 ? 1 : cpu->n_members, true);
+    if (work.shares.n == 1)
         attention_job(&work, 0, 1);
     else
         cpu_run(cpu, attention_job, &work);

@@ -30,6 +30,7 @@ struct cpu {
     struct cpu *lanes;           /* [device.n_lanes]; NULL on a lane */
     struct cpu_scratch *scratch; /* [n_members], then the shared one */
     struct openblas *openblas;   /* NULL until the first operation that needs it */
+    struct linear *latest;       /* of those prepared and not freed; NULL: there are none */
     pthread_mutex_t error_lock;
 };
 

@@ -1,7 +1,6 @@
 /* linear.c: weights packed once, products over rows and panels. */
 #include "kernels/cpu/linear.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,13 +9,35 @@
 #include "kernels/cpu/packed_product.h"
 #include "kernels/cpu/rotate_row.h"
 #include "kernels/cpu/rounded.h"
+#include "kernels/cpu/shares.h"
 #include "kernels/weight.h"
+
+/* ---- the ring of those prepared ---- */
+
+static void ring_join(struct cpu *cpu, struct linear *linear)
+{
+    linear->next = cpu->latest ? cpu->latest->next : linear;
+    if (cpu->latest)
+        cpu->latest->next = linear;
+    cpu->latest = linear;
+}
+
+static void ring_leave(struct cpu *cpu, struct linear *linear)
+{
+    struct linear *before = linear;
+    while (before->next != linear)
+        before = before->next;
+    before->next = linear->next;
+    if (cpu->latest == linear)
+        cpu->latest = before == linear ? NULL : before;
+}
 
 void cpu_linear_free(struct device *dev, struct linear *linear)
 {
-    (void)dev;
     if (!linear)
         return;
+    if (linear->next)
+        ring_leave(cpu_of(dev), linear);
     rounded_free(linear->rounded);
     free(linear->panels);
     free(linear->bias);
@@ -130,10 +151,13 @@ struct linear *cpu_linear_prepare(struct device *dev, const struct weight *part,
     }
     stack_vectors(linear, part, bias, n_parts);
     pack_parts(cpu, linear, part);
-    if (pack_runs(linear, err))
-        return linear;
-    cpu_linear_free(dev, linear);
-    return NULL;
+    if (!pack_runs(linear, err)) {
+        cpu_linear_free(dev, linear);
+        return NULL;
+    }
+    if (linear->n_panels > 0)
+        ring_join(cpu, linear);
+    return linear;
 }
 
 void cpu_linear_scale(struct device *dev, struct linear *linear, float scale)
@@ -155,36 +179,58 @@ struct narrowing {
     int32_t *zero; /* int8: [rows] */
 };
 
-/* One member's rows of a product. */
-struct row_share {
-    _Alignas(64) atomic_size_t next; /* run of panels */
-    atomic_bool ready;               /* they are narrowed: others may help */
-};
-enum { MOST_SHARES = 16, OWN_ROWS = 6, OWN_WEIGHTS = 1 << 20 /* bytes */ };
+enum { OWN_ROWS = 6, OWN_WEIGHTS = 1 << 20 /* bytes */ };
 
-/* A product cut into row blocks × runs of panels, which members take in turn. */
+/* A product cut into row blocks × runs of panels. */
 struct work {
     const struct linear_call *call;
+    const struct linear *next; /* of which panels are probably wanted after the last item */
     size_t x_stride;
     const void *x;         /* what the kernel reads: floats, rounded or quantised rows */
     size_t x_bytes;        /* of one element of x */
     const float *x_scale;  /* int8 */
     const int32_t *x_zero; /* int8 */
     size_t n_blocks, n_runs;
-    atomic_size_t next;
     struct narrowing narrowing;
-    struct row_share *share; /* own_rows(): [n_blocks] */
+    struct shares shares;
 };
 
-static void work_on(struct work *work, size_t item)
+/* Into how many runs of panels each block of rows is cut: several items for each member, so that one
+ * that is held up does not hold up all, and that none waits long for the last; but not small ones. */
+static size_t n_runs(const struct linear *linear, size_t rows, size_t n_blocks, size_t members)
 {
+    size_t of_size = rows * linear->out * linear->in / ITEM / n_blocks;
+    size_t least = (4 * members + n_blocks - 1) / n_blocks;
+    size_t most = (16 * members + n_blocks - 1) / n_blocks;
+    size_t wanted = of_size < least ? least : of_size < most ? of_size : most;
+    return wanted < linear->n_panels ? wanted : linear->n_panels;
+}
+
+/* The panels that come after an item of a share: those of the next one or, when there is none, the
+ * first of this share of what is probably the next product. */
+static const void *panels_after(const struct work *work, size_t owner, size_t item)
+{
+    const struct linear *linear = work->call->linear;
+    size_t runs = work->n_runs, next = item + 1, begin, end;
+    if (next == work->shares.share[owner].end) {
+        linear = work->next;
+        if (runs > 1)
+            runs = n_runs(linear, work->call->rows, work->n_blocks, work->call->cpu->n_members);
+        threads_share(work->n_blocks * runs, owner, work->shares.n, &next, &end);
+    }
+    threads_share(linear->n_panels, next % runs, runs, &begin, &end);
+    return (const char *)linear->panels +
+           begin * linear->panel * linear->k * linear_element(linear);
+}
+
+static void multiply_item(void *context, size_t owner, size_t item)
+{
+    const struct work *work = context;
     const struct linear_call *call = work->call;
     const struct linear *linear = call->linear;
-    size_t r0, r1, p0, p1, after, past, run = item % work->n_runs;
-    size_t next = run + call->cpu->n_members; /* members take runs in turn */
+    size_t r0, r1, p0, p1;
     threads_share(call->rows, item / work->n_runs, work->n_blocks, &r0, &r1);
-    threads_share(linear->n_panels, run, work->n_runs, &p0, &p1);
-    threads_share(linear->n_panels, next < work->n_runs ? next : run, work->n_runs, &after, &past);
+    threads_share(linear->n_panels, item % work->n_runs, work->n_runs, &p0, &p1);
     struct product product = {
         .x = (const char *)work->x + r0 * work->x_stride * work->x_bytes,
         .x_stride = work->x_stride,
@@ -196,7 +242,7 @@ static void work_on(struct work *work, size_t item)
         .out = linear->out,
         .begin = p0,
         .end = p1,
-        .after = after,
+        .after = panels_after(work, owner, item),
         .bias = linear->bias,
         .w_scale = linear->w_scale,
         .w_sum = linear->w_sum,
@@ -219,12 +265,8 @@ static void work_on(struct work *work, size_t item)
 static void multiply(void *context, size_t member, size_t n_members)
 {
     struct work *work = context;
-    (void)member;
     (void)n_members;
-    size_t item;
-    while ((item = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed)) <
-           work->n_blocks * work->n_runs)
-        work_on(work, item);
+    shares_work(&work->shares, member, multiply_item, work);
 }
 
 static void narrow(void *context, size_t member, size_t n_members)
@@ -279,22 +321,10 @@ static bool place_rows(const struct linear_call *call, struct work *work)
     return true;
 }
 
-/* Into how many runs of panels each block of rows is cut: several items for each member, so that one
- * that is held up does not hold up all, and that none waits long for the last; but not small ones. */
-static size_t n_runs(const struct linear_call *call, size_t n_blocks)
-{
-    const struct linear *linear = call->linear;
-    size_t members = call->cpu->n_members;
-    size_t of_size = call->rows * linear->out * linear->in / ITEM / n_blocks;
-    size_t least = (4 * members + n_blocks - 1) / n_blocks;
-    size_t most = (16 * members + n_blocks - 1) / n_blocks;
-    size_t wanted = of_size < least ? least : of_size < most ? of_size : most;
-    return wanted < linear->n_panels ? wanted : linear->n_panels;
-}
-
 static struct work work_of(const struct linear_call *call)
 {
     return (struct work){.call = call,
+                         .next = call->linear->next,
                          .x = call->x,
                          .x_stride = call->x_stride,
                          .x_bytes = sizeof(float),
@@ -316,11 +346,14 @@ static void run_alone(const struct linear_call *all)
         if (call.pre)
             call.pre += begin * call.linear->out;
         struct work work = work_of(&call);
+        if (b + 1 < n_blocks)
+            work.next = call.linear;
         if (call.linear->kind != LINEAR_F32) {
             if (!place_rows(&call, &work))
                 return;
             narrow(&work.narrowing, 0, 1);
         }
+        shares_deal(&work.shares, work.n_blocks * work.n_runs, 1, true);
         multiply(&work, 0, 1);
     }
 }
@@ -330,15 +363,8 @@ static void own_rows(void *context, size_t member, size_t n_members)
 {
     struct work *work = context;
     narrow(&work->narrowing, member, n_members);
-    atomic_store(&work->share[member].ready, true);
-    for (size_t i = 0; i < n_members; i++) {
-        size_t owner = (member + i) % n_members, item;
-        struct row_share *share = &work->share[owner];
-        if (atomic_load(&share->ready))
-            while ((item = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed)) <
-                   work->n_runs)
-                work_on(work, owner * work->n_runs + item);
-    }
+    shares_open(&work->shares, member);
+    multiply(work, member, n_members);
 }
 
 /* Of small int8 matrices, which each member's caches hold, members take rows, always the same: one
@@ -348,13 +374,12 @@ static bool run_own_rows(struct work *work)
     const struct linear_call *call = work->call;
     const struct linear *linear = call->linear;
     size_t members = call->cpu->n_members;
-    struct row_share share[MOST_SHARES] = {{0}};
-    if (linear->kind != LINEAR_INT8 || members > MOST_SHARES || call->rows < OWN_ROWS * members ||
+    if (linear->kind != LINEAR_INT8 || members > SHARES_MOST || call->rows < OWN_ROWS * members ||
         call->rows > PRODUCT_BLOCK_ROWS * members || linear->out * linear->k > OWN_WEIGHTS)
         return false;
-    work->share = share;
     work->n_blocks = members;
-    work->n_runs = n_runs(call, members);
+    work->n_runs = n_runs(linear, call->rows, members, members);
+    shares_deal(&work->shares, members * work->n_runs, members, false);
     cpu_run(call->cpu, own_rows, work);
     return true;
 }
@@ -372,7 +397,8 @@ static void run_packed(const struct linear_call *call)
             return;
         cpu_run(call->cpu, narrow, &work.narrowing);
     }
-    work.n_runs = n_runs(call, work.n_blocks);
+    work.n_runs = n_runs(linear, call->rows, work.n_blocks, call->cpu->n_members);
+    shares_deal(&work.shares, work.n_blocks * work.n_runs, call->cpu->n_members, true);
     cpu_run(call->cpu, multiply, &work);
 }
 

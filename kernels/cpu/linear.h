@@ -9,6 +9,9 @@ struct product_run;
 
 struct linear {
     size_t out, in;
+    /* packed, and not empty: prepared after it on the same device, or the first there; its product
+     * most likely comes next */
+    struct linear *next;
     enum { LINEAR_F32, LINEAR_BF16, LINEAR_INT8, LINEAR_BOUND } kind;
     /* packed, as kernels/cpu/packed_product.h says; owned */
     size_t panel, group;

@@ -38,7 +38,7 @@ struct product {
     size_t k;              /* as packed */
     size_t out;            /* rows of W */
     size_t begin, end;     /* panels to compute */
-    size_t after;          /* the panel that is probably wanted next, fetched meanwhile */
+    const void *after;     /* what is probably wanted next, fetched in place of a next panel */
     /* Panel p has runs run[run_first[p]] … run[run_first[p + 1] - 1], in order, and zeros between
      * them; NULL: look at all of k. */
     const struct product_run *run;

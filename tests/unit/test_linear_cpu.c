@@ -267,6 +267,41 @@ static void test_threads(struct device *one, struct device *more, const char *se
     discard(&p);
 }
 
+/* Matrices of one device, of which each knows the next, freed in any order: the products of those
+ * that are left stay as they were. Empty ones are among them. */
+static void test_neighbours(struct device *dev, const char *set, enum dtype type)
+{
+    enum { N = 5 };
+    static const size_t out[N] = {40, 200, 0, 7, 96}, order[N] = {1, 4, 2, 0, 3};
+    struct problem p[N];
+    struct linear *linear[N];
+    float *pre[N], *y[N];
+    bool same = true;
+    for (size_t i = 0; i < N; i++) {
+        p[i] = make(out[i], 64 + 3 * i, 9, type);
+        linear[i] = prepare(dev, &p[i]);
+        same = linear[i] && apply(dev, linear[i], &p[i], 0, p[i].rows, &pre[i], &y[i]) && same;
+    }
+    for (size_t gone = 0; gone < N && same; gone++) {
+        for (size_t j = gone; j < N; j++) {
+            size_t i = order[j];
+            float *again, *pre_again;
+            same = apply(dev, linear[i], &p[i], 0, p[i].rows, &pre_again, &again) && same &&
+                   memcmp(again, y[i], p[i].rows * p[i].y_stride * sizeof *again) == 0;
+            free(again);
+            free(pre_again);
+        }
+        dev->op->linear_free(dev, linear[order[gone]]);
+    }
+    tap_ok(same, "%s: %s: matrices that come and go leave the others' products alone", set,
+           dtype_name(type));
+    for (size_t i = 0; i < N; i++) {
+        free(pre[i]);
+        free(y[i]);
+        discard(&p[i]);
+    }
+}
+
 /* Memory that is said to be taken: of bf16 half as much where it is multiplied as it is. */
 static void test_bytes(struct device *dev, const char *set)
 {
@@ -415,6 +450,8 @@ int main(void)
             test_threads(one, three, sets[i], DTYPE_BF16);
             test_threads(one, three, sets[i], DTYPE_I8);
             test_threads(one, eight, sets[i], DTYPE_I8);
+            test_neighbours(one, sets[i], DTYPE_F32);
+            test_neighbours(three, sets[i], DTYPE_I8);
         } else
             tap_skip(sets[i], "this machine does not have it");
         error_clear(&err);

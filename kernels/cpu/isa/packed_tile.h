@@ -164,9 +164,8 @@ static void run(const struct product *p)
             size_t k0 = n_cells * b / n_blocks * GROUP, k1 = n_cells * (b + 1) / n_blocks * GROUP;
             const struct product_run block = {0, k1 - k0};
             const element *w = (const element *)p->panels + (panel * p->k + k0) * PANEL;
-            const element *next = b + 1 < n_blocks || panel + 1 < p->end
-                                      ? w + (k1 - k0) * PANEL
-                                      : (const element *)p->panels + p->after * p->k * PANEL;
+            bool last = b + 1 == n_blocks && panel + 1 == p->end;
+            const void *next = last ? p->after : w + (k1 - k0) * PANEL;
             for (size_t t = 0; t < n_tiles; t++) {
                 size_t r0 = p->rows * t / n_tiles, r1 = p->rows * (t + 1) / n_tiles;
                 float *to = n_blocks > 1 ? sum + r0 * PANEL : sum;

@@ -329,11 +329,10 @@ static void run(const struct product *p)
             .column = i * PANEL,
             .cols = finish_columns(p, i, 1, PANEL),
         };
-        size_t next = i + 1 < p->end ? i + 1 : p->after;
+        const void *next = i + 1 < p->end ? panel.w + p->k * PANEL : p->after;
         for (size_t t = 0; t < n_tiles; t++) {
             size_t row = p->rows * t / n_tiles, rows = p->rows * (t + 1) / n_tiles - row;
-            panel.ahead =
-                ahead_of((const int8_t *)p->panels + next * p->k * PANEL, p->k * PANEL, t, n_tiles);
+            panel.ahead = ahead_of(next, p->k * PANEL, t, n_tiles);
             run_tile(p, row, rows, &panel);
             if (p->epilogue != EPILOGUE_NONE || p->pre)
                 finish(p, p->y + row * p->y_stride + panel.column, p->y_stride, row, rows,
