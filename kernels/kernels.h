@@ -289,7 +289,7 @@ struct device_ops {
      * factors and sums are 0. */
     bool (*linear_round)(struct device *dev, struct linear *linear, enum dtype format,
                          struct error *err);
-    void (*linear_free)(struct device *dev, struct linear *linear);
+    void (*linear_free)(struct device *dev, struct linear *linear); /* of the same device */
     void (*linear_size)(const struct linear *linear, struct linear_size *size);
     /* The CPU keeps pointing at the (mapped) weight and touches only rows that are asked for. */
     struct table_weights *(*table_prepare)(struct device *dev, const struct weight *weight,
