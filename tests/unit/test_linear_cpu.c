@@ -275,7 +275,7 @@ static void test_neighbours(struct device *dev, const char *set, enum dtype type
     static const size_t out[N] = {40, 200, 0, 7, 96}, order[N] = {1, 4, 2, 0, 3};
     struct problem p[N];
     struct linear *linear[N];
-    float *pre[N], *y[N];
+    float *pre[N] = {NULL}, *y[N] = {NULL};
     bool same = true;
     for (size_t i = 0; i < N; i++) {
         p[i] = make(out[i], 64 + 3 * i, 9, type);
