@@ -70,13 +70,15 @@ static bool pack(struct bench *b, struct weights_matrix *matrix, enum dtype form
     uint16_t *half = NULL;
     size_t n = from->out * from->in;
     const float *bias = from->b;
-    struct weight part = {from->w, DTYPE_F32, NULL, from->out, from->in};
+    struct weight part = {.data = from->w, .type = DTYPE_F32, .rows = from->out, .cols = from->in};
     bool ok = format != DTYPE_I8 || quantise(from, &q, &scale, err);
     if (format == DTYPE_I8)
-        part = (struct weight){q, format, scale, from->out, from->in};
+        part = (struct weight){
+            .data = q, .type = format, .scale = scale, .rows = from->out, .cols = from->in};
     if (format == DTYPE_BF16 && (ok = (half = memory_array(n, sizeof *half, err)) != NULL)) {
         dtype_from_float(format, from->w, n, half);
-        part = (struct weight){half, format, NULL, from->out, from->in};
+        part.data = half;
+        part.type = format;
     }
     *matrix = (struct weights_matrix){0};
     if (ok)

@@ -370,15 +370,21 @@ static void report(struct side *side, size_t n_sides, const struct bench_model *
     }
     report_parts(side, n_sides, steps);
     for (struct side *s = side; s < side + n_sides; s++) {
-        double n = operations * (double)steps * 1e-9;
+        double n = operations * (double)steps * 1e-9, cpus = (double)s->n_threads;
         const struct peak_time *spent = s->table.spent;
         printf("products alone, %s, %zu threads: %.1f GF/s forward, %.1f backward; per second of "
-               "processor time %.1f, "
-               "%.1f\n",
+               "processor time %.1f, %.1f\n",
                dtype_name(s->format), s->n_threads, n / 3 / spent[FORWARD].wall,
-               2 * n / 3 / spent[BACKWARD].wall, n / 3 / spent[FORWARD].cpu,
-               2 * n / 3 / spent[BACKWARD].cpu);
+               2 * n / 3 / spent[BACKWARD].wall, n / 3 / spent[FORWARD].cpu / cpus,
+               2 * n / 3 / spent[BACKWARD].cpu / cpus);
     }
+    if (n_sides == MOST_SIDES)
+        printf(
+            "%zu threads: steps of F32 are %.2f times as fast as with one, the peak %.2f times\n",
+            side[1].n_threads,
+            peak_median(&side[0].series).wall / peak_median(&side[1].series).wall,
+            peak_median(&side[0].top).wall / peak_median(&side[1].top).wall *
+                (double)side[1].n_threads);
     printf("\n");
 }
 

@@ -50,7 +50,7 @@ from peers_engine import ENGINES
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "ctranslate2")
-FEWEST_TEXTS = 48
+FEWEST_TEXTS = 256  # of fewer, batches of peers are padded more when sorted, and less in the given order
 PROBED = 64  # texts that tell how many a pass can have
 FORMATS = ("fp32", "bf16", "int8")
 # Largest resident memory of a command, from a process too small to be mistaken for it.
