@@ -1,9 +1,9 @@
 /* bench_training: training steps (forward, loss, backward, AdamW with clipping; dropout 0.1) of three
  * models against this machine's peak, in fp32 with one thread and with THREADS, then with products of
- * bf16, and the time of each kind of operation; tab-separated tables on stdout. Peak and steps take
- * turns; medians. The peak is that of fp32, or of bf16 where the set multiplies it. GF/s
- * count a multiplication and an addition as two, of the products alone. `rest` is the time outside
- * of operations: batches, and whatever else runs on one thread.
+ * bf16; the time of each kind of operation, and what THREADS gain; tab-separated tables on stdout.
+ * Peak and steps take turns; medians. The peak is that of fp32, or of bf16 where the set multiplies
+ * it. GF/s count a multiplication and an addition as two, of the products alone. `rest` is the time
+ * outside of operations: batches, and whatever else runs on one thread.
  *
  * usage: bench_training [THREADS [STEPS [SHAPE]]]   (default: all there are, 15, all shapes)
  */

@@ -371,7 +371,8 @@ def options():
     parser.add_argument("--text", default="text", help="column of the texts")
     parser.add_argument("-n", type=int, default=1000, help="texts at most, the first of the file")
     parser.add_argument("--shape", nargs="*", default=[], help="LAYERSxWIDTH or bert-base: random weights")
-    parser.add_argument("--seconds", type=float, default=1, help="of a pass of Millet in fp32, which tells how many texts")
+    parser.add_argument("--seconds", type=float, default=1,
+                        help=f"of a pass of Millet in fp32, which tells how many texts; {FEWEST_TEXTS} at least")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--singles", type=int, default=60, help="texts classified alone in a round")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -382,7 +383,7 @@ def options():
     parser.add_argument("--millet", default=str(ROOT / "bin"))
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "peers", help="converted models, kept")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "peers")
-    parser.add_argument("--patience", type=float, default=180, help="seconds an engine may take to choose, to compile, or for a pass")
+    parser.add_argument("--patience", type=float, default=600, help="seconds an engine may take to choose, to compile, or for a pass")
     parser.add_argument("--any-graph", action="store_true", help="peers may run Millet's export of an unpruned model, too")
     parser.add_argument("--fresh", action="store_true", help="convert models again")
     opt = parser.parse_args()
